@@ -1,0 +1,328 @@
+"""The config schema: one dataclass per factor and per group of settings, with the range of every number.
+
+YAML files in conf/ hold the values; this module holds their types and what is allowed. Nothing heavy is
+imported here, so `--help`, a refused command and the report all start fast. Below the entry points code takes
+plain arguments or one of the small dataclasses, never the root `Config`.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from ablation.errors import UserError
+
+_HERE = Path(__file__).resolve().parent
+CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
+
+
+class NormKind(Enum):
+    batch = "batch"
+    none = "none"
+    instance = "instance"
+    group = "group"
+    layer = "layer"
+
+
+class DropoutPlace(Enum):
+    after_fc = "after_fc"
+    before_fc = "before_fc"
+
+
+class ScheduleKind(Enum):
+    step = "step"
+    constant = "constant"
+    cosine = "cosine"
+
+
+class DataName(Enum):
+    fashion_mini = "fashion_mini"
+    imagefolder = "imagefolder"
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Precision(Enum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class BadFiles(Enum):
+    error = "error"
+    skip = "skip"
+
+
+class Retry(Enum):
+    none = "none"
+    failed = "failed"
+
+
+class Metric(Enum):
+    final = "final"
+    last3 = "last3"
+    best = "best"
+
+
+def within(
+    low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False, default: Any = MISSING
+) -> Any:
+    """A numeric field whose allowed range is checked by `problems`; open ends exclude the bound itself."""
+    bounds = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
+    return field(default=default, metadata=bounds)
+
+
+@dataclass
+class FactorConfig:
+    """Base of every factor: `effective` is what a level means, the base of its name and of a run's identity."""
+
+    def effective(self) -> dict[str, Any]:
+        """The values that can change the numbers, without fields that the others make meaningless."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass
+class NormConfig(FactorConfig):
+    kind: NormKind = MISSING
+    groups: int | None = within(1, default=None)
+    affine: bool = True
+
+    def effective(self) -> dict[str, Any]:
+        values: dict[str, Any] = {"kind": self.kind}
+        if self.kind is NormKind.group:
+            values["groups"] = self.groups
+        if self.kind is not NormKind.none:
+            values["affine"] = self.affine
+        return values
+
+
+@dataclass
+class DropoutConfig(FactorConfig):
+    p: float = within(0.0, 1.0, open_high=True)
+    where: DropoutPlace = DropoutPlace.after_fc
+
+    def effective(self) -> dict[str, Any]:
+        return {"p": self.p, "where": self.where} if self.p > 0 else {"p": 0.0}
+
+
+@dataclass
+class LrScheduleConfig(FactorConfig):
+    kind: ScheduleKind = MISSING
+    step_size: int | None = within(1, default=None)
+    gamma: float | None = within(0.0, 1.0, open_low=True, default=None)
+    lr_scale: float = within(0.0, open_low=True, default=1.0)
+
+    def effective(self) -> dict[str, Any]:
+        values: dict[str, Any] = {"kind": self.kind, "lr_scale": self.lr_scale}
+        if self.kind is ScheduleKind.step:
+            values |= {"step_size": self.step_size, "gamma": self.gamma}
+        return values
+
+
+@dataclass
+class ResidualConfig(FactorConfig):
+    shortcut: bool = MISSING
+
+
+@dataclass
+class DepthConfig(FactorConfig):
+    blocks: list[int] = MISSING
+
+
+@dataclass
+class AugmentConfig(FactorConfig):
+    hflip: float = within(0.0, 1.0)
+    vflip: float = within(0.0, 1.0)
+    crop_padding: int = within(0, 64)
+
+
+@dataclass
+class StemConfig(FactorConfig):
+    kernel: int = within(1, 15)
+    pool: bool = MISSING
+
+
+@dataclass
+class WidthConfig(FactorConfig):
+    channels: int = within(1, 4096)
+    scale: float = within(0.0, 16.0, open_low=True, default=1.0)
+
+    @property
+    def first_stage(self) -> int:
+        """Channels of the first stage after scaling; a scale that gives no whole number is refused by `problems`."""
+        return round(self.channels * self.scale)
+
+    def effective(self) -> dict[str, Any]:
+        return {"channels": self.first_stage}
+
+
+@dataclass
+class DataConfig:
+    name: DataName = MISSING
+    root: str | None = None
+    per_class: int | None = within(1, default=None)
+    image_size: int | None = within(8, 1024, default=None)
+    bad_files: BadFiles = BadFiles.error
+    cache_dir: str | None = None
+
+
+@dataclass
+class TrainerConfig:
+    epochs: int = within(1, 100_000)
+    batch_size: int = within(1, 65_536)
+    eval_batch_size: int = within(1, 65_536)
+    device: Device = MISSING
+    precision: Precision = MISSING
+    threads: int | None = within(1, 1024, default=None)
+
+
+@dataclass
+class OptimConfig:
+    lr: float = within(0.0, open_low=True)
+    momentum: float = within(0.0, 1.0, open_high=True)
+    weight_decay: float = within(0.0)
+
+
+@dataclass
+class ReportConfig:
+    metric: Metric = MISSING
+    name: str | None = None
+
+
+@dataclass
+class Config:
+    norm: NormConfig = MISSING
+    dropout: DropoutConfig = MISSING
+    lr_schedule: LrScheduleConfig = MISSING
+    residual: ResidualConfig = MISSING
+    depth: DepthConfig = MISSING
+    augment: AugmentConfig = MISSING
+    stem: StemConfig = MISSING
+    width: WidthConfig = MISSING
+    data: DataConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    optim: OptimConfig = MISSING
+    report: ReportConfig = MISSING
+    seed: int = within(0, 2**63 - 1)
+    preset: str = MISSING
+    runs_dir: str = MISSING
+    report_dir: str = MISSING
+    plan: bool = MISSING
+    retry: Retry = MISSING
+
+
+FACTORS: tuple[str, ...] = tuple(f.name for f in fields(Config) if issubclass(f.type, FactorConfig))  # type: ignore[arg-type]
+
+
+@dataclass
+class Section:
+    """One question: a factor, its levels, the reference they are compared with, and what is held fixed."""
+
+    number: str = MISSING
+    title: str = MISSING
+    question: str = MISSING
+    factor: str = MISSING
+    reference: str = MISSING
+    levels: list[str] = MISSING
+    fixed: dict[str, str] = field(default_factory=dict)
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra under the name that conf/config.yaml lists first."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def choices(group: str) -> list[str]:
+    """Names of the YAML files of a config group, for example the levels of a factor."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def comment_of(path: Path) -> str:
+    """The describing comment at the top of a YAML file: its first comment line that is no package directive."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and "@package" not in line:
+            return line.lstrip("# ").rstrip()
+    return ""
+
+
+def load_section(name: str) -> Section:
+    """Read conf/section/<name>.yaml, checked against the `Section` schema."""
+    merged = OmegaConf.merge(OmegaConf.structured(Section), OmegaConf.load(CONF_DIR / "section" / f"{name}.yaml"))
+    section = OmegaConf.to_object(merged)
+    assert isinstance(section, Section)
+    return section
+
+
+def _outside(value: float, bounds: Any) -> bool:
+    if not math.isfinite(value):
+        return True
+    too_low = value <= bounds["low"] if bounds["open_low"] else value < bounds["low"]
+    too_high = value >= bounds["high"] if bounds["open_high"] else value > bounds["high"]
+    return too_low or too_high
+
+
+def _allowed(bounds: Any) -> str:
+    left, right = "(" if bounds["open_low"] else "[", ")" if bounds["open_high"] else "]"
+    if math.isinf(bounds["high"]):
+        return f"a finite number {'above' if bounds['open_low'] else 'of at least'} {bounds['low']:g}"
+    return f"a number in {left}{bounds['low']:g}, {bounds['high']:g}{right}"
+
+
+def _range_problems(node: Any, prefix: str = "") -> Iterator[str]:
+    for item in fields(node):
+        value, name = getattr(node, item.name), prefix + item.name
+        if is_dataclass(value):
+            yield from _range_problems(value, f"{name}.")
+        elif value is not None and "low" in item.metadata and _outside(value, item.metadata):
+            yield f"{name}={value}: allowed is {_allowed(item.metadata)}."
+
+
+def _combination_problems(config: Config) -> Iterator[str]:
+    norm, schedule, width = config.norm, config.lr_schedule, config.width
+    if norm.kind is NormKind.group and norm.groups is None:
+        yield "norm.kind=group needs norm.groups, the number of groups, for example norm=group8."
+    if schedule.kind is ScheduleKind.step and (schedule.step_size is None or schedule.gamma is None):
+        yield "lr_schedule.kind=step needs lr_schedule.step_size and lr_schedule.gamma, for example lr_schedule=step7."
+    blocks = config.depth.blocks
+    if len(blocks) != 4 or any(count < 1 for count in blocks):
+        yield f"depth.blocks={blocks}: allowed are four counts of at least 1, for example [2,2,2,2]."
+    if config.stem.kernel % 2 == 0:
+        yield f"stem.kernel={config.stem.kernel}: allowed are odd sizes, for example 3."
+    if not math.isclose(width.channels * width.scale, width.first_stage) or width.first_stage < 1:
+        yield (
+            f"width.channels={width.channels} times width.scale={width.scale} is {width.channels * width.scale:g}: "
+            "the product must be a whole number of at least 1."
+        )
+    if config.data.name is DataName.imagefolder and not config.data.root:
+        yield "data=imagefolder needs data.root=/path, a folder that holds train/<class>/ and val/<class>/."
+    if config.data.name is DataName.fashion_mini and config.data.image_size not in (None, 28):
+        yield f"data.image_size={config.data.image_size}: the embedded images are 28x28; leave it out."
+
+
+def problems(config: Config) -> list[str]:
+    """Every value out of range and every combination that cannot work, one sentence each; empty when all is well."""
+    return [*_range_problems(config), *_combination_problems(config)]
+
+
+def to_config(node: Any) -> Config:
+    """Turn a composed OmegaConf node into a checked `Config`.
+
+    Raises:  UserError: lists every value out of range and every combination that cannot work.
+    """
+    plain = OmegaConf.create({key: value for key, value in OmegaConf.to_container(node, resolve=True).items() if key != "hydra"})  # type: ignore[union-attr]
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    assert isinstance(config, Config)
+    found = problems(config)
+    if found:
+        raise UserError("\n".join(found))
+    return config

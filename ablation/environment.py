@@ -1,0 +1,103 @@
+"""The machine a run uses: device, precision and threads as resolved, and the record of it in env.json.
+
+`device` and `precision` are resolved without importing torch wherever the answer is certain, so finished runs are
+recognised in a fraction of a second.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ablation.config import Device, Precision
+from ablation.errors import UserError
+
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "hydra-core", "omegaconf", "safetensors")
+_BF16_FLAGS = ("avx512_bf16", "amx_bf16")  # without either, CPU bf16 is emulated and slower than fp32
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=None)
+def _available(device: str) -> bool:
+    may_have_gpu = sys.platform in ("darwin", "win32") or any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))
+    if device == "cpu" or not may_have_gpu:
+        return device == "cpu"
+    import torch
+
+    return bool(torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available())
+
+
+def resolve_device(wanted: Device) -> str:
+    """The device type to train on: for `auto` the first present of cuda, mps, cpu.
+
+    Raises:  UserError: the device asked for is not there.
+    """
+    if wanted is Device.auto:
+        return next(name for name in ("cuda", "mps", "cpu") if _available(name))
+    if not _available(wanted.name):
+        raise UserError(f"trainer.device={wanted.name}: this machine has none. Use trainer.device=auto or cpu.")
+    return wanted.name
+
+
+def _cpu_flags() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=None)
+def resolve_precision(wanted: Precision, device: str) -> str:
+    """`bf16` or `fp32`: for `auto`, bf16 where the hardware computes it natively (CPU flags, CUDA from Ampere on)."""
+    if wanted is not Precision.auto:
+        return wanted.name
+    if device == "cuda":
+        import torch
+
+        return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32"
+    flags = _cpu_flags()
+    return "bf16" if device == "cpu" and any(flag in flags for flag in _BF16_FLAGS) else "fp32"
+
+
+def _git(*command: str) -> str | None:
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", str(here), *command], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def describe_environment(device: str, device_name: str, precision: str, threads: int) -> dict[str, Any]:
+    """The record for env.json: an allow-list of facts, never the environment variables of the process."""
+    status = _git("status", "--porcelain")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "machine": platform.machine(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "cores": cores(),
+        "device": device,
+        "device_name": device_name,
+        "threads": threads,
+        "precision": precision,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(status) if status is not None else None,
+    }

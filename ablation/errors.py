@@ -1,0 +1,32 @@
+"""The errors a user can cause, and the wording they share: what, got, allowed, nearest, next step."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in a command, a config or the data, raised before work is spent (exit code 2)."""
+
+
+class RunFailed(Exception):
+    """One or more runs ended with an error; each one's traceback is in its train.log (exit code 1)."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name a mistyped one most likely meant, or None when nothing is close.
+
+    A number matches the only name that ends in it, so `34` finds `resnet34`.
+    """
+    names = sorted(known)
+    ending = [candidate for candidate in names if name and candidate.endswith(name)]
+    if len(ending) == 1:
+        return ending[0]
+    lowered = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[close[0]] if close else None
+
+
+def hint(name: str, known: Iterable[str], template: str = "{}") -> str:
+    """` Did you mean ...?` for the nearest known name, or an empty string."""
+    found = nearest(name, known)
+    return f" Did you mean {template.format(found)}?" if found else ""

@@ -1,0 +1,121 @@
+"""What makes two runs the same run: level names, the scientific config, its hash, and the digest of the code.
+
+Everything is derived from the resolved config, so how a value was given (a level, a preset, `1e-3` or `0.001`)
+never matters, and neither do paths, devices, threads or output options.
+"""
+
+import hashlib
+import json
+import re
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from omegaconf import OmegaConf
+
+from ablation.config import CONF_DIR, FACTORS, Config, FactorConfig, choices
+
+# The modules whose source decides what a run computes; a test compares the list with what run.py imports.
+TRAINING_MODULES = ("augment", "data", "imagefolder", "loop", "model", "optim", "run", "streams")
+
+
+def canonical(value: Any) -> Any:
+    """A JSON value that is equal for equal settings: enums by name, floats by their shortest form, keys sorted."""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, dict):
+        return {key: canonical(value[key]) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    return value
+
+
+@lru_cache(maxsize=None)
+def level_values(factor: str) -> dict[str, str]:
+    """Canonical JSON of each level of a factor, by level name, read from conf/<factor>/."""
+    schema: type[FactorConfig] = get_type_hints(Config)[factor]
+    found = {}
+    for name in choices(factor):
+        node = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(CONF_DIR / factor / f"{name}.yaml"))
+        level = OmegaConf.to_object(node)
+        assert isinstance(level, FactorConfig)
+        found[name] = json.dumps(canonical(level.effective()))
+    return found
+
+
+def level_name(factor: str, value: FactorConfig) -> str:
+    """The level whose values these are, or `key=value,...` when no level has them."""
+    effective = canonical(value.effective())
+    wanted = json.dumps(effective)
+    for name, values in level_values(factor).items():
+        if values == wanted:
+            return name
+    return ",".join(f"{key}={_short(item)}" for key, item in effective.items())
+
+
+def _short(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def levels_of(config: Config) -> dict[str, str]:
+    """Level name of every factor, in the order of the schema."""
+    return {factor: level_name(factor, getattr(config, factor)) for factor in FACTORS}
+
+
+def setting_of(config: Config, fingerprint: str, precision: str) -> dict[str, Any]:
+    """All that can change the numbers by design apart from factors and seed; runs are compared within one setting."""
+    data, trainer, optim = config.data, config.trainer, config.optim
+    return dict(
+        canonical(
+            {
+                "data.name": data.name,
+                "data.per_class": data.per_class,
+                "data.image_size": data.image_size,
+                "data.bad_files": data.bad_files,
+                "data.fingerprint": fingerprint,
+                "trainer.epochs": trainer.epochs,
+                "trainer.batch_size": trainer.batch_size,
+                "trainer.precision": precision,
+                "optim.lr": optim.lr,
+                "optim.momentum": optim.momentum,
+                "optim.weight_decay": optim.weight_decay,
+            }
+        )
+    )
+
+
+def variant_of(config: Config) -> dict[str, Any]:
+    """The canonical values of every factor."""
+    return {factor: canonical(getattr(config, factor).effective()) for factor in FACTORS}
+
+
+def digest(content: Any) -> str:
+    """Ten hexadecimal digits of SHA-256 over the canonical JSON of `content`."""
+    text = json.dumps(canonical(content), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def run_id_of(config: Config, fingerprint: str, precision: str) -> str:
+    """Short hash of the canonical scientific config: variant, setting and seed."""
+    return digest([variant_of(config), setting_of(config, fingerprint, precision), config.seed])
+
+
+def slug_of(config: Config, base: Config) -> str:
+    """What differs from the base config in at most 60 ASCII characters, for people; programs use the run id."""
+    ours, theirs = levels_of(config), levels_of(base)
+    parts = [f"{factor}-{ours[factor]}" for factor in FACTORS if ours[factor] != theirs[factor]]
+    here, there = setting_of(config, "", ""), setting_of(base, "", "")
+    parts += [f"{key.rpartition('.')[2]}-{here[key]}" for key in here if here[key] != there[key]]
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", "_".join(parts) or "reference")[:60]
+    return slug.strip("-.") or "run"
+
+
+@lru_cache(maxsize=None)
+def code_digest() -> str:
+    """Ten digits over the source of the training modules, the same for both kinds of line endings."""
+    folder = Path(__file__).resolve().parent
+    sources = [(folder / f"{name}.py").read_bytes().replace(b"\r\n", b"\n").decode() for name in TRAINING_MODULES]
+    return digest(sources)

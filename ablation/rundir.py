@@ -1,0 +1,191 @@
+"""The run directory: file names, their formats, and the one reader and writer of them.
+
+Both halves of the program use this module, so writer and reader cannot drift. A directory is recognised by its
+`status.json`, never by its name. Every file is replaced as a whole (temporary file, fsync, rename), so a reader or
+a killed writer never meets half a file. Not here: torch, pandas, the decision what to train.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import filelock
+import yaml
+
+SCHEMA = 1
+STATUS, CONFIG, OVERRIDES = "status.json", "config.yaml", "overrides.yaml"
+METRICS, RESULT, PREDICTIONS, ENV = "metrics.csv", "result.json", "predictions.npz", "env.json"
+LAST, BEST, LOG, LOCK = "last.pt", "best.safetensors", "train.log", ".lock"
+METRIC_COLUMNS = (
+    "epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc", "val_top5", "seconds_train", "seconds_eval",
+    "images_per_second", "grad_norm", "peak_memory_mb",
+)  # fmt: skip
+LOCK_PATIENCE = 2.0  # seconds: longer than `held` keeps the lock when it looks whether a run is alive
+
+
+class State(Enum):
+    """What became of a run; `running` is only believed while its process holds the lock."""
+
+    running = "running"
+    finished = "finished"
+    diverged = "diverged"
+    failed = "failed"
+    interrupted = "interrupted"
+
+
+class RunBusy(Exception):
+    """Another process is training this run right now."""
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` so that a crash leaves either the old file or the new one, complete."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as handle:
+        handle.write(content)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict JSON: NaN and infinity are errors here, because other readers refuse them."""
+    write_atomic(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write plain YAML (no Python tags), keys in the order given."""
+    write_atomic(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+
+
+def now() -> str:
+    """The time in UTC to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class RunDir:
+    """One run's directory. Reading needs no lock; `held` must surround all writing."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the directory's lock, creating the directory if needed.
+
+        Raises:  RunBusy: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self / LOCK)
+        try:
+            lock.acquire(timeout=LOCK_PATIENCE)
+        except filelock.Timeout:
+            raise RunBusy(str(self.path)) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def is_held(self) -> bool:
+        """Whether some process holds the lock now."""
+        if not (self / LOCK).exists():
+            return False
+        lock = filelock.FileLock(self / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            return True
+        except OSError:  # a read-only copy of a run: nobody can be training in it
+            return False
+        lock.release()
+        return False
+
+    def update_status(self, state: State, **values: Any) -> None:
+        """Merge `values` into status.json and set its state, host, pid and time."""
+        status = self.raw_status() or {"schema": SCHEMA, "epoch": 0, "error": None, "started": now()}
+        status |= {"state": state.value, "host": socket.gethostname(), "pid": os.getpid(), "updated": now(), **values}
+        write_json(self / STATUS, status)
+
+    def raw_status(self) -> dict[str, Any] | None:
+        """status.json as written, or None when there is none that can be read."""
+        try:
+            content = json.loads((self / STATUS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) and "run_id" in content or content == {} else None
+
+    def state(self) -> State | None:
+        """The run's state now: `running` without a living holder of the lock reads as `interrupted`."""
+        status = self.raw_status()
+        if status is None:
+            return None
+        state = State(status["state"])
+        return State.interrupted if state is State.running and not self.is_held() else state
+
+    def write_metrics(self, rows: Sequence[Mapping[str, float | int | None]]) -> None:
+        """Write metrics.csv from all finished epochs: one header, each epoch once; None becomes an empty cell."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, METRIC_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {name: "" if row[name] is None else repr(row[name]) for name in METRIC_COLUMNS} for row in rows
+        )
+        write_atomic(self / METRICS, text.getvalue().encode())
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """Rows of metrics.csv as numbers; an empty cell is NaN; no file is no rows."""
+        if not (self / METRICS).exists():
+            return []
+        with (self / METRICS).open(newline="", encoding="utf-8") as handle:
+            return [
+                {key: float(value) if value else math.nan for key, value in row.items()}
+                for row in csv.DictReader(handle)
+            ]
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON object of the run, or an empty one while the file is not there yet."""
+        path = self / name
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def read_yaml(self, name: str) -> dict[str, Any]:
+        """A YAML mapping of the run, or an empty one while the file is not there yet."""
+        path = self / name
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def find_runs(root: Path) -> list[RunDir]:
+    """All run directories below `root` at any depth, in path order; a run is never searched for inside a run."""
+    found = []
+    for folder, names, files in os.walk(root):
+        names.sort()
+        if STATUS in files and (run := RunDir(Path(folder))).raw_status() is not None:
+            found.append(run)
+            names.clear()
+    return found
+
+
+def by_run_id(root: Path) -> dict[str, RunDir]:
+    """The directory of each run id below `root`; of copies, a finished one wins, else the first in path order."""
+    found: dict[str, RunDir] = {}
+    for run in find_runs(root):
+        status = run.raw_status() or {}
+        known = found.get(status["run_id"])
+        if known is None or (run.state() is State.finished and known.state() is not State.finished):
+            found[status["run_id"]] = run
+    return found
