@@ -6,7 +6,7 @@ plain arguments or one of the small dataclasses, never the root `Config`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,6 +22,8 @@ CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf
 
 
 class NormKind(Enum):
+    """Normalisation layers by their field's names; `layer` is over channels and pixels of one image."""
+
     batch = "batch"
     none = "none"
     instance = "instance"
@@ -30,22 +32,30 @@ class NormKind(Enum):
 
 
 class DropoutPlace(Enum):
+    """Where dropout acts: on the logits (`after_fc`, the write-up's) or on the features (`before_fc`)."""
+
     after_fc = "after_fc"
     before_fc = "before_fc"
 
 
 class ScheduleKind(Enum):
+    """Shapes of the learning-rate curve over epochs."""
+
     step = "step"
     constant = "constant"
     cosine = "cosine"
 
 
 class DataName(Enum):
+    """Where the images come from."""
+
     fashion_mini = "fashion_mini"
     imagefolder = "imagefolder"
 
 
 class Device(Enum):
+    """Device types; `auto` takes the first present of cuda, mps, cpu."""
+
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
@@ -53,22 +63,30 @@ class Device(Enum):
 
 
 class Precision(Enum):
+    """Number format of the forward pass; `auto` is bf16 where the hardware computes it natively."""
+
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
 
 
 class BadFiles(Enum):
+    """What to do about an image file that cannot be read."""
+
     error = "error"
     skip = "skip"
 
 
 class Retry(Enum):
+    """Whether runs that ended with an error are tried again."""
+
     none = "none"
     failed = "failed"
 
 
 class Metric(Enum):
+    """Which validation accuracy is compared: of the last epoch, the mean of the last three, or the best epoch."""
+
     final = "final"
     last3 = "last3"
     best = "best"
@@ -93,11 +111,14 @@ class FactorConfig:
 
 @dataclass
 class NormConfig(FactorConfig):
+    """Normalisation: kind, groups for `group`, and whether it has a learned scale and shift."""
+
     kind: NormKind = MISSING
     groups: int | None = within(1, default=None)
     affine: bool = True
 
     def effective(self) -> dict[str, Any]:
+        """The fields that the kind uses."""
         values: dict[str, Any] = {"kind": self.kind}
         if self.kind is NormKind.group:
             values["groups"] = self.groups
@@ -108,21 +129,27 @@ class NormConfig(FactorConfig):
 
 @dataclass
 class DropoutConfig(FactorConfig):
+    """Dropout: probability, and the place relative to the last layer."""
+
     p: float = within(0.0, 1.0, open_high=True)
     where: DropoutPlace = DropoutPlace.after_fc
 
     def effective(self) -> dict[str, Any]:
+        """Without dropout the place means nothing."""
         return {"p": self.p, "where": self.where} if self.p > 0 else {"p": 0.0}
 
 
 @dataclass
 class LrScheduleConfig(FactorConfig):
+    """Learning rate over epochs; `lr_scale` multiplies optim.lr, so a level means the same in every preset."""
+
     kind: ScheduleKind = MISSING
     step_size: int | None = within(1, default=None)
     gamma: float | None = within(0.0, 1.0, open_low=True, default=None)
     lr_scale: float = within(0.0, open_low=True, default=1.0)
 
     def effective(self) -> dict[str, Any]:
+        """The fields that the kind uses."""
         values: dict[str, Any] = {"kind": self.kind, "lr_scale": self.lr_scale}
         if self.kind is ScheduleKind.step:
             values |= {"step_size": self.step_size, "gamma": self.gamma}
@@ -131,16 +158,22 @@ class LrScheduleConfig(FactorConfig):
 
 @dataclass
 class ResidualConfig(FactorConfig):
+    """Whether blocks have their shortcut."""
+
     shortcut: bool = MISSING
 
 
 @dataclass
 class DepthConfig(FactorConfig):
+    """Basic blocks in each of the four stages."""
+
     blocks: list[int] = MISSING
 
 
 @dataclass
 class AugmentConfig(FactorConfig):
+    """Flip probabilities, and pixels of padding before a random crop (0 is no crop)."""
+
     hflip: float = within(0.0, 1.0)
     vflip: float = within(0.0, 1.0)
     crop_padding: int = within(0, 64)
@@ -148,12 +181,16 @@ class AugmentConfig(FactorConfig):
 
 @dataclass
 class StemConfig(FactorConfig):
+    """Kernel size of the first convolution (stride 2), and whether a max-pool follows."""
+
     kernel: int = within(1, 15)
     pool: bool = MISSING
 
 
 @dataclass
 class WidthConfig(FactorConfig):
+    """Channels of the first stage; `scale` multiplies them, for recipes that work under every preset."""
+
     channels: int = within(1, 4096)
     scale: float = within(0.0, 16.0, open_low=True, default=1.0)
 
@@ -163,11 +200,14 @@ class WidthConfig(FactorConfig):
         return round(self.channels * self.scale)
 
     def effective(self) -> dict[str, Any]:
+        """The number of channels, however it was given."""
         return {"channels": self.first_stage}
 
 
 @dataclass
 class DataConfig:
+    """Images: source, folder, balanced subset of the training set per class, size, unreadable files, cache."""
+
     name: DataName = MISSING
     root: str | None = None
     per_class: int | None = within(1, default=None)
@@ -178,6 +218,8 @@ class DataConfig:
 
 @dataclass
 class TrainerConfig:
+    """Training budget and machine: epochs, batch sizes, device, precision, threads (null: cores per job)."""
+
     epochs: int = within(1, 100_000)
     batch_size: int = within(1, 65_536)
     eval_batch_size: int = within(1, 65_536)
@@ -188,6 +230,8 @@ class TrainerConfig:
 
 @dataclass
 class OptimConfig:
+    """Stochastic gradient descent."""
+
     lr: float = within(0.0, open_low=True)
     momentum: float = within(0.0, 1.0, open_high=True)
     weight_decay: float = within(0.0)
@@ -195,12 +239,16 @@ class OptimConfig:
 
 @dataclass
 class ReportConfig:
+    """The report: accuracy compared, and the folder name below report_dir."""
+
     metric: Metric = MISSING
     name: str | None = None
 
 
 @dataclass
 class Config:
+    """The root: every factor, then every setting."""
+
     norm: NormConfig = MISSING
     dropout: DropoutConfig = MISSING
     lr_schedule: LrScheduleConfig = MISSING
@@ -224,19 +272,6 @@ class Config:
 FACTORS: tuple[str, ...] = tuple(f.name for f in fields(Config) if issubclass(f.type, FactorConfig))  # type: ignore[arg-type]
 
 
-@dataclass
-class Section:
-    """One question: a factor, its levels, the reference they are compared with, and what is held fixed."""
-
-    number: str = MISSING
-    title: str = MISSING
-    question: str = MISSING
-    factor: str = MISSING
-    reference: str = MISSING
-    levels: list[str] = MISSING
-    fixed: dict[str, str] = field(default_factory=dict)
-
-
 def register_schema() -> None:
     """Make the schema known to Hydra under the name that conf/config.yaml lists first."""
     ConfigStore.instance().store(name="schema", node=Config)
@@ -255,23 +290,15 @@ def comment_of(path: Path) -> str:
     return ""
 
 
-def load_section(name: str) -> Section:
-    """Read conf/section/<name>.yaml, checked against the `Section` schema."""
-    merged = OmegaConf.merge(OmegaConf.structured(Section), OmegaConf.load(CONF_DIR / "section" / f"{name}.yaml"))
-    section = OmegaConf.to_object(merged)
-    assert isinstance(section, Section)
-    return section
-
-
-def _outside(value: float, bounds: Any) -> bool:
+def _outside(value: float, bounds: Mapping[str, Any]) -> bool:
     if not math.isfinite(value):
         return True
-    too_low = value <= bounds["low"] if bounds["open_low"] else value < bounds["low"]
-    too_high = value >= bounds["high"] if bounds["open_high"] else value > bounds["high"]
+    too_low: bool = value <= bounds["low"] if bounds["open_low"] else value < bounds["low"]
+    too_high: bool = value >= bounds["high"] if bounds["open_high"] else value > bounds["high"]
     return too_low or too_high
 
 
-def _allowed(bounds: Any) -> str:
+def _allowed(bounds: Mapping[str, Any]) -> str:
     left, right = "(" if bounds["open_low"] else "[", ")" if bounds["open_high"] else "]"
     if math.isinf(bounds["high"]):
         return f"a finite number {'above' if bounds['open_low'] else 'of at least'} {bounds['low']:g}"
@@ -319,8 +346,8 @@ def to_config(node: Any) -> Config:
 
     Raises:  UserError: lists every value out of range and every combination that cannot work.
     """
-    plain = OmegaConf.create({key: value for key, value in OmegaConf.to_container(node, resolve=True).items() if key != "hydra"})  # type: ignore[union-attr]
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    values = {key: node[key] for key in node if key != "hydra"}
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
     assert isinstance(config, Config)
     found = problems(config)
     if found:

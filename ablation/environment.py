@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def _available(device: str) -> bool:
-    may_have_gpu = sys.platform in ("darwin", "win32") or any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")))
+    may_have_gpu = sys.platform in ("darwin", "win32") or any(
+        map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
+    )
     if device == "cpu" or not may_have_gpu:
         return device == "cpu"
     import torch
@@ -54,7 +56,7 @@ def _cpu_flags() -> str:
         return ""
 
 
-@lru_cache(maxsize=None)
+@cache
 def resolve_precision(wanted: Precision, device: str) -> str:
     """`bf16` or `fp32`: for `auto`, bf16 where the hardware computes it natively (CPU flags, CUDA from Ampere on)."""
     if wanted is not Precision.auto:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from enum import Enum
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -33,7 +33,7 @@ def canonical(value: Any) -> Any:
     return value
 
 
-@lru_cache(maxsize=None)
+@cache
 def level_values(factor: str) -> dict[str, str]:
     """Canonical JSON of each level of a factor, by level name, read from conf/<factor>/."""
     schema: type[FactorConfig] = get_type_hints(Config)[factor]
@@ -113,7 +113,7 @@ def slug_of(config: Config, base: Config) -> str:
     return slug.strip("-.") or "run"
 
 
-@lru_cache(maxsize=None)
+@cache
 def code_digest() -> str:
     """Ten digits over the source of the training modules, the same for both kinds of line endings."""
     folder = Path(__file__).resolve().parent

@@ -128,7 +128,7 @@ class RunDir:
             content = json.loads((self / STATUS).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return content if isinstance(content, dict) and "run_id" in content or content == {} else None
+        return content if isinstance(content, dict) and "run_id" in content else None
 
     def state(self) -> State | None:
         """The run's state now: `running` without a living holder of the lock reads as `interrupted`."""
