@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ablation.config import Device, Precision
 from ablation.errors import UserError
+from ablation.schema import Device, Precision
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "hydra-core", "omegaconf", "safetensors")
 _BF16_FLAGS = ("avx512_bf16", "amx_bf16")  # without either, CPU bf16 is emulated and slower than fp32

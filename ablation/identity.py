@@ -14,7 +14,8 @@ from typing import Any, get_type_hints
 
 from omegaconf import OmegaConf
 
-from ablation.config import CONF_DIR, FACTORS, Config, FactorConfig, choices
+from ablation.config import CONF_DIR, choices
+from ablation.schema import FACTORS, Config, FactorConfig
 
 # The modules whose source decides what a run computes; a test compares the list with what run.py imports.
 TRAINING_MODULES = ("augment", "data", "imagefolder", "loop", "model", "optim", "run", "streams")
