@@ -1,0 +1,164 @@
+"""Images as arrays: where they come from, their fingerprint, balanced subsets, normalisation constants.
+
+Images are uint8, shape (N, H, W, C), labels int64 (N,), both in a fixed order that depends on the data alone.
+Arrays may be read-only memory maps shared by all runs. Not here: torch, augmentation, batches, downloads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from ablation import imagefolder
+from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
+from ablation.errors import UserError
+from ablation.schema import BadFiles, DataConfig, DataName
+
+Array = np.ndarray  # uint8 images (N, H, W, C) or int64 labels (N,)
+_CHUNK = 4096  # images per step when summing over a memory map
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a net and a run id must know of the data before any image is decoded."""
+
+    fingerprint: str
+    classes: tuple[str, ...]
+    image_size: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, H, W, C) uint8 with labels (N,) int64."""
+
+    images: Array
+    labels: Array
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training and validation images, and the training images' mean and sd per channel, on the scale 0..1."""
+
+    train: Split
+    val: Split
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    n_skipped: int
+
+
+def cache_dir(data: DataConfig) -> Path:
+    """Where decoded images are kept: data.cache_dir, else the user's cache folder."""
+    return Path(data.cache_dir).expanduser() if data.cache_dir else imagefolder.default_cache_dir()
+
+
+def describe(data: DataConfig) -> DataInfo:
+    """Fingerprint, classes and shape of the data, without decoding an image.
+
+    Raises:  UserError: no such folder, no classes, or fewer images in a class than data.per_class asks for.
+    """
+    if data.name is DataName.fashion_mini:
+        _refuse_small_classes(_embedded("train").labels, FASHION_MINI_CLASSES, data.per_class)
+        return DataInfo(FASHION_MINI_SHA256[:16], FASHION_MINI_CLASSES, 28, 1)
+    index = _folder_index(data)
+    _refuse_small_classes(np.array([label for _, label in index.train]), index.classes, data.per_class)
+    fingerprint = imagefolder.fingerprint(index, cache_dir(data))
+    return DataInfo(fingerprint, index.classes, _image_size(data), 3)
+
+
+def load(data: DataConfig) -> Splits:
+    """Training and validation images, decoding a folder of images first if no run has done so before.
+
+    Raises:  UserError: as `describe`, and for files that cannot be read unless data.bad_files=skip.
+    """
+    if data.name is DataName.fashion_mini:
+        train, val = _embedded("train"), _embedded("val")
+        chosen = first_per_class(train.labels, data.per_class)
+        train = Split(train.images[chosen], train.labels[chosen])
+        return Splits(train, val, *normalisation(train.images, np.arange(len(train))), n_skipped=0)
+    index = _folder_index(data)
+    store = imagefolder.open_store(index, _image_size(data), cache_dir(data))
+    if store.skipped and data.bad_files is BadFiles.error:
+        raise UserError(imagefolder.bad_files_message(store.skipped))
+    _refuse_small_classes(store.labels["train"], index.classes, data.per_class)
+    chosen = first_per_class(store.labels["train"], data.per_class)
+    mean, std = store.remember(f"normalisation-{data.per_class}", lambda: normalisation(store.images["train"], chosen))
+    train = Split(store.images["train"], store.labels["train"])
+    if data.per_class is not None:
+        train = Split(train.images[chosen], train.labels[chosen])
+    return Splits(train, Split(store.images["val"], store.labels["val"]), tuple(mean), tuple(std), len(store.skipped))
+
+
+def load_unlabelled(data: DataConfig, split: str) -> tuple[list[str], Array]:
+    """File names in natural order and images (N, H, W, C) of a split whose labels are not looked at.
+
+    Raises:  UserError: the data has no such split, or a file in it cannot be read.
+    """
+    if data.name is DataName.fashion_mini:
+        if split not in ("val", "test"):
+            raise UserError(f"split={split} is not known. The embedded data has: val, test.")
+        images = _embedded(split).images
+        return [f"{split}/{number:05d}" for number in range(len(images))], images
+    return imagefolder.read_flat(_folder_index(data), split, _image_size(data))
+
+
+def first_per_class(labels: Array, per_class: int | None) -> Array:
+    """Indices, ascending, of the first `per_class` samples of each class; all of them for None."""
+    if per_class is None:
+        return np.arange(len(labels))
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels)]))
+
+
+def normalisation(images: Array, chosen: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population sd of each channel over the chosen images, on the scale 0..1.
+
+    Summed exactly in integers over a histogram, so neither chunk nor order changes a bit of the result. A channel
+    without any variation gets sd 1, which leaves it at zero.
+    """
+    channels = images.shape[-1]
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for start in range(0, len(chosen), _CHUNK):
+        block = images[chosen[start : start + _CHUNK]]
+        for channel in range(channels):
+            counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
+    values, total = np.arange(256, dtype=np.int64), counts.sum(axis=1)
+    first, second = counts @ values, counts @ values**2
+    mean = [float(a) / float(n) / 255 for a, n in zip(first, total, strict=True)]
+    spread = [
+        float(int(n) * int(b) - int(a) ** 2) ** 0.5 / float(n) / 255
+        for a, b, n in zip(first, second, total, strict=True)
+    ]
+    return tuple(mean), tuple(value or 1.0 for value in spread)
+
+
+@cache
+def _embedded(split: str) -> Split:
+    with np.load(FASHION_MINI_FILE, allow_pickle=False) as stored:
+        return Split(stored[f"{split}_images"][..., None], stored[f"{split}_labels"].astype(np.int64))
+
+
+def _folder_index(data: DataConfig) -> imagefolder.FolderIndex:
+    assert data.root is not None  # refused by config.problems
+    return imagefolder.index_folder(Path(data.root).expanduser())
+
+
+def _image_size(data: DataConfig) -> int:
+    assert data.image_size is not None  # given by conf/data/imagefolder.yaml
+    return data.image_size
+
+
+def _refuse_small_classes(labels: Array, classes: Sequence[str], per_class: int | None) -> None:
+    if per_class is None:
+        return
+    counts = np.bincount(labels, minlength=len(classes))
+    smallest = int(counts.argmin())
+    if counts[smallest] < per_class:
+        raise UserError(
+            f"data.per_class={per_class}: class {classes[smallest]!r} has only {counts[smallest]} training images. "
+            f"Allowed is up to {counts[smallest]}; leave data.per_class out (null) to use every image."
+        )

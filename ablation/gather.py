@@ -1,0 +1,220 @@
+"""From run directories to two tidy tables: one row per run, one row per run and finished epoch.
+
+Every run that can be read appears, whatever became of it; only finished runs have results. A directory that cannot
+be read is left out with its reason and never hides the others, so a sweep may be running while this reads. Nothing
+is averaged here.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from ablation.config import to_config
+from ablation.identity import digest, levels_of, setting_of
+from ablation.rundir import CONFIG, ENV, LAST, METRIC_COLUMNS, METRICS, RESULT, SCHEMA, STATUS, RunDir, State, find_runs
+from ablation.schema import FACTORS, Config
+
+_ACCURACIES = ("val_final", "val_last3", "val_best", "train_eval_acc")
+_COUNTS = ("best_epoch", "params", "macs", "epochs", "n_train", "n_val", "n_skipped")
+_FACTS = ("precision", "threads", "code_digest", "data_fingerprint")
+_EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_commit", "git_dirty")
+
+RUN_COLUMNS = (
+    "run_id", "state", "seed", *FACTORS, "val_final", "val_last3", "val_best", "best_epoch", "train_eval_acc",
+    "params", "macs", "seconds_train", "epochs", "n_train", "n_val", *_FACTS, "run_dir",
+    "epoch", "error", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch",
+)  # fmt: skip
+CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
+_INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
+_FLOATS = {*_ACCURACIES, "seconds_train", *METRIC_COLUMNS} - {"epoch"}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A directory that is not in the tables, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Everything read below one folder.
+
+    runs has RUN_COLUMNS, curves CURVE_COLUMNS; accuracies are fractions in [0, 1], epochs in curves count from 0,
+    `epoch` in runs is the number of finished epochs, missing numbers are NA. configs holds each run's config by id.
+    """
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    left_out: tuple[LeftOut, ...]
+    configs: Mapping[str, Config]
+
+
+@dataclass(frozen=True)
+class _Run:
+    row: dict[str, Any]
+    curve: list[dict[str, Any]]
+    config: Config
+
+
+class _Unreadable(Exception):
+    """Why a directory cannot be used."""
+
+
+def loose_setting(config: Config) -> dict[str, Any]:
+    """The setting a command line decides: without data fingerprint and precision, which the machine and data decide."""
+    return setting_of(config, "", "")
+
+
+def overrides_of(config: Config, compose: Callable[[Sequence[str]], Config]) -> list[str]:
+    """The shortest command line whose setting is that of a run's config; factors and seed are not in it.
+
+    Raises:  UserError: the run's preset or data no longer exist in conf/.
+    """
+    found = [] if compose([]).preset == config.preset else [f"preset={config.preset}"]
+    if config.data.root is not None:
+        found.append(f"data.root={quoted(config.data.root)}")
+    wanted, plain = loose_setting(config), loose_setting(compose(found))
+    if wanted["data.name"] != plain["data.name"]:
+        found.insert(0, f"data={wanted['data.name']}")
+        plain = loose_setting(compose(found))
+    for key, value in wanted.items():
+        if value != plain[key]:
+            found.append(f"{key}={'null' if value is None else value}")
+    return found
+
+
+def quoted(value: str) -> str:
+    """A string as a value in Hydra's override grammar, quoted where it holds more than plain characters."""
+    if re.fullmatch(r"[A-Za-z0-9_./-]+", value):
+        return value
+    return '"' + value.replace('"', '\\"') + '"'
+
+
+def gather(root: Path) -> Gathered:
+    """Read every run directory below `root`, at any depth; a missing folder is an empty one.
+
+    Returns: Gathered, rows in the order of variant, seed and run id, whatever the directories are called.
+    """
+    left_out = [*_remains(root)]
+    runs: dict[str, _Run] = {}
+    for directory in find_runs(root):
+        path = directory.path.as_posix()
+        try:
+            run = _read(directory)
+        except Exception as error:  # whatever is wrong with one directory must not hide the others
+            left_out.append(LeftOut(path, _reason(error)))
+            continue
+        known = runs.get(run.row["run_id"])
+        if known is None or (_finished(run) and not _finished(known)):
+            runs[run.row["run_id"]] = run
+        if known is not None:
+            kept = runs[run.row["run_id"]].row["run_dir"]
+            lost = known.row["run_dir"] if kept == path else path
+            left_out.append(LeftOut(lost, f"a copy of the run in {kept}"))
+    ordered = sorted(runs.values(), key=lambda run: [*(run.row[name] for name in (*FACTORS, "seed", "run_id"))])
+    return Gathered(
+        runs=_frame((run.row for run in ordered), RUN_COLUMNS),
+        curves=_frame((row for run in ordered for row in run.curve), CURVE_COLUMNS),
+        left_out=tuple(sorted(left_out, key=lambda item: item.path)),
+        configs={run.row["run_id"]: run.config for run in ordered},
+    )
+
+
+def _finished(run: _Run) -> bool:
+    return bool(run.row["state"] == State.finished.value)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    if isinstance(error, _Unreadable):
+        return text
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
+
+
+def _remains(root: Path) -> Iterator[LeftOut]:
+    """Folders that hold files of a run but no status that can be read, so that `find_runs` passes them over."""
+    for folder, names, files in os.walk(root):
+        names.sort()
+        if STATUS in files:
+            if RunDir(Path(folder)).raw_status() is None:
+                yield LeftOut(Path(folder).as_posix(), f"{STATUS} cannot be read")
+            else:
+                names.clear()
+        elif {METRICS, RESULT, ENV, LAST} & set(files):
+            yield LeftOut(Path(folder).as_posix(), f"{STATUS} is missing: a half-deleted or half-copied run")
+
+
+def _read(directory: RunDir) -> _Run:
+    status = directory.raw_status() or {}
+    if status.get("schema") != SCHEMA:
+        raise _Unreadable(f"written with schema {status.get('schema')}; this version reads schema {SCHEMA}")
+    state, result, env = directory.state(), {}, directory.read_json(ENV)
+    assert state is not None  # find_runs has read the status
+    if not (directory / CONFIG).exists():
+        raise _Unreadable(f"{CONFIG} is missing: a half-deleted run, or one that is just starting")
+    if state is State.finished:
+        result = _checked(directory.read_json(RESULT))
+    config = to_config(OmegaConf.create(directory.read_yaml(CONFIG)))
+    packages = env.get("packages") or {}
+    row = {
+        **{name: result.get(name) for name in (*_ACCURACIES, *_COUNTS, "seconds_train")},
+        **{name: env.get(name) for name in (*_FACTS, *_EXTRA_FACTS)},
+        **levels_of(config),
+        "run_id": str(status["run_id"]),
+        "state": state.value,
+        "seed": config.seed,
+        "epochs": config.trainer.epochs,
+        "run_dir": directory.path.as_posix(),
+        "epoch": int(status.get("epoch") or 0),
+        "error": _message(status.get("error")),
+        "preset": config.preset,
+        "setting": digest(loose_setting(config)),
+        "updated": status.get("updated"),
+        "torch": packages.get("torch"),
+    }
+    shared = {name: row[name] for name in ("run_id", "seed", *FACTORS)}
+    curve = [{**shared, **{name: line[name] for name in METRIC_COLUMNS}} for line in directory.read_metrics()]
+    return _Run(row, curve, config)
+
+
+def _message(error: object) -> str:
+    return str(error).strip().splitlines()[-1] if error and str(error).strip() else ""
+
+
+def _checked(result: dict[str, Any]) -> dict[str, Any]:
+    if not result:
+        raise _Unreadable(f"finished, but {RESULT} is missing: a half-deleted run")
+    for name in _ACCURACIES:
+        value = result.get(name)
+        if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
+            raise _Unreadable(f"{RESULT} has {name}={value!r}: expected a fraction in [0, 1]")
+    return result
+
+
+def _frame(rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+    frame = pd.DataFrame(list(rows), columns=list(columns))
+    for name in columns:
+        if name in _INTEGERS:
+            frame[name] = pd.to_numeric(frame[name]).astype("Int64")
+        elif name in _FLOATS:
+            frame[name] = frame[name].astype("float64")
+        else:
+            frame[name] = ["" if value is None or value != value else str(value) for value in frame[name]]
+    return frame
+
+
+def to_csv(frame: pd.DataFrame) -> str:
+    """The table as CSV, numbers in their shortest exact form, a missing number as an empty cell.
+
+    Read it back with `keep_default_na=False`: the level name `none` and empty cells then stay what they are.
+    """
+    return str(frame.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,233 @@
+"""Figures: loss and accuracy over epochs, per variant and all levels of a section on top of each other.
+
+Curves and comparisons go in, a matplotlib Figure comes out; `encode` turns it into the same bytes every time. Colour,
+dash and marker belong to a level over the whole report, so colour is never the only cue. No smoothing, no intervals
+of its own, no pyplot state.
+"""
+
+import io
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from ablation.comparison import Comparison, Row
+
+INK, GRID, PAPER = "#1f2328", "#d8dee4", "#ffffff"
+# Okabe & Ito's palette without the three that fail 3:1 contrast on white; the reference comes first, in ink.
+COLOURS = (INK, "#0072b2", "#d55e00", "#009e73", "#cc79a7")
+DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.5), (7, 2, 1.5, 2), (4, 1.5, 1, 1.5, 1, 1.5))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+FORMATS = ("svg", "png", "pdf")
+_NO_DATE = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+_LOG_RATIO = 20.0  # losses that span more than this are drawn on a logarithmic axis, and the axis says so
+_STYLE = {
+    "font.family": ["DejaVu Sans"], "font.size": 9.0, "axes.titlesize": 9.5, "axes.titlelocation": "left",
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.grid": True,
+    "grid.color": GRID, "grid.linewidth": 0.6, "axes.axisbelow": True, "figure.facecolor": PAPER,
+    "axes.facecolor": "none", "legend.frameon": False, "legend.fontsize": 9.0, "text.parse_math": False,
+    "axes.formatter.use_mathtext": False, "svg.fonttype": "none", "svg.hashsalt": "ablation", "pdf.fonttype": 42,
+    "savefig.dpi": 160, "path.simplify": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a level is drawn, in every figure: colour (hex), dash pattern in points (empty is solid), marker."""
+
+    colour: str
+    dashes: tuple[float, ...]
+    marker: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's curves: epochs finished (counted from 1), shape (epochs,), and accuracy or loss by column name."""
+
+    seed: int
+    finished: bool
+    epochs: NDArray[np.float64]
+    values: dict[str, NDArray[np.float64]]
+
+
+@contextmanager
+def _house_style() -> Iterator[None]:
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a matplotlibrc on this machine must not change the report
+        mpl.rcParams.update(_STYLE)
+        yield
+
+
+def level_styles(comparisons: Iterable[Comparison]) -> dict[tuple[str, str], Style]:
+    """A style for each (factor, level), the reference of a factor's first section in ink."""
+    styles: dict[tuple[str, str], Style] = {}
+    used: dict[str, int] = {}
+    for comparison in comparisons:
+        factor = comparison.section.factor
+        for row in comparison.rows:
+            if (factor, row.level) not in styles:
+                index = used.setdefault(factor, 0)
+                used[factor] += 1
+                shift = index // len(COLOURS)
+                dashes = DASHES[(index + shift) % len(DASHES)]
+                styles[factor, row.level] = Style(COLOURS[index % len(COLOURS)], dashes, MARKERS[index % len(MARKERS)])
+    return styles
+
+
+def curves_of(row: Row, curves: pd.DataFrame) -> list[Curve]:
+    """The curves of a row's runs in the order of seeds; runs without a finished epoch have none.
+
+    Args:    curves: the table of gather.py; a value that is not finite becomes a gap.
+    """
+    found = []
+    for run in row.seeds:
+        table = curves[curves["run_id"] == run.run_id].sort_values("epoch")
+        if run.run_id and len(table):
+            columns = ("train_loss", "val_loss", "train_acc", "val_acc")
+            numbers = {name: table[name].to_numpy(np.float64) for name in columns}
+            values = {name: np.where(np.isfinite(array), array, np.nan) for name, array in numbers.items()}
+            found.append(Curve(run.seed, run.finished, table["epoch"].to_numpy(np.float64) + 1, values))
+    return found
+
+
+def mean_curve(curves: Sequence[Curve], column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Epochs and the mean over finished runs of one column, shape (epochs,); empty when no run has finished."""
+    done = [curve for curve in curves if curve.finished]
+    if not done:
+        return np.empty(0), np.empty(0)
+    length = min(len(curve.epochs) for curve in done)
+    return done[0].epochs[:length], np.mean([curve.values[column][:length] for curve in done], axis=0)
+
+
+def _limits(groups: Iterable[Sequence[Curve]], columns: Sequence[str]) -> tuple[float, float] | None:
+    arrays = [curve.values[name] for curves in groups for curve in curves for name in columns]
+    joined = np.concatenate(arrays) if arrays else np.empty(0)
+    finite = joined[np.isfinite(joined)]
+    return (float(finite.min()), float(finite.max())) if finite.size else None
+
+
+def _finish_loss_axis(axes: Axes, groups: Sequence[Sequence[Curve]]) -> None:
+    limits = _limits(groups, ("train_loss", "val_loss"))
+    if limits is None:
+        return
+    low, high = limits
+    if low > 0 and high > _LOG_RATIO * low:
+        axes.set_yscale("log")
+        axes.set_ylim(low / 1.2, high * 1.2)
+        axes.set_ylabel("log scale")
+    else:
+        axes.set_ylim(min(0.0, low), high * 1.05)
+
+
+def _finish_accuracy_axis(axes: Axes, groups: Sequence[Sequence[Curve]]) -> None:
+    limits = _limits(groups, ("train_acc", "val_acc"))
+    top = 1.0 if limits is None else max(0.05, math.ceil(limits[1] * 10.5) / 10 if limits[1] > 0.1 else limits[1] * 1.2)
+    axes.set_ylim(0, min(top, 1.02))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+
+
+def _draw(axes: Axes, curves: Sequence[Curve], column: str, style: Style, hollow: bool = False) -> None:
+    """Each seed thin, the mean of finished seeds strong; without a finished seed the thin lines carry the colour."""
+    epochs, mean = mean_curve(curves, column)
+    for curve in curves:
+        alpha = 0.3 if len(epochs) else 0.8
+        thin = Line2D(curve.epochs, curve.values[column], color=style.colour, alpha=alpha, linewidth=0.7)
+        if len(curve.epochs) == 1:
+            thin.set_marker(style.marker)
+        axes.add_line(thin)
+    if len(epochs):
+        axes.add_line(_strong(epochs, mean, style, hollow))
+
+
+def _strong(epochs: Iterable[float], mean: Iterable[float], style: Style, hollow: bool) -> Line2D:
+    x, y = np.asarray(epochs), np.asarray(mean)
+    line = Line2D(x, y, color=style.colour, linewidth=1.6, marker=style.marker, markersize=4.0, markeredgewidth=1.0)
+    line.set_markerfacecolor("none" if hollow else style.colour)
+    line.set_markevery(max(1, len(x) // 6))
+    if style.dashes:
+        line.set_dashes(style.dashes)
+    return line
+
+
+def _panel(figure: Figure, place: tuple[int, int], title: str, last_epoch: float) -> Axes:
+    columns, index = place
+    axes = figure.add_subplot(1, columns, index)
+    axes.set_title(title)
+    axes.set_xlabel("epoch")
+    axes.set_xlim(0.5, last_epoch + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axes.tick_params(length=3)
+    return axes
+
+
+def _last_epoch(groups: Iterable[Sequence[Curve]], row_epochs: Iterable[int]) -> float:
+    return max([*row_epochs, *(curve.epochs[-1] for curves in groups for curve in curves), 1])
+
+
+def variant_figure(curves: Sequence[Curve], style: Style, section: Sequence[Sequence[Curve]], epochs: int) -> Figure:
+    """Loss and accuracy of one variant over epochs, training (running) and validation, as in the write-up.
+
+    Args:    section: the curves of every row of the section, which share the axes' ranges.
+             epochs: how many epochs a run has, for the horizontal axis.
+    """
+    with _house_style():
+        figure = Figure(figsize=(8.4, 3.1))
+        last = _last_epoch(section, [epochs])
+        train = Style(style.colour, (1.2, 1.4), style.marker)
+        validation = Style(style.colour, (), style.marker)
+        for index, (title, kind) in enumerate([("Loss", "loss"), ("Accuracy", "acc")], start=1):
+            axes = _panel(figure, (2, index), title, last)
+            _draw(axes, curves, f"train_{kind}", train, hollow=True)
+            _draw(axes, curves, f"val_{kind}", validation)
+            (_finish_loss_axis if kind == "loss" else _finish_accuracy_axis)(axes, section)
+        handles = [_strong([0, 0.5, 1], [0, 0, 0], train, True), _strong([0, 0.5, 1], [0, 0, 0], validation, False)]
+        handles.append(Line2D([], [], color=style.colour, alpha=0.4, linewidth=0.7))
+        labels = ["training (running mean of the epoch)", "validation", "single seeds"]
+        figure.legend(handles, labels, loc="upper center", ncols=3, handlelength=3.2)
+        figure.subplots_adjust(left=0.065, right=0.985, bottom=0.15, top=0.815, wspace=0.19)
+    return figure
+
+
+def overlay_figure(rows: Sequence[tuple[str, Style, Sequence[Curve]]], epochs: int) -> Figure:
+    """All levels of a section: validation accuracy, validation loss and training loss over epochs.
+
+    Args:    rows: label, style and curves of each level, the reference first; epochs: how many a run has.
+    """
+    groups = [curves for _, _, curves in rows]
+    lines = math.ceil(len(rows) / 5)
+    with _house_style():
+        figure = Figure(figsize=(10.4, 3.3 + 0.2 * (lines - 1)))
+        panels = [("Validation accuracy", "val_acc"), ("Validation loss", "val_loss"), ("Training loss", "train_loss")]
+        last = _last_epoch(groups, [epochs])
+        for index, (title, column) in enumerate(panels, start=1):
+            axes = _panel(figure, (3, index), title, last)
+            for _, style, curves in reversed(rows):  # the reference is drawn last, on top
+                _draw(axes, curves, column, style)
+            (_finish_accuracy_axis if column == "val_acc" else _finish_loss_axis)(axes, groups)
+        handles = [_strong([0, 0.5, 1], [0, 0, 0], style, False) for _, style, _ in rows]
+        figure.legend(handles, [label for label, _, _ in rows], loc="upper center", ncols=min(len(rows), 5),
+                      handlelength=3.6)  # fmt: skip
+        figure.subplots_adjust(left=0.052, right=0.99, bottom=0.14, top=0.825 - 0.05 * (lines - 1), wspace=0.2)
+    return figure
+
+
+def encode(figure: Figure, kind: str) -> bytes:
+    """The figure as svg, png or pdf; equal figures give equal bytes, with neither dates nor program names inside."""
+    buffer = io.BytesIO()
+    with _house_style():
+        figure.savefig(buffer, format=kind, metadata=_NO_DATE[kind])
+    return buffer.getvalue()

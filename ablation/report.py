@@ -1,0 +1,223 @@
+"""The report: reads run directories, also of a sweep still running, and writes reports/<study>/.
+
+`python -m ablation.report` takes the overrides that the training took, for example `trainer.epochs=2`. Its outputs
+depend on the runs, the command line and the code alone, so nothing is written again while these are unchanged.
+"""
+
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from enum import Enum
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ablation import __version__
+from ablation.commandline import compose_config, run_command
+from ablation.config import CONF_DIR
+from ablation.schema import Config
+
+# pandas and matplotlib take a second or two that `--help` does not need, so the functions import what uses them.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablation.comparison import Comparison
+    from ablation.gather import Gathered
+    from ablation.page import Drawing
+    from ablation.plots import Style
+    from ablation.study import Choice, Study
+
+SCHEMA = 1
+SUMMARY, PAGE = "report.json", "index.html"
+_LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "jinja2")
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> Config:
+    return compose_config(overrides)
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """The config of a command line; composing the same one again costs nothing.
+
+    Raises:  UserError: as `compose_config`.
+    """
+    return _composed(tuple(overrides))
+
+
+def inputs_digest(gathered: "Gathered", overrides: Sequence[str]) -> str:
+    """A hash of all that decides the outputs: runs, command line, conf/, the program and the libraries it uses."""
+    from ablation.gather import to_csv
+
+    folder = Path(__file__).resolve().parent
+    files = [*folder.glob("*.py"), *folder.glob("templates/*"), *CONF_DIR.rglob("*.yaml")]
+    content = [
+        repr(tuple(overrides)),
+        to_csv(gathered.runs),
+        to_csv(gathered.curves),
+        repr(gathered.left_out),
+        *(path.read_text(encoding="utf-8") for path in sorted(files)),
+        *(f"{name}={version(name)}" for name in _LIBRARIES),
+    ]
+    return hashlib.sha256("\0".join(content).encode()).hexdigest()
+
+
+def is_up_to_date(folder: Path, inputs: str) -> bool:
+    """Whether the folder's report was made from the same inputs and all its files are still there."""
+    known = _read_summary(folder)
+    return known.get("inputs") == inputs and all((folder / name).exists() for name in known["files"])
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and isinstance(content.get("files"), list) else {}
+
+
+def strict(value: Any) -> Any:
+    """A value that strict JSON can hold: tuples as lists, enums by name, NaN and infinity as null."""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    return value
+
+
+def summary_json(study: "Study", inputs: str, files: Iterable[str]) -> str:
+    """report.json: every statistic and sentence of the report; accuracies and effects are fractions."""
+    head = {"schema": SCHEMA, "version": __version__, "inputs": inputs, "files": sorted(files), "states": study.states}
+    return json.dumps(strict({**head, **asdict(study)}), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def draw(
+    comparison: "Comparison", curves: "pd.DataFrame", styles: "Mapping[tuple[str, str], Style]", epochs: int
+) -> "tuple[dict[str, bytes], list[tuple[str, Drawing]]]":
+    """A section's figures.
+
+    Returns: files by name below the report's folder, and the page's drawings with their levels, the overlay first
+             under the level ''; both empty when no run of the section has finished an epoch.
+    """
+    from ablation import page, plots
+
+    factor = comparison.section.factor
+    lines = [(row, styles[factor, row.level], plots.curves_of(row, curves)) for row in comparison.rows]
+    lines = [line for line in lines if line[2]]
+    if not lines:
+        return {}, []
+    overlay = plots.overlay_figure([(row.level, style, found) for row, style, found in lines], epochs)
+    figures = {page.overlay_name(comparison): (overlay, "", page.overlay_text(comparison))}
+    for row, style, found in lines:
+        figure = plots.variant_figure(found, style, [line[2] for line in lines], epochs)
+        figures[page.curves_name(comparison, row)] = (figure, row.level, page.curves_text(comparison, row))
+    files, drawings = {}, []
+    for name, (figure, level, (title, description)) in figures.items():
+        files |= {f"figures/{name}.{kind}": plots.encode(figure, kind) for kind in plots.FORMATS}
+        drawings.append((level, page.Drawing(name, files[f"figures/{name}.svg"].decode(), title, description)))
+    return files, drawings
+
+
+def outputs(study: "Study", gathered: "Gathered", choice: "Choice") -> dict[str, bytes]:
+    """Every file of the report but report.json, by its name below the report's folder."""
+    from ablation import page, plots, tables
+    from ablation.gather import to_csv
+
+    curves = gathered.curves[gathered.curves["run_id"].isin(choice.runs["run_id"])]
+    shown = [item for item in study.comparisons if item.has_runs]
+    styles = plots.level_styles(study.comparisons)
+    files = {
+        "runs.csv": to_csv(choice.runs).encode(),
+        "curves.csv": to_csv(curves).encode(),
+        "effects.csv": tables.effects_csv(shown, study.base).encode(),
+    }
+    drawings = {}
+    for item in shown:
+        figures, drawings[item.name] = draw(item, curves, styles, study.epochs)
+        files |= figures
+        files[f"tables/{item.name}.md"] = tables.to_markdown(item, study.metric).encode()
+        files[f"tables/{item.name}.csv"] = tables.to_csv(item, study.metric).encode()
+        files[f"tables/{item.name}.tex"] = tables.to_latex(item, study.metric).encode()
+    files[PAGE] = page.render(study, styles, drawings).encode()
+    return files
+
+
+def write(folder: Path, files: Mapping[str, bytes], summary: str) -> None:
+    """Write all files, remove those of an earlier report that this one no longer has, and write report.json last.
+
+    A report that is killed half-way leaves no report.json, so the next one starts over.
+    """
+    stale = set(_read_summary(folder).get("files", [])) - set(files)
+    (folder / SUMMARY).unlink(missing_ok=True)
+    for name in stale:
+        if not Path(name).is_absolute() and ".." not in Path(name).parts:
+            (folder / name).unlink(missing_ok=True)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    (folder / SUMMARY).write_text(summary, encoding="utf-8")
+
+
+def _print_read(gathered: "Gathered", choice: "Choice") -> None:
+    counts = choice.runs["state"].value_counts().sort_index()
+    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    others = len(gathered.runs) - len(choice.runs)
+    print(f"read {len(choice.runs)} runs of this setting in {choice.config.runs_dir} ({told}), {others} of others")
+    for item in gathered.left_out[:5]:
+        print(f"left out {item.path}: {item.reason}")
+    if len(gathered.left_out) > 5:
+        print(f"left out {len(gathered.left_out) - 5} more: the report lists all of them")
+    if choice.notice:
+        print(choice.notice)
+
+
+def _print_found(study: "Study") -> None:
+    from ablation import tables
+
+    for item in study.comparisons:
+        told = "; ".join(tables.sentence(row) for row in item.rows if row.effect is not None)
+        found = f"against {item.section.reference}, in pp: {told}" if item.has_runs else "not run yet: "
+        command = "" if item.has_runs else study.section_commands[item.name]
+        print(f"{item.section.number} {item.name} {found}{command}".replace(tables.MINUS, "-"))
+    if study.warnings:
+        print(f"{len(study.warnings)} warning(s): see the report")
+
+
+def make(overrides: list[str]) -> None:
+    """Gather, compare, draw and write; prints a few lines about what was read, found and written.
+
+    Raises:  UserError: the overrides cannot be composed, or there is no run to report.
+    """
+    from ablation.gather import gather
+    from ablation.study import build, choose, name_of
+
+    gathered = gather(Path(compose(overrides).runs_dir))
+    choice = choose(gathered, overrides, compose)
+    folder = Path(choice.config.report_dir) / name_of(choice.config, compose)
+    _print_read(gathered, choice)
+    inputs = inputs_digest(gathered, overrides)
+    if is_up_to_date(folder, inputs):
+        print(f"report is up to date: {folder / PAGE}")
+        return
+    study = build(gathered, choice, compose)
+    files = outputs(study, gathered, choice)
+    write(folder, files, summary_json(study, inputs, files))
+    _print_found(study)
+    print(f"wrote {folder / PAGE}")
+
+
+def main(argv: list[str] | None = None) -> int | None:
+    """The console script: exit code 0 when the report is there, 2 for a mistake in the command or no runs."""
+    return run_command(make, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""Which runs a report is about, and everything it says of them: one `Study` for the page, the tables and report.json.
+
+A command line decides the setting (data, budget, optimiser) and the base variant; a study is every section's
+comparison within that setting. Nothing is drawn, formatted or written here.
+"""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ablation import comparison as comparisons
+from ablation.comparison import Comparison, Runs, SeedRun, Variant, describe_variant, differences
+from ablation.errors import UserError
+from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of, quoted
+from ablation.identity import digest, levels_of, slug_of
+from ablation.rundir import State
+from ablation.schema import FACTORS, Config, Metric, Precision
+
+Compose = Callable[[Sequence[str]], Config]
+
+_OWN_KEYS = ("report.", "report_dir=", "runs_dir=")
+_ENVIRONMENT = (
+    "device", "device_name", "cores", "threads", "precision", "torch", "python", "platform", "git_commit",
+    "git_dirty", "code_digest", "data_fingerprint",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The runs of one setting, the command line that means it, and why it was not the one asked for (or '')."""
+
+    overrides: tuple[str, ...]
+    config: Config
+    runs: pd.DataFrame
+    notice: str
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """A variant of the study as its difference from the base, the sections that use it, and its runs by seed."""
+
+    variant: str
+    sections: tuple[str, ...]
+    seeds: tuple[SeedRun, ...]
+
+
+@dataclass(frozen=True)
+class OtherRuns:
+    """Runs that are not in this report, what they are, and the command that reports them ('' when none can)."""
+
+    runs: int
+    what: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact of the environment: its values with the number of runs that have each."""
+
+    name: str
+    values: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything the report shows. Commands are ready to paste; facts are pairs of name and text."""
+
+    name: str
+    metric: Metric
+    command: str
+    facts: tuple[tuple[str, str], ...]
+    base: Variant
+    epochs: int
+    planned_seeds: tuple[int, ...]
+    comparisons: tuple[Comparison, ...]
+    section_commands: Mapping[str, str]
+    matrix: tuple[MatrixRow, ...]
+    notices: tuple[str, ...]
+    warnings: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    others: tuple[OtherRuns, ...]
+    environment: tuple[Fact, ...]
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many of the study's variants x seeds are in each state, finished first and missing last."""
+        counts = Counter(run.state for row in self.matrix for run in row.seeds)
+        order = [*(state.value for state in State), comparisons.MISSING_RUN]
+        return {state: counts[state] for state in order if counts[state]}
+
+
+def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Choice:
+    """The runs of the command line's setting, or else those of the setting that has the newest run.
+
+    Raises:  UserError: there is no run at all.
+    """
+    config = compose(overrides)
+    runs = _of_setting(gathered, config)
+    if len(runs):
+        return Choice(tuple(overrides), config, runs, "")
+    if not len(gathered.runs):
+        unread = f" ({len(gathered.left_out)} folders could not be read)" if gathered.left_out else ""
+        raise UserError(
+            f"No run was found below runs_dir={config.runs_dir}{unread}. "
+            "Train some first: `make demo` for the whole study, `make sweep-norm` for one section."
+        )
+    newest = gathered.runs.sort_values(["updated", "run_id"]).iloc[-1]["run_id"]
+    found = [*overrides_of(gathered.configs[newest], compose), *filter(_is_own, overrides)]
+    notice = (
+        f"No run has the setting of `{command_of(overrides)}`; "
+        f"this is the setting of the newest run, `{command_of(found)}`."
+    )
+    return Choice(tuple(found), compose(found), _of_setting(gathered, compose(found)), notice)
+
+
+def _is_own(override: str) -> bool:
+    return override.lstrip("+").startswith(_OWN_KEYS)
+
+
+def _of_setting(gathered: Gathered, config: Config) -> pd.DataFrame:
+    runs = gathered.runs[gathered.runs["setting"] == digest(loose_setting(config))]
+    wanted = config.trainer.precision
+    return runs if wanted is Precision.auto else runs[runs["precision"] == wanted.name]
+
+
+def command_of(overrides: Iterable[str]) -> str:
+    """The shell command that renders a report with these overrides."""
+    return shlex.join(["python", "-m", "ablation.report", *overrides])
+
+
+def name_of(config: Config, compose: Compose) -> str:
+    """The folder below report_dir: report.name, else the preset and what differs from it.
+
+    Raises:  UserError: report.name is no plain folder name.
+    """
+    name = config.report.name
+    if name is not None:
+        if name in ("", ".", "..") or Path(name).name != name or "\\" in name:
+            raise UserError(f"report.name={name!r}: expected a plain folder name below report_dir, such as `mine`.")
+        return name
+    data = [f"data.root={quoted(config.data.root)}"] if config.data.root is not None else []
+    slug = slug_of(config, compose([f"preset={config.preset}", *data]))
+    return config.preset if slug == "reference" else f"{config.preset}-{slug}"
+
+
+def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
+    """Compare every section within the chosen setting and collect what a reader must know beside the numbers."""
+    config, runs = choice.config, Runs(choice.runs)
+    base = levels_of(config)
+    plans = comparisons.plan_sections(choice.overrides, compose)
+    variants = comparisons.variants_of(plans, runs)
+    seeds = comparisons.planned_seeds(variants, runs)
+    compared = tuple(comparisons.compare(plan, runs, base, seeds, config.report.metric) for plan in plans)
+    used = {run.run_id for item in compared for row in item.rows for run in row.seeds if run.run_id}
+    rows = choice.runs[choice.runs["run_id"].isin(used)]
+    return Study(
+        name=name_of(config, compose),
+        metric=config.report.metric,
+        command=command_of(choice.overrides),
+        facts=_facts(config, rows, seeds),
+        base=base,
+        epochs=config.trainer.epochs,
+        planned_seeds=tuple(seeds),
+        comparisons=compared,
+        section_commands={plan.name: _sweep(plan.name, choice.overrides, seeds) for plan in plans},
+        matrix=_matrix(compared, base),
+        notices=(choice.notice,) if choice.notice else (),
+        warnings=_warnings(compared, rows, config),
+        left_out=(*gathered.left_out, *runs.duplicates),
+        others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose)),
+        environment=_environment(rows),
+    )
+
+
+def _facts(config: Config, rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[tuple[str, str], ...]:
+    def seen(column: str) -> str:
+        return " or ".join(f"{value:,}" for value in sorted(rows[column].dropna().unique())) or "not known yet"
+
+    optim = config.optim
+    return (
+        ("preset", config.preset),
+        ("data", config.data.name.name),
+        ("training images", seen("n_train")),
+        ("validation images", seen("n_val")),
+        ("epochs", str(config.trainer.epochs)),
+        ("seeds", ", ".join(map(str, seeds)) or "none yet"),
+        ("batch size", str(config.trainer.batch_size)),
+        ("optimiser", f"SGD, lr {optim.lr:g}, momentum {optim.momentum:g}, weight decay {optim.weight_decay:g}"),
+    )
+
+
+def _sweep(section: str, overrides: Sequence[str], seeds: Sequence[int]) -> str:
+    """The make command that trains what a section lacks; runs that have finished are skipped by it."""
+    arguments = [item for item in overrides if not item.startswith(("report.", "report_dir="))]
+    parts = ["make", f"sweep-{section}"]
+    parts += [f"SEEDS={','.join(map(str, seeds))}"] if seeds else []
+    parts += [f"ARGS={shlex.join(arguments)}"] if arguments else []
+    return shlex.join(parts)
+
+
+def _matrix(compared: Sequence[Comparison], base: Variant) -> tuple[MatrixRow, ...]:
+    sections: dict[str, list[str]] = {}
+    seeds: dict[str, tuple[SeedRun, ...]] = {}
+    for item in compared:
+        for row in item.rows:
+            name = describe_variant(row.variant, base)
+            sections.setdefault(name, []).append(item.name)
+            seeds[name] = row.seeds
+    return tuple(MatrixRow(name, tuple(dict.fromkeys(sections[name])), seeds[name]) for name in seeds)
+
+
+def _warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config) -> tuple[str, ...]:
+    found = [warning for item in compared for warning in item.warnings]
+    if config.report.metric is Metric.best:
+        found.append(
+            "report.metric=best compares each run's best epoch, chosen on the same images: every accuracy is "
+            "optimistic. report.metric=final has no such choice."
+        )
+    skipped = rows["n_skipped"].max() if len(rows) else 0
+    if not pd.isna(skipped) and skipped > 0:
+        found.append(f"Up to {skipped} image files could not be read and were skipped (data.bad_files=skip).")
+    dirty = int((rows["git_dirty"] == "True").sum())
+    if dirty:
+        found.append(f"{dirty} of {len(rows)} runs were made with uncommitted changes in the working tree.")
+    return tuple(found)
+
+
+def _unused(choice: Choice, used: set[str], runs: Runs, base: Variant) -> list[OtherRuns]:
+    """Runs of this setting that no section uses, with the base variant that would make them part of one."""
+    replaced = {item.path for item in runs.duplicates}
+    idle = choice.runs[~choice.runs["run_id"].isin(used) & ~choice.runs["run_dir"].isin(replaced)]
+    if not len(idle):
+        return []
+    changes = []
+    for row in idle[list(FACTORS)].to_dict("records"):
+        variant = {str(factor): str(level) for factor, level in row.items()}
+        changes.append([f"{factor}={variant[factor]}" for factor in differences(variant, base)])
+    shared = [change for change in changes[0] if all(change in other for other in changes)]
+    named = sorted({" ".join(change) for change in changes})
+    what = f"this setting, but in no section: {', '.join(named)}"
+    usable = shared and all(change.count("=") == 1 for change in shared)
+    return [OtherRuns(len(idle), what, command_of([*choice.overrides, *shared]) if usable else "")]
+
+
+def _other_settings(gathered: Gathered, choice: Choice, compose: Compose) -> list[OtherRuns]:
+    others = gathered.runs[~gathered.runs["run_id"].isin(choice.runs["run_id"])]
+    kept, found = [item for item in choice.overrides if _is_own(item)], []
+    for _, group in others.groupby("setting", sort=True):
+        newest = group.sort_values(["updated", "run_id"]).iloc[-1]
+        try:
+            overrides = overrides_of(gathered.configs[newest["run_id"]], compose)
+            if newest["setting"] == digest(loose_setting(choice.config)):
+                overrides.append(f"trainer.precision={newest['precision']}")
+            found.append(OtherRuns(len(group), f"preset {newest['preset']}", command_of([*overrides, *kept])))
+        except UserError:  # the preset or the data folder is gone; the runs still deserve to be seen
+            found.append(OtherRuns(len(group), f"preset {newest['preset']}, which cannot be composed now", ""))
+    return sorted(found, key=lambda item: item.command)
+
+
+def _environment(rows: pd.DataFrame) -> tuple[Fact, ...]:
+    facts = []
+    for name in _ENVIRONMENT:
+        counts = Counter("not known" if pd.isna(value) or value == "" else str(value) for value in rows[name])
+        facts.append(Fact(name.replace("_", " "), tuple(sorted(counts.items()))))
+    return tuple(facts) if len(rows) else ()
