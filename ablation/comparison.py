@@ -47,13 +47,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One seed of a row: its run's state (or `missing`), finished and planned epochs, and its run id."""
+    """One seed of a row: its run's state (or `missing`), finished and planned epochs, run id, and error if it failed."""
 
     seed: int
     state: str
     epoch: int = 0
     epochs: int = 0
     run_id: str = ""
+    error: str = ""
 
     @property
     def finished(self) -> bool:
@@ -96,13 +97,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A section's rows, reference first as the YAML lists them, with what a reader must know beside them."""
+    """A section's rows, the reference first, with what a reader must know; mixed holds a warning per fact of FACTS."""
 
     name: str
     section: Section
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
-    warnings: tuple[str, ...]
+    mixed: Mapping[str, str]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes every number of the section doubtful."""
+        return tuple(self.mixed.values())
 
     @property
     def has_runs(self) -> bool:
@@ -165,8 +171,8 @@ def describe_variant(variant: Variant, base: Variant) -> str:
     return " ".join(f"{factor}={variant[factor]}" for factor in differences(variant, base)) or "base"
 
 
-def _with_found(plan: Plan, runs: Runs) -> dict[str, Variant]:
-    """The section's levels, then every other level on disk that differs from the reference in its factor alone."""
+def row_variants(plan: Plan, runs: Runs) -> dict[str, Variant]:
+    """By row: the section's levels, then other levels on disk that differ from the reference in its factor alone."""
     factor, listed = plan.section.factor, list(plan.variants.values())
     variants = dict(plan.variants)
     for variant in runs.variants():
@@ -175,24 +181,11 @@ def _with_found(plan: Plan, runs: Runs) -> dict[str, Variant]:
     return variants
 
 
-def variants_of(plans: Iterable[Plan], runs: Runs) -> list[Variant]:
-    """Each variant that some section uses, once, in the order of the sections."""
-    found: list[Variant] = []
-    for plan in plans:
-        found += [variant for variant in _with_found(plan, runs).values() if variant not in found]
-    return found
-
-
-def planned_seeds(variants: Iterable[Variant], runs: Runs) -> list[int]:
-    """All seeds seen in these variants: what each row would have if its sweep were complete."""
-    return sorted({seed for variant in variants for seed in runs.of(variant)})
-
-
 def seed_runs(variant: Variant, runs: Runs, seeds: Sequence[int]) -> tuple[SeedRun, ...]:
     """One entry per planned seed."""
     found = runs.of(variant)
     return tuple(
-        SeedRun(seed, row["state"], int(row["epoch"]), int(row["epochs"]), row["run_id"])
+        SeedRun(seed, row["state"], int(row["epoch"]), int(row["epochs"]), row["run_id"], row["error"])
         if (row := found.get(seed)) is not None
         else SeedRun(seed, MISSING_RUN)
         for seed in seeds
@@ -205,11 +198,11 @@ def compare(plan: Plan, runs: Runs, base: Variant, seeds: Sequence[int], metric:
     Args:    base: the variant of the command line, which a section may hold fixed elsewhere.
              seeds: the planned seeds; metric: which validation accuracy is compared.
     """
-    variants = _with_found(plan, runs)
+    variants = row_variants(plan, runs)
     rows = tuple(_row(plan, level, variant, runs, seeds, metric) for level, variant in variants.items())
     rows = tuple(sorted(rows, key=lambda row: not row.is_reference))
     used = [row for variant in variants.values() for row in runs.of(variant).values() if _is_finished(row)]
-    return Comparison(plan.name, plan.section, rows, _notes(plan, base), tuple(mixed(used, plan.name)))
+    return Comparison(plan.name, plan.section, rows, _notes(plan, base), mixed(used))
 
 
 def _row(plan: Plan, level: str, variant: Variant, runs: Runs, seeds: Sequence[int], metric: Metric) -> Row:
@@ -249,11 +242,12 @@ def _listing(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _fate(state: str, epoch: int, epochs: int) -> str:
-    if state == MISSING_RUN:
+def _fate(run: SeedRun) -> str:
+    if run.state == MISSING_RUN:
         return "not run"
-    word = "is running, at" if state == State.running.value else f"{state} after"
-    return f"{word} {epoch} of {epochs} epochs"
+    word = "is running, at" if run.state == State.running.value else f"{run.state} after"
+    because = f" ({run.error[:160]})" if run.state == State.failed.value and run.error else ""
+    return f"{word} {run.epoch} of {run.epochs} epochs{because}"
 
 
 def _seed_notes(seeds: Sequence[SeedRun]) -> Iterable[str]:
@@ -261,7 +255,7 @@ def _seed_notes(seeds: Sequence[SeedRun]) -> Iterable[str]:
     fates: dict[str, list[int]] = {}
     for run in seeds:
         if not run.finished:
-            fates.setdefault(_fate(run.state, run.epoch, run.epochs), []).append(run.seed)
+            fates.setdefault(_fate(run), []).append(run.seed)
     if fates:
         done = sum(run.finished for run in seeds)
         told = "; ".join(f"{_listing(which)} {fate}" for fate, which in fates.items())
@@ -284,22 +278,25 @@ def _pair_notes(done: Mapping[int, Any], pairs: Sequence[int]) -> Iterable[str]:
 
 
 def _notes(plan: Plan, base: Variant) -> tuple[str, ...]:
-    fixed = ", ".join(f"{factor}={level}" for factor, level in plan.section.fixed.items())
+    fixed = plan.section.fixed
     if fixed:
-        return (f"Held fixed: {fixed} in every row, the reference included.",)
+        here = ", ".join(f"{factor}={level}" for factor, level in fixed.items())
+        elsewhere = ", ".join(f"{factor}={base[factor]}" for factor in fixed if factor in base)
+        return (f"Held fixed in every row, the reference included: {here} (the base variant has {elsewhere}).",)
     if not differences(plan.reference, base):
-        return ("The reference is the base variant; its runs were trained once and serve every section that uses it.",)
+        return ("The reference is the base variant; every section that uses it shares its runs.",)
     return (f"The reference differs from the base variant: {describe_variant(plan.reference, base)}.",)
 
 
-def mixed(rows: Iterable[Mapping[str, Any]], where: str) -> Iterable[str]:
-    """A warning for each fact that should be equal in all compared runs and is not: what, consequence, remedy."""
-    table = list(rows)
+def mixed(rows: Iterable[Mapping[Any, Any]]) -> dict[str, str]:
+    """A warning for each of FACTS that differs between compared runs: what was found, its consequence, the remedy."""
+    table, found = list(rows), {}
     for fact, (words, consequence) in FACTS.items():
         counts = Counter("unknown" if pd.isna(row[fact]) or row[fact] == "" else str(row[fact]) for row in table)
         if len(counts) > 1:
-            found = ", ".join(f"{value} ({count} runs)" for value, count in sorted(counts.items()))
-            yield (
-                f"{where} mixes {words}: {found}. {consequence} "
+            told = ", ".join(f"{value} ({count} run{'s' * (count > 1)})" for value, count in sorted(counts.items()))
+            remedy = (
                 "To compare like with like, move one group of runs out of the way and train the missing ones again."
             )
+            found[fact] = f"The runs mix {words}: {told}. {consequence} {remedy}"
+    return found

@@ -89,15 +89,20 @@ def problems(config: Config) -> list[str]:
     return [*_range_problems(config), *_combination_problems(config)]
 
 
-def to_config(node: Any) -> Config:
-    """Turn a composed OmegaConf node into a checked `Config`.
+def check(config: Config) -> Config:
+    """The same config when nothing is wrong with it.
 
     Raises:  UserError: lists every value out of range and every combination that cannot work.
     """
-    values = {key: node[key] for key in node if key != "hydra"}
-    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
-    assert isinstance(config, Config)
     found = problems(config)
     if found:
         raise UserError("\n".join(found))
+    return config
+
+
+def to_config(node: Any) -> Config:
+    """Turn a composed OmegaConf node into a `Config`; types are checked, ranges are left to `check`."""
+    values = {key: node[key] for key in node if key != "hydra"}
+    config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
+    assert isinstance(config, Config)
     return config

@@ -80,16 +80,21 @@ def _variables() -> dict[str, str]:
 def inline(drawing: Drawing) -> Markup:
     """The figure as an SVG element of the page: theme colours, unique ids, two decimals, a text alternative."""
     svg = drawing.svg[drawing.svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    for colour, value in _variables().items():
-        svg = svg.replace(colour, value)
-    referenced = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
-    svg = re.sub(r'\s+id="([^"]*)"', lambda m: f' id="{drawing.name}-{m[1]}"' if m[1] in referenced else "", svg)
-    svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{drawing.name}-", svg)
-    svg = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), svg)
-    svg = svg.replace("'DejaVu Sans'", "inherit").replace("xlink:href", "href")
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    referenced = frozenset(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
+    svg = re.sub(r"<[^>]*>", lambda match: _tag(match[0], drawing.name, referenced), svg)
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" {_labels(drawing)}', svg, count=1)
     return Markup(re.sub(r"\s*\n\s*", "\n", svg))
+
+
+def _tag(tag: str, prefix: str, referenced: frozenset[str]) -> str:
+    """A tag of the figure with theme colours, two decimals, the page's font, and ids that are unique in the page."""
+    for colour, value in _variables().items():
+        tag = tag.replace(colour, value)
+    tag = re.sub(r'\s+id="([^"]*)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in referenced else "", tag)
+    tag = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", tag)
+    tag = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), tag)
+    return tag.replace("'DejaVu Sans'", "inherit").replace("xlink:href", "href")
 
 
 def _labels(drawing: Drawing) -> str:

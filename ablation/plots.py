@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -34,7 +35,7 @@ _NO_DATE = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 _LOG_RATIO = 20.0  # losses that span more than this are drawn on a logarithmic axis, and the axis says so
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"], "font.size": 9.0, "axes.titlesize": 9.5, "axes.titlelocation": "left",
     "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.grid": True,
@@ -68,8 +69,8 @@ class Curve:
 def _house_style() -> Iterator[None]:
     with mpl.rc_context():
         mpl.rcdefaults()  # a matplotlibrc on this machine must not change the report
-        mpl.rcParams.update(_STYLE)
-        yield
+        with mpl.rc_context(_STYLE):
+            yield
 
 
 def level_styles(comparisons: Iterable[Comparison]) -> dict[tuple[str, str], Style]:
@@ -155,9 +156,10 @@ def _draw(axes: Axes, curves: Sequence[Curve], column: str, style: Style, hollow
 
 def _strong(epochs: Iterable[float], mean: Iterable[float], style: Style, hollow: bool) -> Line2D:
     x, y = np.asarray(epochs), np.asarray(mean)
-    line = Line2D(x, y, color=style.colour, linewidth=1.6, marker=style.marker, markersize=4.0, markeredgewidth=1.0)
+    line = Line2D(x, y, color=style.colour, linewidth=1.4, marker=style.marker, markersize=3.6, markeredgewidth=1.0)
     line.set_markerfacecolor("none" if hollow else style.colour)
-    line.set_markevery(max(1, len(x) // 6))
+    step = max(1, len(x) // 5)
+    line.set_markevery((MARKERS.index(style.marker) % step, step))  # staggered, so that levels do not hide each other
     if style.dashes:
         line.set_dashes(style.dashes)
     return line
@@ -175,13 +177,15 @@ def _panel(figure: Figure, place: tuple[int, int], title: str, last_epoch: float
 
 
 def _last_epoch(groups: Iterable[Sequence[Curve]], row_epochs: Iterable[int]) -> float:
-    return max([*row_epochs, *(curve.epochs[-1] for curves in groups for curve in curves), 1])
+    return float(max([*row_epochs, *(curve.epochs[-1] for curves in groups for curve in curves), 1]))
 
 
-def variant_figure(curves: Sequence[Curve], style: Style, section: Sequence[Sequence[Curve]], epochs: int) -> Figure:
+def variant_figure(
+    label: str, curves: Sequence[Curve], style: Style, section: Sequence[Sequence[Curve]], epochs: int
+) -> Figure:
     """Loss and accuracy of one variant over epochs, training (running) and validation, as in the write-up.
 
-    Args:    section: the curves of every row of the section, which share the axes' ranges.
+    Args:    label: names the variant in the figure; section: the curves of every row of the section, which share the axes' ranges.
              epochs: how many epochs a run has, for the horizontal axis.
     """
     with _house_style():
@@ -197,21 +201,24 @@ def variant_figure(curves: Sequence[Curve], style: Style, section: Sequence[Sequ
         handles = [_strong([0, 0.5, 1], [0, 0, 0], train, True), _strong([0, 0.5, 1], [0, 0, 0], validation, False)]
         handles.append(Line2D([], [], color=style.colour, alpha=0.4, linewidth=0.7))
         labels = ["training (running mean of the epoch)", "validation", "single seeds"]
-        figure.legend(handles, labels, loc="upper center", ncols=3, handlelength=3.2)
+        figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=3, handlelength=3.2)
+        figure.text(0.985, 0.955, label, ha="right", va="center", fontweight="bold")
         figure.subplots_adjust(left=0.065, right=0.985, bottom=0.15, top=0.815, wspace=0.19)
     return figure
 
 
-def overlay_figure(rows: Sequence[tuple[str, Style, Sequence[Curve]]], epochs: int) -> Figure:
+def overlay_figure(factor: str, rows: Sequence[tuple[str, Style, Sequence[Curve]]], epochs: int) -> Figure:
     """All levels of a section: validation accuracy, validation loss and training loss over epochs.
 
-    Args:    rows: label, style and curves of each level, the reference first; epochs: how many a run has.
+    Args:    factor: names the section in the figure; epochs: how many a run has;
+             rows: label, style and curves of each level, the reference first.
     """
     groups = [curves for _, _, curves in rows]
     lines = math.ceil(len(rows) / 5)
     with _house_style():
         figure = Figure(figsize=(10.4, 3.3 + 0.2 * (lines - 1)))
-        panels = [("Validation accuracy", "val_acc"), ("Validation loss", "val_loss"), ("Training loss", "train_loss")]
+        accuracy = (f"Validation accuracy by {factor}", "val_acc")
+        panels = [accuracy, ("Validation loss", "val_loss"), ("Training loss (running)", "train_loss")]
         last = _last_epoch(groups, [epochs])
         for index, (title, column) in enumerate(panels, start=1):
             axes = _panel(figure, (3, index), title, last)
@@ -219,8 +226,9 @@ def overlay_figure(rows: Sequence[tuple[str, Style, Sequence[Curve]]], epochs: i
                 _draw(axes, curves, column, style)
             (_finish_accuracy_axis if column == "val_acc" else _finish_loss_axis)(axes, groups)
         handles = [_strong([0, 0.5, 1], [0, 0, 0], style, False) for _, style, _ in rows]
-        figure.legend(handles, [label for label, _, _ in rows], loc="upper center", ncols=min(len(rows), 5),
-                      handlelength=3.6)  # fmt: skip
+        names = [label for label, _, _ in rows]
+        columns = min(len(rows), 5)
+        figure.legend(handles, names, loc="upper left", bbox_to_anchor=(0.04, 1.0), ncols=columns, handlelength=3.6)
         figure.subplots_adjust(left=0.052, right=0.99, bottom=0.14, top=0.825 - 0.05 * (lines - 1), wspace=0.2)
     return figure
 

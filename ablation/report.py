@@ -114,12 +114,13 @@ def draw(
     lines = [line for line in lines if line[2]]
     if not lines:
         return {}, []
-    overlay = plots.overlay_figure([(row.level, style, found) for row, style, found in lines], epochs)
+    overlay = plots.overlay_figure(factor, [(row.level, style, found) for row, style, found in lines], epochs)
     figures = {page.overlay_name(comparison): (overlay, "", page.overlay_text(comparison))}
     for row, style, found in lines:
-        figure = plots.variant_figure(found, style, [line[2] for line in lines], epochs)
+        figure = plots.variant_figure(f"{factor}={row.level}", found, style, [line[2] for line in lines], epochs)
         figures[page.curves_name(comparison, row)] = (figure, row.level, page.curves_text(comparison, row))
-    files, drawings = {}, []
+    files: dict[str, bytes] = {}
+    drawings = []
     for name, (figure, level, (title, description)) in figures.items():
         files |= {f"figures/{name}.{kind}": plots.encode(figure, kind) for kind in plots.FORMATS}
         drawings.append((level, page.Drawing(name, files[f"figures/{name}.svg"].decode(), title, description)))
@@ -163,7 +164,7 @@ def write(folder: Path, files: Mapping[str, bytes], summary: str) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    (folder / SUMMARY).write_text(summary, encoding="utf-8")
+    (folder / SUMMARY).write_bytes(summary.encode())
 
 
 def _print_read(gathered: "Gathered", choice: "Choice") -> None:

@@ -152,8 +152,8 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     config, runs = choice.config, Runs(choice.runs)
     base = levels_of(config)
     plans = comparisons.plan_sections(choice.overrides, compose)
-    variants = comparisons.variants_of(plans, runs)
-    seeds = comparisons.planned_seeds(variants, runs)
+    variants = [variant for plan in plans for variant in comparisons.row_variants(plan, runs).values()]
+    seeds = sorted({seed for variant in variants for seed in runs.of(variant)})
     compared = tuple(comparisons.compare(plan, runs, base, seeds, config.report.metric) for plan in plans)
     used = {run.run_id for item in compared for row in item.rows for run in row.seeds if run.run_id}
     rows = choice.runs[choice.runs["run_id"].isin(used)]
@@ -214,7 +214,11 @@ def _matrix(compared: Sequence[Comparison], base: Variant) -> tuple[MatrixRow, .
 
 
 def _warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config) -> tuple[str, ...]:
-    found = [warning for item in compared for warning in item.warnings]
+    finished = rows[rows["state"] == State.finished.value].to_dict("records")
+    found = []
+    for fact, text in comparisons.mixed(finished).items():
+        sections = [item.name for item in compared if fact in item.mixed]
+        found.append(f"{text} Concerned: {', '.join(sections) or 'no section by itself'}.")
     if config.report.metric is Metric.best:
         found.append(
             "report.metric=best compares each run's best epoch, chosen on the same images: every accuracy is "

@@ -8,7 +8,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ablation.comparison import Comparison, Row, Variant, describe_variant
 from ablation.schema import Metric
@@ -25,8 +25,13 @@ METRIC_WORDS = {
 EFFECT_COLUMNS = ("section", "factor", "level", "reference", "control", "n", "effect", "ci_low", "ci_high")
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    MINUS: "$-$", NOTHING: "--", "\u00b1": r"$\pm$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", MINUS: "$-$", NOTHING: "--", "\u00b1": r"$\pm$",
+}  # fmt: skip
+_LATEX_HEADINGS = {
+    "level": ("", "level"), "seeds": ("seeds", "finished"), "mean": ("val acc.", "(%)"), "sd": ("", "sd"),
+    "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "pairs": ("", "pairs"), "best": ("best val", "(%)"),
+    "train": ("train acc.", "(%)"), "params": ("", "params"), "macs": ("", "MACs"), "seconds": ("seconds", "per run"),
 }  # fmt: skip
 
 
@@ -90,19 +95,18 @@ def columns(comparison: Comparison, metric: Metric) -> list[Column]:
     def column(key: str, heading: str, cells: Iterable[str], numeric: bool = True) -> Column:
         return Column(key, heading, tuple(cells), numeric)
 
-    confidence = next((f"{row.effect.confidence:.0%}" for row in rows if row.effect is not None), "95%")
     found = [
         column("level", "level", (row.level for row in rows), numeric=False),
         column("changes", "differs in", (changed(row, reference) or NOTHING for row in rows), numeric=False),
-        column("seeds", "seeds finished", (f"{row.n_finished} of {len(row.seeds)}" for row in rows)),
+        column("seeds", "seeds finished", (f"{row.n_finished}/{len(row.seeds)}" for row in rows)),
         column("mean", f"{METRIC_WORDS[metric]} (%)", (percent(row.accuracy.mean) for row in rows)),
         column("sd", "sd over seeds", (percent(row.accuracy.sd) for row in rows)),
         column("effect", "effect (pp)", (_effect(row) for row in rows)),
-        column("interval", f"{confidence} CI (pp)", (interval(row.effect) for row in rows)),
+        column("interval", "95 % CI (pp)", (interval(row.effect) for row in rows)),
         column("pairs", "pairs", (NOTHING if row.effect is None else str(row.effect.n) for row in rows)),
         column("best", f"best val (%), {SELECTED}", (percent(row.best.mean) for row in rows)),
         column("train", "clean train accuracy (%)", (percent(row.train.mean) for row in rows)),
-        column("params", "parameters", (count(row.params) for row in rows)),
+        column("params", "parameters", (_params(row, comparison.reference) for row in rows)),
         column("macs", "MACs", (count(row.macs) for row in rows)),
         column("seconds", "seconds per run", (number(row.seconds, 1) for row in rows)),
     ]
@@ -119,6 +123,13 @@ def sentence(row: Row) -> str:
         return f"{row.level} no finished pair"
     bounds = "" if math.isnan(row.effect.low) else f" {interval(row.effect)}"
     return f"{row.level} {points(row.effect.mean)}{bounds} (n={row.effect.n})"
+
+
+def _params(row: Row, reference: Row) -> str:
+    """The number of parameters, with what it is more or less than the reference's: a change of size is a change too."""
+    if row.params is None or reference.params is None or row.params == reference.params:
+        return count(row.params)
+    return f"{count(row.params)} ({number(100 * (row.params / reference.params - 1), 1, signed=True)} %)"
 
 
 def caption(comparison: Comparison, metric: Metric) -> str:
@@ -160,28 +171,36 @@ def latex(text: str) -> str:
 
 
 def to_latex(comparison: Comparison, metric: Metric) -> str:
-    """The section's table as a LaTeX float; needs the package booktabs, and xelatex for text beyond ASCII."""
-    short = {"mean": "val acc. (%)", "best": "best val (%)", "train": "train acc. (%)", "seeds": "seeds", "sd": "sd",
-             "params": "params", "seconds": "s/run", "changes": "differs in"}  # fmt: skip
-    table = [replace(column, heading=short.get(column.key, column.heading)) for column in columns(comparison, metric)]
-    body = [" & ".join(latex(column.cells[i]) for column in table) + r" \\" for i in range(len(comparison.rows))]
-    told = f"{caption(comparison, metric)} Best val is {SELECTED}."
+    """The section's table as a LaTeX float that fits a text width; needs booktabs, and xelatex beyond ASCII.
+
+    What differs in a row and the notes are in the caption, so that a number never travels without its caveat.
+    """
+    table = [column for column in columns(comparison, metric) if column.key in _LATEX_HEADINGS]
+    rows = [" & ".join(latex(column.cells[i]) for column in table) for i in range(len(comparison.rows))]
+    reference = comparison.reference.variant
+    differs = [f"{row.level}: {changed(row, reference)}." for row in comparison.rows if row.changes]
+    told = [caption(comparison, metric), f"Best val is {SELECTED}.", "What differs:", *differs, *notes(comparison)]
     lines = [
         r"\begin{table}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{latex(told)}}}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{latex(' '.join(told))}}}",
         rf"\label{{tab:{comparison.name}}}",
         rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in table)}}}",
         r"\toprule",
-        " & ".join(latex(column.heading) for column in table) + r" \\",
+        " & ".join(_two_lines(*_LATEX_HEADINGS[column.key], numeric=column.numeric) for column in table) + r" \\",
         r"\midrule",
-        *body,
+        *(rf"{row} \\" for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
     ]
     text = "\n".join(lines) + "\n"
     return text if text.isascii() else f"% !TeX program = xelatex\n{text}"
+
+
+def _two_lines(first: str, second: str, numeric: bool) -> str:
+    side = "r" if numeric else "l"
+    return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{latex(first)}\\{latex(second)}\end{{tabular}}"
 
 
 def _raw(value: float | int | None) -> str:

@@ -21,7 +21,8 @@ from ablation.sections import load_section
 
 EFFECTS = {
     "norm=none": 0.016, "norm=instance": -0.135, "norm=group8": -0.02, "residual=without": -0.104,
-    "depth=resnet14": 0.0175, "depth=resnet34": 0.0016, "lr_schedule=constant": 0.054, "lr_schedule=constant_low": -0.21,
+    "depth=resnet14": 0.0175, "depth=resnet34": 0.0016, "lr_schedule=constant": 0.054,
+    "lr_schedule=constant_low": -0.21,
     "dropout=p10": -0.003, "dropout=p20": -0.004, "dropout=p30": -0.0065, "stem=k7_pool": -0.05,
     "lr_schedule=step4": -0.01, "width=eighth": -0.03, "augment=flip05": -0.004, "augment=flip10": -0.009,
 }  # fmt: skip
@@ -62,8 +63,8 @@ def metrics_of(config: Config, accuracy: float, epochs: int) -> list[dict[str, f
         wobble = 0.0 if epoch == total - 1 else draw.normal(0, 0.006)
         val = float(np.clip(accuracy - (accuracy - 0.1) * left + wobble, 0.0, 1.0))
         train = float(np.clip(val + 0.1 * (1 - left) - 0.02, 0.0, 1.0))
-        values = [epoch, 1e-3, 2.4 - 2.2 * train, train, 2.5 - 2.2 * val, val, min(1.0, val + 0.2), 0.8, 0.1, 2500.0, 1.5]
-        rows.append(dict(zip(METRIC_COLUMNS, [*values, None], strict=True)))
+        accuracies = [2.4 - 2.2 * train, train, 2.5 - 2.2 * val, val, min(1.0, val + 0.2)]
+        rows.append(dict(zip(METRIC_COLUMNS, [epoch, 1e-3, *accuracies, 0.8, 0.1, 2500.0, 1.5, None], strict=True)))
     return rows
 
 

@@ -1,0 +1,82 @@
+"""Saving and restoring a run: `last.pt` to resume, `best.safetensors` to share.
+
+Both are written beside the old file and renamed over it, so one complete version exists at every instant. There is
+no generator state to keep (see streams.py). Files hold tensors, numbers and strings only and are read without
+unpickling objects.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from ablation.rundir import write_atomic
+
+CHECKPOINT_SCHEMA = 1
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used: unreadable, or of another run or version."""
+
+
+def save_last(
+    path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict[str, Any]], code: str
+) -> None:
+    """Save everything a resumed run needs: weights, buffers, momentum, and the metrics of all finished epochs."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    momentum = {
+        names[parameter]: state["momentum_buffer"]
+        for parameter, state in optimizer.state.items()
+        if state.get("momentum_buffer") is not None
+    }
+    content = {
+        "schema": CHECKPOINT_SCHEMA,
+        "run_id": run_id,
+        "code": code,
+        "rows": rows,
+        "model": model.state_dict(),
+        "momentum": momentum,
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_last(
+    path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, device: str
+) -> tuple[list[dict[str, Any]], str]:
+    """Restore model and optimiser in place; returns the metrics of the finished epochs and the digest of their code.
+
+    Raises:  CheckpointError: the file cannot be read or does not belong to this run.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+        if content["schema"] != CHECKPOINT_SCHEMA or content["run_id"] != run_id:
+            raise CheckpointError(f"{path} belongs to another run or version.")
+        model.load_state_dict(content["model"])
+        for name, parameter in model.named_parameters():
+            if name in content["momentum"]:
+                buffer = torch.empty_like(parameter).copy_(content["momentum"][name])
+                optimizer.state[parameter]["momentum_buffer"] = buffer
+        return list(content["rows"]), str(content["code"])
+    except CheckpointError:
+        raise
+    except Exception as error:  # torch.load raises many kinds for a damaged file
+        raise CheckpointError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
+    """Save weights and buffers with a few strings about them."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomic(path, safetensors.torch.save(tensors, metadata))
+
+
+def load_weights(path: Path, model: nn.Module) -> dict[str, str]:
+    """Load weights saved by `save_weights` into the model; returns the strings saved with them."""
+    with safetensors.safe_open(path, framework="pt") as stored:
+        metadata = dict(stored.metadata() or {})
+        model.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
+    return metadata

@@ -1,0 +1,210 @@
+"""Command lines: composing a config from overrides, one clear message for every mistake, exit codes.
+
+Hydra composes; this module reads the same overrides first, to name what a user most likely meant. Exit codes:
+0 done, 1 a run failed, 2 bad usage or config, 130 and 143 interrupted.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import is_dataclass, replace
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override, QuotedString
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from ablation.config import CONF_DIR, check, choices, register_schema, to_config
+from ablation.errors import RunFailed, UserError, hint
+from ablation.schema import FACTORS, Config
+
+GROUPS = (*FACTORS, "recipe", "data", "preset")  # what `name=choice` selects; a test compares it with conf/
+# Hydra 1.3 warns without a version base and 1.4 warns with one.
+VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived: end as after Ctrl-C, with exit code 143."""
+
+
+def run_command(body: Callable[[list[str]], None], help_text: Callable[[], str], argv: Sequence[str] | None) -> int:
+    """Run a command's body on its arguments and turn what it raises into a message and an exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--help" in arguments or "-h" in arguments:
+        print(help_text())
+        return 0
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        body(arguments)
+        return 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except RunFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
+        print("\ninterrupted; the same command goes on after the last finished epoch", file=sys.stderr)
+        return 143 if isinstance(stop, Terminated) else 130
+
+
+def _terminate(*_: Any) -> None:
+    raise Terminated
+
+
+def compose_config(overrides: Sequence[str], *, partial: bool = False) -> Config:
+    """The config of one run from overrides as typed on a command line.
+
+    Args:    partial: leave out the checks of ranges and combinations, for a preset that lacks its data.root.
+    Raises:  UserError: an override is mistyped, unknown or out of range.
+    """
+    check_overrides(overrides, sweep=False)
+    # The seed changes nothing else, so variants are composed once and share the result over seeds.
+    seeds = [text.removeprefix("seed=") for text in overrides if text.startswith("seed=")]
+    config = _composed(tuple(text for text in overrides if not text.startswith("seed=")))
+    config = replace(config, seed=int(seeds[-1])) if seeds else config
+    return config if partial else check(config)
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> Config:
+    register_schema()
+    with explained(), hydra.initialize_config_dir(config_dir=str(CONF_DIR), **VERSION_BASE):
+        return to_config(hydra.compose("config", overrides=list(overrides)))
+
+
+class explained:  # noqa: N801  used as a statement, like contextlib.suppress
+    """Turn what Hydra and OmegaConf raise about a config into a `UserError` with their reason."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Re-raise as `UserError`."""
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+            lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+            raise UserError(" ".join(line for line in lines if "object_type=" not in line)) from error
+
+
+@cache
+def settings() -> dict[str, Any]:
+    """Every setting by its dotted name with its type, as the schema has them."""
+
+    def walk(node: type, prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, kind in get_type_hints(node).items():
+            if isinstance(kind, type) and is_dataclass(kind):
+                yield from walk(kind, f"{prefix}{name}.")
+            else:
+                yield prefix + name, kind
+
+    return dict(walk(Config, ""))
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Overrides in Hydra's grammar.
+
+    Raises:  UserError: one is not of the form key=value.
+    """
+    parsed = []
+    for text in overrides:
+        try:
+            parsed += OverridesParser.create().parse_overrides([text])
+        except HydraException as error:
+            raise UserError(f"{text!r} is not of the form key=value, for example norm=instance or seed=3.") from error
+    return parsed
+
+
+def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:
+    """Check names and values of overrides against conf/ and the schema.
+
+    Raises:  UserError: names every mistake with what is allowed and the nearest name.
+    """
+    parsed = [one for one in parse(overrides) if not one.key_or_group.startswith("hydra")]
+    found = [problem for one in parsed for problem in _override_problems(one, sweep)]
+    if found:
+        raise UserError("\n".join(found))
+
+
+def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
+    key, text = override.key_or_group, override.input_line or ""
+    if key == "section":
+        if not sweep:
+            yield f"{text}: a section is several runs. Add -m, or use make sweep-{override.get_value_element_as_str()}."
+        return
+    if override.is_delete():
+        yield f"{text}: nothing can be removed from the config. Choose another level or value for {key}."
+    elif override.is_sweep_override() and not sweep:
+        yield f"{text}: several values are several runs. Add -m to train them all."
+    elif key in GROUPS:
+        known = choices(key)
+        for name in _values(override):
+            if name not in known:
+                yield (
+                    f"{key}={name}: there is no such choice. Known: {', '.join(known)}."
+                    f"{hint(name, known, key + '={}')}{_new_level(key)}"
+                )
+    elif key not in settings():
+        yield _unknown_key(key)
+    else:
+        yield from (problem for value in _values(override) if (problem := _type_problem(key, value, settings()[key])))
+
+
+def _new_level(group: str) -> str:
+    return f" A new level is one file in conf/{group}/." if group in FACTORS else ""
+
+
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        found = override.value()
+        if isinstance(found, Glob):
+            return []
+        return [str(value) for value in override.sweep_string_iterator()]
+    value = override.value()
+    return [value.text if isinstance(value, QuotedString) else override.get_value_element_as_str()]
+
+
+def _unknown_key(key: str) -> str:
+    inside = [name for name in settings() if name.startswith(f"{key}.")]
+    if inside:
+        return f"{key} is a group of settings. Set one of them: {', '.join(inside)}."
+    known = [*settings(), *GROUPS]
+    owner = key.rpartition(".")[0]
+    siblings = [name for name in settings() if owner and name.startswith(f"{owner}.")]
+    nearest = hint(key, siblings or known) or hint(key, known)
+    listed = siblings or [*GROUPS, *(name for name in settings() if "." not in name)]
+    return f"{key} is not known. Known: {', '.join(listed)}.{nearest} See --help."
+
+
+def _type_problem(key: str, text: str, kind: Any) -> str | None:
+    if isinstance(kind, UnionType):
+        if text.lower() == "null":
+            return None
+        kind = next(one for one in get_args(kind) if one is not NoneType)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        names = [member.name for member in kind]
+        return (
+            None if text in names else f"{key}={text}: allowed are {', '.join(names)}.{hint(text, names, key + '={}')}"
+        )
+    if kind is bool and text.lower() not in ("true", "false"):
+        return f"{key}={text}: allowed are true and false."
+    if kind in (int, float):
+        try:
+            kind(text)
+        except ValueError:
+            return f"{key}={text}: allowed is a {'whole number' if kind is int else 'number'}."
+    if get_origin(kind) is list and not text.startswith("["):
+        return f"{key}={text}: allowed is a list, for example [2,2,2,2]."
+    return None
+
+
+def resolved(cfg: DictConfig) -> Config:
+    """The checked config of a run that Hydra composed."""
+    with explained():
+        return check(to_config(cfg))

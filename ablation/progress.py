@@ -1,0 +1,109 @@
+"""What a person sees while a run trains: rich bars on a terminal, one plain line per epoch elsewhere."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from ablation.jobs import Job
+
+SIZE_WORDS = ("thousand", "million", "billion")
+
+
+def amount(number: float) -> str:
+    """A count in words with three digits: `697 thousand`, `8.90 million`."""
+    power = 0
+    while number >= 1000 and power < len(SIZE_WORDS):
+        number, power = number / 1000, power + 1
+    return f"{number:.3g} {SIZE_WORDS[power - 1]}" if power else f"{number:g}"
+
+
+def headline(job: Job, sizes: dict[str, int]) -> str:
+    """What a run is: variant, images, net, machine and folder, one line each."""
+    info, config, levels = job.info, job.config, job.levels
+    colour = "grey" if info.channels == 1 else "colour"
+    threads = f"{job.threads} thread{'s' if job.threads > 1 else ''}"
+    return (
+        f"{job.label} (preset {config.preset})\n"
+        f"  levels   {', '.join(f'{factor}={level}' for factor, level in levels.items())}\n"
+        f"  images   {sizes['n_train']:,} train, {sizes['n_val']:,} val, {info.image_size}x{info.image_size} {colour}, "
+        f"{len(info.classes)} classes ({config.data.name.name})\n"
+        f"  net      {amount(sizes['params'])} parameters, {amount(sizes['macs'])} multiply-adds an image\n"
+        f"  machine  {job.device}, {job.precision}, {threads}\n"
+        f"  folder   {job.path}"
+    )
+
+
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    """One finished epoch in one line."""
+    return (
+        f"epoch {row['epoch']}/{epochs}  lr {row['lr']:.3g}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}"
+        f"  val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}  {row['images_per_second']:.0f} img/s"
+    )
+
+
+class Progress:
+    """Silent progress, for runs whose parent process shows them; the others add output to it."""
+
+    epochs = 0
+
+    def start(self, job: Job, sizes: dict[str, int], done: int) -> None:
+        """Training begins after `done` finished epochs."""
+        self.epochs = job.config.trainer.epochs
+
+    def epoch(self, row: dict[str, Any]) -> str:
+        """An epoch is finished; returns its line for the log."""
+        return epoch_line(row, self.epochs)
+
+    def close(self) -> None:
+        """No more epochs follow."""
+
+
+class PlainProgress(Progress):
+    """Lines on standard output."""
+
+    def start(self, job: Job, sizes: dict[str, int], done: int) -> None:
+        """Say what the run is, and where it resumes."""
+        super().start(job, sizes, done)
+        print(headline(job, sizes))
+        if done:
+            print(f"resuming after epoch {done} of {self.epochs}", flush=True)
+
+    def epoch(self, row: dict[str, Any]) -> str:
+        """Print the epoch's line at once, also when standard output is a file."""
+        line = super().epoch(row)
+        print(line, flush=True)
+        return line
+
+
+class BarProgress(PlainProgress):
+    """One bar over the epochs of a run, with the last epoch's figures."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"), BarColumn(), TimeRemainingColumn())
+        self._bars = Bars(*columns, TextColumn("{task.description}"), console=Console())
+        self._task = self._bars.add_task("", total=None, start=False)
+
+    def start(self, job: Job, sizes: dict[str, int], done: int) -> None:
+        """Say what the run is and open the bar."""
+        super().start(job, sizes, done)
+        self._bars.start()
+        self._bars.start_task(self._task)
+        self._bars.update(self._task, total=self.epochs, completed=done)
+
+    def epoch(self, row: dict[str, Any]) -> str:
+        """Advance the bar."""
+        text = f"train {row['train_acc']:.4f}  val {row['val_acc']:.4f}  {row['images_per_second']:.0f} img/s"
+        self._bars.update(self._task, completed=row["epoch"], description=text)
+        return epoch_line(row, self.epochs)
+
+    def close(self) -> None:
+        """Leave the finished bar on the screen."""
+        self._bars.stop()
+
+
+def progress_for_terminal() -> Progress:
+    """Bars when standard output is a terminal, plain lines when it is a file or a pipe."""
+    return BarProgress() if sys.stdout.isatty() else PlainProgress()

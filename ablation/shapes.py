@@ -1,0 +1,47 @@
+"""Sizes of the feature maps of the net, and whether a normalisation layer can work on them; no tensors needed."""
+
+from collections.abc import Sequence
+
+from ablation.schema import NormKind
+
+
+def _halved(size: int) -> int:
+    """Output of a stride-2 convolution or pool that pads by half its odd kernel."""
+    return (size + 1) // 2
+
+
+def map_sizes(image_size: int, pool: bool) -> list[int]:
+    """Height (= width) of the maps after the stem's convolution and after each of the four stages."""
+    stem = _halved(image_size)
+    sizes = [stem, _halved(stem) if pool else stem]
+    for _ in range(3):
+        sizes.append(_halved(sizes[-1]))
+    return sizes
+
+
+def smallest_input(pool: bool, smallest_map: int) -> int:
+    """Smallest image size whose last map is at least `smallest_map` pixels high."""
+    return next(size for size in range(1, 4096) if map_sizes(size, pool)[-1] >= smallest_map)
+
+
+def norm_problems(kind: NormKind, groups: int | None, channels: int, image_size: int, pool: bool) -> Sequence[str]:
+    """Why this normalisation cannot work in a net of `channels` first-stage channels; empty when it can.
+
+    Instance normalisation, and group normalisation with one channel a group, see only the pixels of one map: a map
+    of one pixel equals its own mean, so every feature would become zero.
+    """
+    last_map, last_channels = map_sizes(image_size, pool)[-1], channels * 8
+    if kind is NormKind.group and groups is not None and channels % groups:
+        fitting = [count for count in range(1, channels + 1) if channels % count == 0]
+        return [
+            f"norm.groups={groups} does not divide the {channels} channels of the first stage. "
+            f"Allowed are {', '.join(map(str, fitting))}."
+        ]
+    per_map = kind is NormKind.instance or (kind is NormKind.group and groups == last_channels)
+    if per_map and last_map < 2:
+        return [
+            f"norm.kind={kind.name}: the last stage has maps of {last_map}x{last_map} pixel for images of "
+            f"{image_size}x{image_size}, and one pixel cannot be normalised by itself. "
+            f"The smallest usable input here is {smallest_input(pool, 2)}x{smallest_input(pool, 2)}."
+        ]
+    return []

@@ -1,0 +1,135 @@
+"""Sweeps: one command line with -m becomes jobs; all are checked before the first starts, and the disk is the truth.
+
+`AblationSweeper` replaces Hydra's own sweeper: it knows sections, trains a run that two sections share once, skips
+what is finished, and ends with a table of what failed. Any Hydra launcher can carry it; `LocalLauncher` is ours.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from ablation.commandline import compose_config, parse
+from ablation.config import check
+from ablation.errors import RunFailed, UserError
+from ablation.jobs import Job, prepare, remaining
+from ablation.launch import LocalLauncher
+from ablation.plan import plan_text
+from ablation.rundir import RunDir, State
+from ablation.sections import load_section
+
+_PLUGINS = "hydra_plugins.ablation"  # Hydra accepts a plugin only from a module below hydra_plugins
+
+
+class AblationSweeper(Sweeper):
+    """Expands sections and lists of values, checks every run, and launches those that are not done."""
+
+    def __init__(self) -> None:
+        self.launcher: Launcher | None = None
+        self.jobs_at_once = 1
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make the launcher that the command line chose."""
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
+        self.jobs_at_once = int(config.hydra.launcher.get("jobs") or 1)
+
+    def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
+        """Train every run of the sweep that is not done.
+
+        Raises:  UserError: any run of the sweep is refused; nothing has been trained then.
+                 RunFailed: some run ended with an error; the others were trained all the same.
+        """
+        assert self.launcher is not None
+        batches = list(expand(arguments))
+        jobs, commands = self._jobs(batches)
+        if jobs[0].config.plan:
+            print(plan_text(jobs))
+            return []
+        todo = [job for job in jobs if remaining(job)[0]]
+        print(f"{len(jobs)} runs: {len(jobs) - len(todo)} need nothing, {len(todo)} to train", flush=True)
+        results: Sequence[JobReturn] = []
+        if todo:
+            results = self.launcher.launch([commands[job.run_id] for job in todo], initial_job_idx=0)
+        print(summary(jobs))
+        failed = [job for job in jobs if RunDir(job.path).state() is State.failed]
+        if failed:
+            raise RunFailed(failure_table(failed))
+        return results
+
+    def _jobs(self, batches: Sequence[list[str]]) -> tuple[list[Job], dict[str, list[str]]]:
+        """All jobs, seeds outermost so that a sweep cut short leaves whole comparisons; and their overrides."""
+        configs = sorted(
+            ((check(compose_config(overrides)), overrides) for overrides in batches), key=lambda pair: pair[0].seed
+        )
+        jobs = prepare([config for config, _ in configs], self.jobs_at_once)
+        commands: dict[str, list[str]] = {}
+        for config, overrides in configs:
+            commands.setdefault(prepare([config], self.jobs_at_once)[0].run_id, overrides)
+        return jobs, commands
+
+
+def expand(arguments: Sequence[str]) -> Iterator[list[str]]:
+    """Override lists of the single runs of a sweep: each section's variants, times every list of values.
+
+    Raises:  UserError: a section is unknown, or the command line sets what a section sets itself.
+    """
+    overrides = parse(arguments)
+    sections = [name for one in overrides if one.key_or_group == "section" for name in _choices(one)]
+    others = [one for one in overrides if one.key_or_group != "section"]
+    lists = [[f"{one.get_key_element()}={value}" for value in _choices(one)] for one in others]
+    for combination in itertools.product(*lists):
+        if not sections:
+            yield list(combination)
+        for name in sections:
+            section = load_section(name)
+            taken = {one.key_or_group for one in others} & {section.factor, *section.fixed}
+            if taken:
+                raise UserError(f"section={name} sets {', '.join(sorted(taken))} itself. Leave it out of the command.")
+            for level in section.levels:
+                yield [*combination, *section.overrides(level)]
+
+
+def _choices(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    if not override.is_discrete_sweep():
+        raise UserError(f"{override.input_line}: a sweep needs a list of values, for example seed=0,1,2.")
+    return [str(value) for value in override.sweep_string_iterator()]
+
+
+def summary(jobs: Sequence[Job]) -> str:
+    """How many runs are in which state."""
+    states = [RunDir(job.path).state() for job in jobs]
+    counts = {state.value: states.count(state) for state in State if state in states}
+    missing = {"not started": states.count(None)} if None in states else {}
+    return f"{len(jobs)} runs: " + ", ".join(f"{count} {name}" for name, count in (counts | missing).items())
+
+
+def failure_table(failed: Sequence[Job]) -> str:
+    """Every failed run with its reason and its log."""
+    lines = [f"{len(failed)} runs failed; the others are complete. retry=failed trains them again."]
+    for job in failed:
+        status: dict[str, Any] = RunDir(job.path).raw_status() or {}
+        lines.append(f"  {job.label}: {status.get('error')}\n    log: {RunDir(job.path) / 'train.log'}")
+    return "\n".join(lines)
+
+
+def register_sweeper() -> None:
+    """Make sweeper and launcher known to Hydra under the names that conf/config.yaml uses."""
+    for kind, plugin, group, name, settings in (
+        (Sweeper, AblationSweeper, "hydra/sweeper", "ablation", {}),
+        (Launcher, LocalLauncher, "hydra/launcher", "local", {"jobs": 1}),
+    ):
+        assert issubclass(plugin, kind)
+        plugin.__module__ = _PLUGINS
+        Plugins.instance().register(plugin)
+        node = {"_target_": f"{_PLUGINS}.{plugin.__name__}", **settings}
+        ConfigStore.instance().store(group=group, name=name, node=node)

@@ -1,0 +1,65 @@
+"""`python -m ablation.train`: train one run, or with -m sweep many."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import hydra
+from omegaconf import DictConfig
+
+from ablation.commandline import VERSION_BASE, check_overrides, explained, resolved, run_command
+from ablation.config import CONF_DIR, register_schema
+from ablation.errors import RunFailed, UserError
+from ablation.help import train_help
+from ablation.jobs import describe_outcome, prepare, remaining
+from ablation.plan import plan_text
+from ablation.rundir import RunBusy, RunDir, State
+from ablation.sweep import register_sweeper
+
+
+@hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)
+def task(cfg: DictConfig) -> None:
+    """Train the run that Hydra composed; for launchers of sweeps too, so it must be safe to call twice."""
+    job = prepare([resolved(cfg)])[0]
+    if job.config.plan:
+        print(plan_text([job]))
+        return
+    todo, why = remaining(job)
+    if not todo:
+        if RunDir(job.path).state() is State.failed:
+            raise RunFailed(f"{job.label}: {why}")
+        print(f"{job.label}: {why}\nnothing to do; the run is in {job.path}")
+        return
+    from ablation.progress import progress_for_terminal
+    from ablation.run import execute  # imports torch, seconds that a refused command need not wait for
+
+    progress = progress_for_terminal()
+    try:
+        execute(job, progress)
+    except RunBusy:
+        raise UserError(
+            f"{job.label} is being trained by another process, in {job.path}. Wait for it to end."
+        ) from None
+    finally:
+        progress.close()
+    print(f"{describe_outcome(RunDir(job.path))}\nthe run is in {job.path}\nnext: make report")
+
+
+def _body(arguments: list[str]) -> None:
+    sweep = "-m" in arguments or "--multirun" in arguments
+    check_overrides([text for text in arguments if not text.startswith("-") and "=" in text], sweep=sweep)
+    register_schema()
+    register_sweeper()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through to run_command, which words them
+    sys.argv = [sys.argv[0], *arguments]
+    with explained():
+        task()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `ablation-train`; returns the exit code."""
+    return run_command(_body, train_help, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
