@@ -6,6 +6,7 @@ Images are gathered from a uint8 array or memory map (N, H, W, C); no worker pro
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -26,10 +27,10 @@ def cut(order: np.ndarray, batch_size: int, *, merge_single: bool) -> Iterator[n
     With `merge_single` a last piece of one sample joins the piece before it: batch statistics of a single sample do
     not exist on a map of one pixel, and dropping the sample would leave it out of the epoch.
     """
-    bounds = list(range(0, len(order), batch_size)) + [len(order)]
+    bounds = [*range(0, len(order), batch_size), len(order)]
     if merge_single and len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
         del bounds[-2]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in pairwise(bounds):
         yield order[start:stop]
 
 

@@ -26,11 +26,10 @@ def save_last(
     path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict[str, Any]], code: str
 ) -> None:
     """Save everything a resumed run needs: weights, buffers, momentum, and the metrics of all finished epochs."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
     momentum = {
-        names[parameter]: state["momentum_buffer"]
-        for parameter, state in optimizer.state.items()
-        if state.get("momentum_buffer") is not None
+        name: buffer
+        for name, parameter in model.named_parameters()
+        if (buffer := optimizer.state[parameter].get("momentum_buffer")) is not None
     }
     content = {
         "schema": CHECKPOINT_SCHEMA,

@@ -7,6 +7,7 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import is_dataclass, replace
 from enum import Enum
 from functools import cache
@@ -14,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import HydraException
@@ -75,7 +77,10 @@ def compose_config(overrides: Sequence[str], *, partial: bool = False) -> Config
 @cache
 def _composed(overrides: tuple[str, ...]) -> Config:
     register_schema()
-    with explained(), hydra.initialize_config_dir(config_dir=str(CONF_DIR), **VERSION_BASE):
+    # Inside a sweep Hydra is already set up on conf/, and cannot be set up twice.
+    ready = GlobalHydra.instance().is_initialized()
+    setup = nullcontext() if ready else hydra.initialize_config_dir(config_dir=str(CONF_DIR), **VERSION_BASE)
+    with explained(), setup:
         return to_config(hydra.compose("config", overrides=list(overrides)))
 
 
@@ -166,7 +171,7 @@ def _values(override: Override) -> list[str]:
         if isinstance(found, Glob):
             return []
         return [str(value) for value in override.sweep_string_iterator()]
-    value = override.value()
+    value: Any = override.value()
     return [value.text if isinstance(value, QuotedString) else override.get_value_element_as_str()]
 
 
@@ -189,9 +194,8 @@ def _type_problem(key: str, text: str, kind: Any) -> str | None:
         kind = next(one for one in get_args(kind) if one is not NoneType)
     if isinstance(kind, type) and issubclass(kind, Enum):
         names = [member.name for member in kind]
-        return (
-            None if text in names else f"{key}={text}: allowed are {', '.join(names)}.{hint(text, names, key + '={}')}"
-        )
+        if text not in names:
+            return f"{key}={text}: allowed are {', '.join(names)}.{hint(text, names, key + '={}')}"
     if kind is bool and text.lower() not in ("true", "false"):
         return f"{key}={text}: allowed are true and false."
     if kind in (int, float):

@@ -26,6 +26,7 @@ FACTS = {
     "device": ("devices", "Sums are rounded differently on each, and seconds are not comparable."),
     "threads": ("thread counts", "Sums are rounded differently, and seconds are not comparable."),
 }
+_REMEDY = "To compare like with like, move one group of runs out of the way and train the missing ones again."
 _METRIC_COLUMN = {Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best"}
 
 Variant = Mapping[str, str]
@@ -295,8 +296,5 @@ def mixed(rows: Iterable[Mapping[Any, Any]]) -> dict[str, str]:
         counts = Counter("unknown" if pd.isna(row[fact]) or row[fact] == "" else str(row[fact]) for row in table)
         if len(counts) > 1:
             told = ", ".join(f"{value} ({count} run{'s' * (count > 1)})" for value, count in sorted(counts.items()))
-            remedy = (
-                "To compare like with like, move one group of runs out of the way and train the missing ones again."
-            )
-            found[fact] = f"The runs mix {words}: {told}. {consequence} {remedy}"
+            found[fact] = f"The runs mix {words}: {told}. {consequence} {_REMEDY}"
     return found

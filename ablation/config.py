@@ -16,13 +16,20 @@ from omegaconf import OmegaConf
 from ablation.errors import UserError
 from ablation.schema import Config, DataName, NormKind, ScheduleKind
 
+PLUGINS = "hydra_plugins.ablation"  # Hydra accepts a plugin only from a module below hydra_plugins
 _HERE = Path(__file__).resolve().parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 
 
 def register_schema() -> None:
-    """Make the schema known to Hydra under the name that conf/config.yaml lists first."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    """Make known to Hydra what conf/config.yaml names but no file in conf/ holds: schema, sweeper and launcher.
+
+    The two plugin classes themselves are registered by `sweep.register_plugins`, where a sweep can happen.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(group="hydra/sweeper", name="ablation", node={"_target_": f"{PLUGINS}.AblationSweeper"})
+    store.store(group="hydra/launcher", name="local", node={"_target_": f"{PLUGINS}.LocalLauncher", "jobs": 1})
 
 
 def choices(group: str) -> list[str]:

@@ -104,14 +104,19 @@ def run_id_of(config: Config, fingerprint: str, precision: str) -> str:
     return digest([variant_of(config), setting_of(config, fingerprint, precision), config.seed])
 
 
-def slug_of(config: Config, base: Config) -> str:
-    """What differs from the base config in at most 60 ASCII characters, for people; programs use the run id."""
+def differences(config: Config, base: Config) -> dict[str, str]:
+    """What a config sets otherwise than its base: factor -> level name, dotted setting -> value."""
     ours, theirs = levels_of(config), levels_of(base)
-    parts = [f"{factor}-{ours[factor]}" for factor in FACTORS if ours[factor] != theirs[factor]]
+    found = {factor: ours[factor] for factor in FACTORS if ours[factor] != theirs[factor]}
     here, there = setting_of(config, "", ""), setting_of(base, "", "")
-    parts += [f"{key.rpartition('.')[2]}-{here[key]}" for key in here if here[key] != there[key]]
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", "_".join(parts) or "reference")[:60]
-    return slug.strip("-.") or "run"
+    return found | {key: str(here[key]) for key in here if here[key] != there[key]}
+
+
+def slug_of(config: Config, base: Config) -> str:
+    """The differences to the base in at most 60 ASCII characters, for people; programs use the run id."""
+    parts = [f"{key.rpartition('.')[2]}-{value}" for key, value in differences(config, base).items()]
+    slug = re.sub(r"[^A-Za-z0-9._]+", "-", "_".join(parts) or "reference")[:60]
+    return slug.strip("-._") or "run"
 
 
 @cache

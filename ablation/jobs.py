@@ -14,7 +14,7 @@ from ablation.commandline import compose_config
 from ablation.data import DataInfo, describe
 from ablation.environment import cores, resolve_device, resolve_precision
 from ablation.errors import UserError
-from ablation.identity import code_digest, levels_of, run_id_of, slug_of
+from ablation.identity import code_digest, differences, levels_of, run_id_of, slug_of
 from ablation.rundir import RunDir, State, by_run_id
 from ablation.schema import Config, Retry
 from ablation.shapes import norm_problems
@@ -30,13 +30,8 @@ class Job:
     precision: str
     threads: int
     run_id: str
-    slug: str
+    label: str  # what differs from the preset, and the seed, for people
     path: Path
-
-    @property
-    def label(self) -> str:
-        """The run in a few words: what differs from the base, and the seed."""
-        return f"{self.slug.replace('_', ' ')} seed={self.config.seed}"
 
     @cached_property
     def levels(self) -> dict[str, str]:
@@ -51,16 +46,14 @@ def prepare(configs: Iterable[Config], jobs_at_once: int = 1) -> list[Job]:
     """
     jobs: dict[str, Job] = {}
     known: dict[str, dict[str, RunDir]] = {}
-    bases: dict[str, Config] = {}
     infos: dict[str, DataInfo] = {}
     for config in configs:
-        info = infos.setdefault(repr(config.data), None) or describe(config.data)  # type: ignore[arg-type]
-        infos[repr(config.data)] = info
-        base = bases.get(config.preset) or compose_config([f"preset={config.preset}"], partial=True)
-        bases[config.preset] = base
+        if (source := repr(config.data)) not in infos:
+            infos[source] = describe(config.data)
         if config.runs_dir not in known:
             known[config.runs_dir] = by_run_id(Path(config.runs_dir))
-        job = _job(config, info, base, known[config.runs_dir], jobs_at_once)
+        base = compose_config([f"preset={config.preset}"], partial=True)
+        job = _job(config, infos[source], base, known[config.runs_dir], jobs_at_once)
         jobs.setdefault(job.run_id, job)
     return list(jobs.values())
 
@@ -73,9 +66,10 @@ def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir],
     if found:
         raise UserError("\n".join(found))
     run_id, slug = run_id_of(config, info.fingerprint, precision), slug_of(config, base)
+    changes = [f"{key}={value}" for key, value in differences(config, base).items()] or ["reference"]
     threads = config.trainer.threads or max(1, cores() // jobs_at_once)
     path = known[run_id].path if run_id in known else Path(config.runs_dir) / f"{slug}-s{config.seed}-{run_id}"
-    return Job(config, info, device, precision, threads, run_id, slug, path)
+    return Job(config, info, device, precision, threads, run_id, " ".join([*changes, f"seed={config.seed}"]), path)
 
 
 def remaining(job: Job) -> tuple[bool, str]:

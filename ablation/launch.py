@@ -54,7 +54,7 @@ def run_all(jobs: Sequence[Job], at_once: int, view: SweepView) -> None:
         while waiting or running:
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
-                process = context.Process(target=child, args=(job,), name=job.run_id)
+                process: BaseProcess = context.Process(target=child, args=(job,), name=job.run_id)
                 process.start()
                 running[job.run_id] = (job, process)
                 view.started(job)

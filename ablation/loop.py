@@ -89,7 +89,7 @@ def train_epoch(
             logits = model(batch)
         loss = F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norms += torch.nn.utils.get_total_norm(gradients).to(norms)

@@ -39,7 +39,8 @@ def headline(job: Job, sizes: dict[str, int]) -> str:
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
     """One finished epoch in one line."""
     return (
-        f"epoch {row['epoch']}/{epochs}  lr {row['lr']:.3g}  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}"
+        f"epoch {row['epoch']}/{epochs}  lr {row['lr']:.3g}"
+        f"  train loss {row['train_loss']:.4f} acc {row['train_acc']:.4f}"
         f"  val loss {row['val_loss']:.4f} acc {row['val_acc']:.4f}  {row['images_per_second']:.0f} img/s"
     )
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from enum import Enum
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from ablation import __version__
 from ablation.commandline import compose_config, run_command
 from ablation.config import CONF_DIR
-from ablation.schema import Config
 
 # pandas and matplotlib take a second or two that `--help` does not need, so the functions import what uses them.
 if TYPE_CHECKING:
@@ -36,17 +34,21 @@ SUMMARY, PAGE = "report.json", "index.html"
 _LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "jinja2")
 
 
-@cache
-def _composed(overrides: tuple[str, ...]) -> Config:
-    return compose_config(overrides)
+def help_text() -> str:
+    """What --help prints."""
+    return f"""{(__doc__ or "").strip()}
 
+Usage:
+  python -m ablation.report [the overrides of the training, such as preset=... data.root=... trainer.epochs=2]
 
-def compose(overrides: Sequence[str]) -> Config:
-    """The config of a command line; composing the same one again costs nothing.
+Settings of the report itself:
+  runs_dir=runs          where runs are looked for, at any depth
+  report_dir=reports     where the report's folder is made
+  report.name=NAME       the folder's name; left out, the preset and what differs from it
+  report.metric=final    accuracy that is compared: final, last3 (mean of the last three epochs) or best (optimistic)
 
-    Raises:  UserError: as `compose_config`.
-    """
-    return _composed(tuple(overrides))
+Factors given here (norm=..., width=...) change the base variant that every section starts from.
+Exit codes: 0 the report is there, 2 a mistake in the command or no run at all."""
 
 
 def inputs_digest(gathered: "Gathered", overrides: Sequence[str]) -> str:
@@ -200,15 +202,15 @@ def make(overrides: list[str]) -> None:
     from ablation.gather import gather
     from ablation.study import build, choose, name_of
 
-    gathered = gather(Path(compose(overrides).runs_dir))
-    choice = choose(gathered, overrides, compose)
-    folder = Path(choice.config.report_dir) / name_of(choice.config, compose)
+    gathered = gather(Path(compose_config(overrides).runs_dir))
+    choice = choose(gathered, overrides, compose_config)
+    folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
     _print_read(gathered, choice)
     inputs = inputs_digest(gathered, overrides)
     if is_up_to_date(folder, inputs):
         print(f"report is up to date: {folder / PAGE}")
         return
-    study = build(gathered, choice, compose)
+    study = build(gathered, choice, compose_config)
     files = outputs(study, gathered, choice)
     write(folder, files, summary_json(study, inputs, files))
     _print_found(study)
@@ -217,7 +219,7 @@ def make(overrides: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int | None:
     """The console script: exit code 0 when the report is there, 2 for a mistake in the command or no runs."""
-    return run_command(make, argv)
+    return run_command(make, help_text, argv)
 
 
 if __name__ == "__main__":

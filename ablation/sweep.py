@@ -8,7 +8,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
@@ -18,15 +17,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ablation.commandline import compose_config, parse
-from ablation.config import check
+from ablation.config import PLUGINS, check
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, prepare, remaining
 from ablation.launch import LocalLauncher
 from ablation.plan import plan_text
 from ablation.rundir import RunDir, State
 from ablation.sections import load_section
-
-_PLUGINS = "hydra_plugins.ablation"  # Hydra accepts a plugin only from a module below hydra_plugins
 
 
 class AblationSweeper(Sweeper):
@@ -122,14 +119,8 @@ def failure_table(failed: Sequence[Job]) -> str:
     return "\n".join(lines)
 
 
-def register_sweeper() -> None:
-    """Make sweeper and launcher known to Hydra under the names that conf/config.yaml uses."""
-    for kind, plugin, group, name, settings in (
-        (Sweeper, AblationSweeper, "hydra/sweeper", "ablation", {}),
-        (Launcher, LocalLauncher, "hydra/launcher", "local", {"jobs": 1}),
-    ):
-        assert issubclass(plugin, kind)
-        plugin.__module__ = _PLUGINS
+def register_plugins() -> None:
+    """Register the classes behind the sweeper and launcher that `config.register_schema` names."""
+    for plugin in (AblationSweeper, LocalLauncher):
+        plugin.__module__ = PLUGINS
         Plugins.instance().register(plugin)
-        node = {"_target_": f"{_PLUGINS}.{plugin.__name__}", **settings}
-        ConfigStore.instance().store(group=group, name=name, node=node)

@@ -29,9 +29,9 @@ _LATEX = {
     "|": r"\textbar{}", MINUS: "$-$", NOTHING: "--", "\u00b1": r"$\pm$",
 }  # fmt: skip
 _LATEX_HEADINGS = {
-    "level": ("", "level"), "seeds": ("seeds", "finished"), "mean": ("val acc.", "(%)"), "sd": ("", "sd"),
-    "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "pairs": ("", "pairs"), "best": ("best val", "(%)"),
-    "train": ("train acc.", "(%)"), "params": ("", "params"), "macs": ("", "MACs"), "seconds": ("seconds", "per run"),
+    "level": ("", "level"), "seeds": ("", "seeds"), "mean": ("val acc.", "(%)"), "sd": ("", "sd"),
+    "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "pairs": ("", "n"), "best": ("best val", "(%)"),
+    "train": ("train", "(%)"), "params": ("", "params"), "macs": ("", "MACs"), "seconds": ("sec.", "per run"),
 }  # fmt: skip
 
 
@@ -179,10 +179,16 @@ def to_latex(comparison: Comparison, metric: Metric) -> str:
     rows = [" & ".join(latex(column.cells[i]) for column in table) for i in range(len(comparison.rows))]
     reference = comparison.reference.variant
     differs = [f"{row.level}: {changed(row, reference)}." for row in comparison.rows if row.changes]
-    told = [caption(comparison, metric), f"Best val is {SELECTED}.", "What differs:", *differs, *notes(comparison)]
+    told = [
+        caption(comparison, metric),
+        f"n: pairs. Best val is {SELECTED}.",
+        "What differs:",
+        *differs,
+        *notes(comparison),
+    ]
     lines = [
         r"\begin{table}",
-        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
         rf"\caption{{{latex(' '.join(told))}}}",
         rf"\label{{tab:{comparison.name}}}",
         rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in table)}}}",

@@ -14,12 +14,15 @@ from ablation.help import train_help
 from ablation.jobs import describe_outcome, prepare, remaining
 from ablation.plan import plan_text
 from ablation.rundir import RunBusy, RunDir, State
-from ablation.sweep import register_sweeper
+from ablation.sweep import register_plugins
 
 
-@hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)
-def task(cfg: DictConfig) -> None:
-    """Train the run that Hydra composed; for launchers of sweeps too, so it must be safe to call twice."""
+def train_one(cfg: DictConfig) -> None:
+    """Train the run that Hydra composed, unless it is done.
+
+    Raises:  UserError: the run is refused, or another process trains it.
+             RunFailed: it ended with an error, now or earlier.
+    """
     job = prepare([resolved(cfg)])[0]
     if job.config.plan:
         print(plan_text([job]))
@@ -37,9 +40,7 @@ def task(cfg: DictConfig) -> None:
     try:
         execute(job, progress)
     except RunBusy:
-        raise UserError(
-            f"{job.label} is being trained by another process, in {job.path}. Wait for it to end."
-        ) from None
+        raise UserError(f"{job.label} is being trained by another process, in {job.path}. Wait for it.") from None
     finally:
         progress.close()
     print(f"{describe_outcome(RunDir(job.path))}\nthe run is in {job.path}\nnext: make report")
@@ -49,11 +50,21 @@ def _body(arguments: list[str]) -> None:
     sweep = "-m" in arguments or "--multirun" in arguments
     check_overrides([text for text in arguments if not text.startswith("-") and "=" in text], sweep=sweep)
     register_schema()
-    register_sweeper()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions through to run_command, which words them
+    register_plugins()
+    ended: list[UserError | RunFailed] = []
+
+    def task(cfg: DictConfig) -> None:
+        try:
+            train_one(cfg)
+        except (UserError, RunFailed) as end:  # kept back from Hydra, which would word it a second time
+            ended.append(end)
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets other exceptions through to run_command
     sys.argv = [sys.argv[0], *arguments]
     with explained():
-        task()
+        hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(task)()
+    if ended:
+        raise ended[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
