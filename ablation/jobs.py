@@ -62,7 +62,9 @@ def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir],
     device = resolve_device(config.trainer.device)
     precision = resolve_precision(config.trainer.precision, device)
     norm, width, stem = config.norm, config.width, config.stem
-    found = norm_problems(norm.kind, norm.groups, width.first_stage, info.image_size, stem.pool)
+    found = norm_problems(
+        norm.kind, norm.groups, width.first_stage, info.image_size, stem.pool, config.trainer.batch_size
+    )
     if found:
         raise UserError("\n".join(found))
     run_id, slug = run_id_of(config, info.fingerprint, precision), slug_of(config, base)

@@ -24,7 +24,9 @@ def smallest_input(pool: bool, smallest_map: int) -> int:
     return next(size for size in range(1, 4096) if map_sizes(size, pool)[-1] >= smallest_map)
 
 
-def norm_problems(kind: NormKind, groups: int | None, channels: int, image_size: int, pool: bool) -> Sequence[str]:
+def norm_problems(
+    kind: NormKind, groups: int | None, channels: int, image_size: int, pool: bool, batch_size: int
+) -> Sequence[str]:
     """Why this normalisation cannot work in a net of `channels` first-stage channels; empty when it can.
 
     Instance normalisation, and group normalisation with one channel a group, see only the pixels of one map: a map
@@ -44,4 +46,6 @@ def norm_problems(kind: NormKind, groups: int | None, channels: int, image_size:
             f"{image_size}x{image_size}, and one pixel cannot be normalised by itself. "
             f"The smallest usable input here is {smallest_input(pool, 2)}x{smallest_input(pool, 2)}."
         ]
+    if kind is NormKind.batch and last_map < 2 and batch_size < 2:
+        return ["trainer.batch_size=1: batch normalisation needs two images where the last map is a single pixel."]
     return []

@@ -4,8 +4,11 @@
 what is finished, and ends with a table of what failed. Any Hydra launcher can carry it; `LocalLauncher` is ours.
 """
 
+import importlib
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -120,7 +123,19 @@ def failure_table(failed: Sequence[Job]) -> str:
 
 
 def register_plugins() -> None:
-    """Register the classes behind the sweeper and launcher that `config.register_schema` names."""
+    """Register the classes behind the sweeper and launcher that `config.register_schema` names.
+
+    Hydra finds a plugin by the name of a module below `hydra_plugins`; ours is made here, since it would hold
+    nothing but these two names.
+    """
+    try:
+        parent = importlib.import_module("hydra_plugins")
+    except ModuleNotFoundError:  # no other plugin is installed
+        parent = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+        parent.__path__ = []
+    module = sys.modules[PLUGINS] = ModuleType(PLUGINS)
+    setattr(parent, PLUGINS.rpartition(".")[2], module)
     for plugin in (AblationSweeper, LocalLauncher):
         plugin.__module__ = PLUGINS
+        setattr(module, plugin.__name__, plugin)
         Plugins.instance().register(plugin)

@@ -1,0 +1,137 @@
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from ablation import plots
+from ablation.commandline import compose_config
+from ablation.comparison import Comparison
+from ablation.gather import Gathered, gather
+from ablation.plots import Curve, Style
+from ablation.rundir import METRICS, State
+from ablation.study import build, choose
+from tests.factory import write_run
+
+SHORT = "trainer.epochs=4"
+BLUE = Style("#0072b2", (6.0, 2.0), "s")
+
+
+def curve(seed: int, values: list[float], finished: bool = True) -> Curve:
+    array = np.array(values)
+    columns = ("train_loss", "val_loss", "train_acc", "val_acc")
+    return Curve(seed, finished, np.arange(1.0, len(values) + 1), dict.fromkeys(columns, array))
+
+
+def study_of(root: Path) -> tuple[Gathered, tuple[Comparison, ...]]:
+    gathered = gather(root)
+    return gathered, build(gathered, choose(gathered, [SHORT], compose_config), compose_config).comparisons
+
+
+def test_the_mean_is_over_finished_runs_only() -> None:
+    curves = [curve(0, [0.2, 0.4]), curve(1, [0.4, 0.8]), curve(2, [9.0], finished=False)]
+    epochs, mean = plots.mean_curve(curves, "val_acc")
+    assert epochs.tolist() == [1.0, 2.0]
+    assert mean == pytest.approx([0.3, 0.6])
+
+
+def test_without_a_finished_run_there_is_no_mean() -> None:
+    epochs, mean = plots.mean_curve([curve(0, [0.2, 0.4], finished=False)], "val_acc")
+    assert len(epochs) == len(mean) == 0
+
+
+def test_curves_are_read_by_seed_with_epochs_from_one_and_gaps_for_infinite_values(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT, "seed=1", accuracy=0.5)
+    broken = write_run(tmp_path, SHORT, "seed=0", state=State.diverged, epochs=2)
+    lines = (broken / METRICS).read_text().splitlines()
+    cells = lines[2].split(",")
+    (broken / METRICS).write_text("\n".join([*lines[:2], ",".join([*cells[:2], "inf", *cells[3:]])]) + "\n")
+    gathered, comparisons = study_of(tmp_path)
+    norm = next(item for item in comparisons if item.name == "norm")
+    first, second = plots.curves_of(norm.reference, gathered.curves)
+    assert (first.seed, first.finished, first.epochs.tolist()) == (0, False, [1.0, 2.0])
+    assert np.isnan(first.values["train_loss"]).tolist() == [False, True]
+    assert (second.seed, second.finished, second.values["val_acc"][-1]) == (1, True, 0.5)
+    assert plots.curves_of(norm.rows[1], gathered.curves) == []
+
+
+def test_each_level_of_a_factor_has_its_own_colour_dash_and_marker(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT)
+    _, comparisons = study_of(tmp_path)
+    styles = plots.level_styles(comparisons)
+    for comparison in comparisons:
+        factor = comparison.section.factor
+        used = [styles[factor, row.level] for row in comparison.rows]
+        assert used[0] == Style(plots.INK, (), "o")
+        assert len({style.marker for style in used}) == len({style.dashes for style in used}) == len(used)
+        assert len({style.colour for style in used}) == len(used)
+
+
+@pytest.mark.parametrize("kind", plots.FORMATS)
+def test_equal_figures_give_equal_bytes_without_a_date(kind: str) -> None:
+    def draw() -> bytes:
+        curves = [curve(0, [0.2, 0.4, 0.5]), curve(1, [0.3, 0.5, 0.6])]
+        return plots.encode(plots.variant_figure("norm=none", curves, BLUE, [curves], 3), kind)
+
+    content = draw()
+    assert content == draw()
+    assert not re.search(rb"CreationDate|ModDate|dc:date|Matplotlib v", content)
+
+
+def test_a_settings_file_of_the_machine_changes_nothing() -> None:
+    def draw() -> bytes:
+        return plots.encode(plots.overlay_figure("norm", [("none", BLUE, [curve(0, [0.2, 0.4])])], 2), "svg")
+
+    plain = draw()
+    with mpl.rc_context({"lines.linewidth": 9, "font.size": 30, "axes.grid": False}):
+        assert draw() == plain
+        assert mpl.rcParams["font.size"] == 30
+
+
+def test_svg_keeps_its_text_as_text_also_where_it_looks_like_mathematics() -> None:
+    figure = plots.overlay_figure("norm", [("a_$x$<b>", BLUE, [curve(0, [0.2, 0.4])])], 2)
+    svg = plots.encode(figure, "svg").decode()
+    assert "a_$x$&lt;b&gt;" in svg
+    assert "Validation accuracy by norm" in svg
+
+
+def test_the_variant_figure_has_two_panels_with_training_and_validation() -> None:
+    curves = [curve(0, [0.2, 0.4]), curve(1, [0.4, 0.6])]
+    loss, accuracy = plots.variant_figure("norm=none", curves, BLUE, [curves], 2).axes
+    assert (loss.get_title(loc="left"), accuracy.get_title(loc="left")) == ("Loss", "Accuracy")
+    strong = [line for line in accuracy.lines if line.get_linewidth() > 1]
+    assert [line.get_ydata().tolist() for line in strong] == [pytest.approx([0.3, 0.5])] * 2
+    assert [line.get_markerfacecolor() for line in strong] == ["none", BLUE.colour]
+    assert len(accuracy.lines) == 6  # two seeds and their mean, for training and for validation
+
+
+def test_panels_share_the_ranges_of_their_section() -> None:
+    mine, other = [curve(0, [0.2, 0.3])], [curve(0, [0.2, 0.92])]
+    narrow = plots.variant_figure("a=b", mine, BLUE, [mine, other], 2).axes
+    wide = plots.variant_figure("a=c", other, BLUE, [mine, other], 2).axes
+    assert [axes.get_ylim() for axes in narrow] == [axes.get_ylim() for axes in wide]
+    assert narrow[1].get_ylim() == (0.0, 1.0)
+    assert narrow[0].get_xlim() == (0.5, 2.5)
+
+
+def test_losses_of_very_different_size_get_a_logarithmic_axis_that_says_so() -> None:
+    curves = [curve(0, [1e6, 0.5])]
+    loss = plots.variant_figure("a=b", curves, BLUE, [curves], 2).axes[0]
+    assert (loss.get_yscale(), loss.get_ylabel()) == ("log", "log scale")
+    assert loss.get_ylim()[1] > 1e6
+
+
+def test_the_overlay_has_every_level_in_three_panels_and_in_the_legend() -> None:
+    rows = [(name, BLUE, [curve(0, [0.2, 0.4])]) for name in ("one", "two", "three")]
+    figure = plots.overlay_figure("norm", rows, 2)
+    assert len(figure.axes) == 3
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two", "three"]
+    assert all(len(axes.lines) == 6 for axes in figure.axes)
+
+
+def test_a_run_of_one_epoch_is_drawn() -> None:
+    curves = [curve(0, [0.2], finished=False)]
+    figure = plots.variant_figure("a=b", curves, BLUE, [curves], 25)
+    assert [line.get_marker() for line in figure.axes[1].lines] == ["s", "s"]
+    assert plots.encode(figure, "png").startswith(b"\x89PNG")

@@ -1,0 +1,333 @@
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ablation import report
+from ablation.rundir import State
+from ablation.study import name_of
+from tests.factory import compose_config, config_of, write_run, write_sections
+
+SHORT = "trainer.epochs=4"
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what a check of the page needs: tags with attributes, ids, and whether all tags are closed."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def run_report(root: Path, *overrides: str) -> int | None:
+    return report.main([f"runs_dir={root / 'runs'}", f"report_dir={root / 'reports'}", *overrides])
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not strict JSON")
+
+    content = json.loads((folder / "report.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    assert isinstance(content, dict)
+    return content
+
+
+def section_of(folder: Path, name: str) -> dict[str, Any]:
+    return next(item for item in summary_of(folder)["comparisons"] if item["name"] == name)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """norm and residual on two seeds, one run diverged, one interrupted, one on two threads, a bad folder."""
+    root = tmp_path_factory.mktemp("study")
+    write_sections(root / "runs", ["norm", "residual"], range(2), SHORT)
+    write_run(root / "runs", SHORT, "norm=instance", "seed=1", state=State.diverged)
+    write_run(root / "runs", SHORT, "residual=without", "seed=0", env={"threads": 2})
+    write_run(root / "runs", SHORT, "norm=layer", "seed=0", state=State.interrupted, epochs=2)
+    write_run(root / "runs", SHORT, "width=half", "seed=0")
+    write_run(root / "runs", "trainer.epochs=3", "optim.lr=0.01")
+    (root / "runs" / "<b>bad").mkdir()
+    (root / "runs" / "<b>bad" / "metrics.csv").touch()
+    assert run_report(root, SHORT) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(study: Path) -> Path:
+    return study / "reports" / "demo-epochs-4"
+
+
+def test_all_files_are_there_and_listed(folder: Path) -> None:
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(summary_of(folder)["files"]) == files - {"report.json"}
+    levels = ["norm_curves_batch", "norm_curves_none", "norm_curves_instance", "norm_curves_layer", "norm_overlay",
+              "residual_curves_with", "residual_curves_without", "residual_overlay"]  # fmt: skip
+    # the reference run serves the other sections too, so they are there with what exists of them
+    assert {f"figures/{name}.{kind}" for name in levels for kind in ("svg", "png", "pdf")} <= files
+    assert {f"tables/norm.{kind}" for kind in ("md", "csv", "tex")} <= files
+    assert {"index.html", "runs.csv", "curves.csv", "effects.csv"} <= files
+
+
+def test_effects_are_paired_means_of_the_runs(study: Path, folder: Path) -> None:
+    runs = list(csv.DictReader(StringIO((folder / "runs.csv").read_text())))
+
+    def accuracy(seed: int, norm: str) -> float:
+        found = [r for r in runs if r["norm"] == norm and r["seed"] == str(seed) and r["residual"] == "with"]
+        return float(next(r["val_final"] for r in found if r["width"] == "quarter"))
+
+    rows = {row["level"]: row for row in section_of(folder, "norm")["rows"]}
+    expected = sum(accuracy(seed, "none") - accuracy(seed, "batch") for seed in (0, 1)) / 2
+    assert rows["none"]["effect"]["mean"] == pytest.approx(expected, rel=1e-12)
+    assert (rows["none"]["effect"]["n"], rows["batch"]["effect"]) == (2, None)
+    effects = {line["level"]: line for line in csv.DictReader(StringIO((folder / "effects.csv").read_text()))}
+    assert float(effects["none"]["effect"]) == rows["none"]["effect"]["mean"]
+    assert float(effects["none"]["ci_low"]) == rows["none"]["effect"]["low"]
+
+
+def test_an_unfinished_run_is_shown_and_never_counted(folder: Path) -> None:
+    rows = {row["level"]: row for row in section_of(folder, "norm")["rows"]}
+    instance, layer = rows["instance"], rows["layer"]
+    assert [seed["state"] for seed in instance["seeds"]] == ["finished", "diverged"]
+    assert instance["accuracy"]["n"] == instance["effect"]["n"] == 1
+    assert instance["effect"]["low"] is None
+    assert "1 of 2 seeds finished: seed 1 diverged after 3 of 4 epochs." in instance["notes"]
+    assert [seed["state"] for seed in layer["seeds"]] == ["interrupted", "missing"]
+    assert (layer["accuracy"]["mean"], layer["effect"]["n"]) == (None, 0)
+    assert summary_of(folder)["states"]["diverged"] == 1
+
+
+def test_a_section_whose_runs_are_missing_has_its_command(folder: Path) -> None:
+    commands = summary_of(folder)["section_commands"]
+    assert commands["dropout"].startswith("make sweep-dropout SEEDS=0,1 ")
+    assert "trainer.epochs=4" in commands["dropout"]
+    assert "report_dir" not in commands["dropout"]
+
+
+def test_mixed_facts_are_a_warning_for_the_section_they_concern(folder: Path) -> None:
+    (warning,) = summary_of(folder)["warnings"]
+    assert "mix thread counts: 1 (6 runs), 2 (1 run)" in warning
+    assert "Concerned: residual." in warning
+    assert section_of(folder, "norm")["mixed"] == {}
+    assert list(section_of(folder, "residual")["mixed"]) == ["threads"]
+
+
+def test_held_factors_and_references_are_explained(folder: Path) -> None:
+    assert section_of(folder, "dropout")["notes"] == [
+        "Held fixed in every row, the reference included: norm=none (the base variant has norm=batch)."
+    ]
+    assert "reference is the base variant" in section_of(folder, "norm")["notes"][0]
+
+
+def test_other_runs_are_named_with_the_command_that_reports_them(folder: Path) -> None:
+    others = summary_of(folder)["others"]
+    assert [(item["runs"], item["what"]) for item in others] == [
+        (1, "this setting, but in no section: width=half"),
+        (1, "preset demo"),
+    ]
+    assert others[0]["command"].endswith("trainer.epochs=4 width=half")
+    assert "ablation.report trainer.epochs=3 optim.lr=0.01 runs_dir=" in others[1]["command"]
+
+
+def test_the_page_is_self_contained_well_formed_and_small(folder: Path) -> None:
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert not any("src" in a or re.match("https?:", a.get("href") or "") for _, a in page.tags)
+    assert not page.all("script")
+    assert not page.all("link")
+    assert "default-src 'none'" in text
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert len(text.encode()) < 1_000_000
+
+
+def test_the_page_can_be_read_without_seeing_it(folder: Path) -> None:
+    page = Page((folder / "index.html").read_text(encoding="utf-8"))
+    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("nav")) == 1
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert all(cell.get("scope") in ("col", "row") for cell in page.all("th"))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    figures = [svg for svg in page.all("svg") if svg.get("role") == "img"]
+    assert len(figures) == len(page.all("figure")) > 0
+    for svg in figures:
+        assert set((svg["aria-labelledby"] or "").split()) <= set(ids)
+    targets = {(a.get("href") or "")[1:] for a in page.all("a")} | {(u.get("href") or "")[1:] for u in page.all("use")}
+    assert targets <= set(ids)
+
+
+def test_the_page_follows_the_theme(folder: Path) -> None:
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    inside = "".join(re.findall(r'<svg [^>]*role="img".*?</svg>', text, flags=re.DOTALL))
+    assert "currentColor" in inside
+    assert "var(--level-1)" in inside
+    assert not re.search(r"(?:stroke|fill): #", inside)
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_what_comes_from_outside_is_escaped(folder: Path) -> None:
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;bad" in text
+    assert "<b>" not in text
+
+
+def test_the_same_inputs_give_the_same_bytes(study: Path, folder: Path, tmp_path: Path) -> None:
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "report.json").unlink()
+    assert run_report(study, SHORT) == 0
+    assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_nothing_is_rendered_again_while_nothing_changed(
+    study: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stamp = (folder / "index.html").stat().st_mtime_ns
+    assert run_report(study, SHORT) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert (folder / "index.html").stat().st_mtime_ns == stamp
+
+
+def test_a_missing_output_or_a_changed_run_renders_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path / "runs", SHORT)
+    folder = tmp_path / "reports" / "demo-epochs-4"
+    run_report(tmp_path, SHORT)
+    (folder / "figures" / "norm_overlay.pdf").unlink()
+    run_report(tmp_path, SHORT)
+    assert (folder / "figures" / "norm_overlay.pdf").exists()
+    run.update_status(State.failed)
+    capsys.readouterr()
+    run_report(tmp_path, SHORT)
+    assert "1 failed" in capsys.readouterr().out
+    assert summary_of(folder)["states"]["failed"] == 1
+
+
+def test_files_of_an_earlier_report_are_removed_and_others_stay(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", SHORT)
+    extra = write_run(tmp_path / "runs", SHORT, "norm=group8")
+    folder = tmp_path / "reports" / "demo-epochs-4"
+    run_report(tmp_path, SHORT)
+    (folder / "mine.txt").touch()
+    assert (folder / "figures" / "norm_curves_group8.svg").exists()
+    for path in extra.path.iterdir():
+        path.unlink()
+    run_report(tmp_path, SHORT)
+    assert not (folder / "figures" / "norm_curves_group8.svg").exists()
+    assert (folder / "mine.txt").exists()
+
+
+def test_without_runs_of_the_setting_the_newest_setting_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "runs", SHORT, updated="2026-01-01T00:00:00+00:00")
+    write_run(tmp_path / "runs", "trainer.epochs=2", updated="2026-01-02T00:00:00+00:00")
+    assert run_report(tmp_path) == 0
+    assert "setting of the newest run, `python -m ablation.report trainer.epochs=2 " in capsys.readouterr().out
+    folder = tmp_path / "reports" / "demo-epochs-2"
+    (notice,) = summary_of(folder)["notices"]
+    assert "No run has the setting" in notice
+    assert "trainer.epochs=4" in summary_of(folder)["others"][0]["command"]
+
+
+def test_no_run_at_all_is_one_message_and_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_report(tmp_path) == 2
+    message = capsys.readouterr().err
+    assert "No run was found below runs_dir=" in message
+    assert "make demo" in message
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_mistyped_override_is_one_message_and_exit_code_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_report(tmp_path, "report.metrik=best") == 2
+    assert "report.metric" in capsys.readouterr().err
+
+
+def test_of_two_runs_of_one_seed_the_newer_counts_and_the_other_is_told(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", SHORT, accuracy=0.5, env={"precision": "fp32"}, updated="2026-01-01T00:00:00+00:00")
+    write_run(tmp_path / "runs", SHORT, accuracy=0.75, updated="2026-01-02T00:00:00+00:00")
+    run_report(tmp_path, SHORT)
+    folder = tmp_path / "reports" / "demo-epochs-4"
+    assert section_of(folder, "norm")["rows"][0]["accuracy"]["mean"] == 0.75
+    (left_out,) = summary_of(folder)["left_out"]
+    assert "same variant and seed" in left_out["reason"]
+    run_report(tmp_path, SHORT, "trainer.precision=fp32")
+    assert section_of(folder, "norm")["rows"][0]["accuracy"]["mean"] == 0.5
+
+
+def test_the_metric_asked_for_is_compared(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", SHORT, accuracy=0.5, val_last3=0.25, val_best=0.75)
+    folder = tmp_path / "reports" / "demo-epochs-4"
+    for metric, value in (("last3", 0.25), ("best", 0.75)):
+        run_report(tmp_path, SHORT, f"report.metric={metric}")
+        assert section_of(folder, "norm")["rows"][0]["accuracy"]["mean"] == value
+    assert "optimistic" in summary_of(folder)["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "demo"),
+        (["trainer.epochs=2"], "demo-epochs-2"),
+        (["width=half", "optim.lr=0.01"], "demo-width-half-lr-0.01"),
+        (["preset=writeup", "data.root=/x"], "writeup"),
+        (["preset=writeup", "data.root=/x", "data.per_class=20"], "writeup-per-class-20"),
+        (["report.name=mine", "trainer.epochs=2"], "mine"),
+    ],
+)
+def test_the_folder_is_named_by_what_differs_from_the_preset(overrides: list[str], name: str) -> None:
+    assert name_of(config_of(*overrides), compose_config) == name
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a/b", "''"])
+def test_a_folder_outside_report_dir_is_refused(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "runs", SHORT)
+    assert run_report(tmp_path, SHORT, f"report.name={name}") == 2
+    assert "plain folder name" in capsys.readouterr().err
+
+
+def test_help_is_quick_and_loads_neither_pandas_nor_torch() -> None:
+    code = (
+        "import sys; from ablation.report import main; main(['--help']); "
+        "assert not {'pandas', 'torch', 'matplotlib', 'scipy'} & set(sys.modules), sorted(sys.modules)"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    assert "report.metric" in done.stdout
+    assert time.perf_counter() - start < 10  # under 2 s on a quiet machine
+
+
+def test_a_whole_report_never_loads_torch(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", SHORT)
+    arguments = [f"runs_dir={tmp_path / 'runs'}", f"report_dir={tmp_path / 'reports'}", SHORT]
+    code = f"import sys; from ablation.report import main; main({arguments!r}); assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
