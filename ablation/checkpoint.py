@@ -51,20 +51,36 @@ def load_last(
 
     Raises:  CheckpointError: the file cannot be read or does not belong to this run.
     """
+    content = _read(path, device)
+    if content["run_id"] != run_id:
+        raise CheckpointError(f"{path} belongs to another run.")
+    model.load_state_dict(content["model"])
+    for name, parameter in model.named_parameters():
+        if name in content["momentum"]:
+            buffer = torch.empty_like(parameter).copy_(content["momentum"][name])
+            optimizer.state[parameter]["momentum_buffer"] = buffer
+    return list(content["rows"]), str(content["code"])
+
+
+def load_last_weights(path: Path, model: nn.Module) -> int:
+    """Load only the weights of `last.pt` into the model; returns their epoch.
+
+    Raises:  CheckpointError: the file cannot be read.
+    """
+    content = _read(path, "cpu")
+    model.load_state_dict(content["model"])
+    return int(content["rows"][-1]["epoch"])
+
+
+def _read(path: Path, device: str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-        if content["schema"] != CHECKPOINT_SCHEMA or content["run_id"] != run_id:
-            raise CheckpointError(f"{path} belongs to another run or version.")
-        model.load_state_dict(content["model"])
-        for name, parameter in model.named_parameters():
-            if name in content["momentum"]:
-                buffer = torch.empty_like(parameter).copy_(content["momentum"][name])
-                optimizer.state[parameter]["momentum_buffer"] = buffer
-        return list(content["rows"]), str(content["code"])
-    except CheckpointError:
-        raise
+        schema = content["schema"]
     except Exception as error:  # torch.load raises many kinds for a damaged file
         raise CheckpointError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    if schema != CHECKPOINT_SCHEMA:
+        raise CheckpointError(f"{path} was written by another version (schema {schema}).")
+    return dict(content)
 
 
 def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:

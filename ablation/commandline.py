@@ -167,7 +167,7 @@ def _new_level(group: str) -> str:
 
 def _values(override: Override) -> list[str]:
     if override.is_sweep_override():
-        found = override.value()
+        found: Any = override.value()
         if isinstance(found, Glob):
             return []
         return [str(value) for value in override.sweep_string_iterator()]

@@ -87,6 +87,8 @@ def _combination_problems(config: Config) -> Iterator[str]:
         )
     if config.data.name is DataName.imagefolder and not config.data.root:
         yield "data=imagefolder needs data.root=/path, a folder that holds train/<class>/ and val/<class>/."
+    if config.data.name is DataName.fashion_mini and config.data.root:
+        yield f"data.root={config.data.root}: the embedded images need no folder. Add data=imagefolder to use yours."
     if config.data.name is DataName.fashion_mini and config.data.image_size not in (None, 28):
         yield f"data.image_size={config.data.image_size}: the embedded images are 28x28; leave it out."
 

@@ -1,0 +1,73 @@
+# Every target sets up .venv by itself; `make help` lists them.
+PYTHON ?= python3
+SEEDS  ?= 0,1,2
+ARGS   ?=
+DATA   ?=
+PRESET ?= $(if $(DATA),writeup,demo)
+CORES  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
+# The demo's small nets use one core each; a full-size run uses them all.
+JOBS   ?= $(if $(filter demo,$(PRESET)),$(CORES),1)
+
+BIN      := .venv/bin
+READY    := .venv/.ready
+SECTIONS := $(basename $(notdir $(wildcard conf/section/*.yaml)))
+FIVE     := dropout,norm,lr_schedule,residual,depth
+
+# Text as one shell word, and as one quoted value of an override.
+word     = '$(subst ','\'',$(1))'
+value    = "$(subst ",\",$(1))"
+SETTING  = $(call word,preset=$(PRESET)) $(if $(DATA),$(call word,data.root=$(call value,$(DATA))))
+SWEEP    = $(BIN)/python -m ablation.train -m hydra.launcher.jobs=$(call word,$(JOBS)) $(call word,seed=$(SEEDS)) $(SETTING)
+REPORT   = $(BIN)/python -m ablation.report $(SETTING)
+
+.PHONY: help setup demo test check format sweep study plan report open clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@echo
+	@echo "sections:   $(SECTIONS)"
+	@echo "variables:  SEEDS=$(SEEDS) JOBS=$(JOBS) PRESET=$(PRESET) DATA=$(DATA) ARGS=\"name=value ...\""
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+setup: $(READY)  ## Install everything into .venv
+
+demo: $(READY)  ## The write-up's five sections on the embedded images, then the report
+	$(SWEEP) +section=$(FIVE) $(ARGS)
+	$(REPORT) $(ARGS)
+
+study: $(READY)  ## The five sections under PRESET, SEEDS, DATA and ARGS
+	$(SWEEP) +section=$(FIVE) $(ARGS)
+
+sweep-%: $(READY)  ## One section, for example: make sweep-norm SEEDS=0,1
+	$(SWEEP) $(call word,+section=$*) $(ARGS)
+
+plan: $(READY)  ## What `make study` would train, and how long it takes
+	$(SWEEP) +section=$(FIVE) plan=true $(ARGS)
+
+report: $(READY)  ## Tables, figures and the page from the runs there are
+	$(REPORT) $(ARGS)
+
+open: report  ## The report in your browser
+	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"
+
+test: $(READY)  ## All tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## Format, lint, types and the quick tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m 'not slow'
+
+format: $(READY)  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove caches; runs, reports and .venv stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache dist
+	find ablation tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,107 @@
+"""`python -m ablation.predict`: label a folder of images with the net of a finished run.
+
+Arguments are key=value: run (directory or id; default the newest finished run), split (folder below data.root,
+default test), out (default test.txt), weights (best or last), data.root (if the images have moved), runs_dir. The
+output has one line per image in natural order: file name, tab, class name.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from ablation.commandline import run_command
+from ablation.config import to_config
+from ablation.data import describe, load_unlabelled
+from ablation.errors import UserError, hint
+from ablation.jobs import Job, prepare
+from ablation.rundir import BEST, CONFIG, LAST, RESULT, RunDir, State, find_runs, write_atomic
+
+DEFAULTS = {"run": "", "split": "test", "out": "test.txt", "weights": "best", "data.root": "", "runs_dir": "runs"}
+WEIGHTS = ("best", "last")
+
+
+def predict_help() -> str:
+    """The text of --help."""
+    listed = "\n".join(f"  {key}={value or '...'}" for key, value in DEFAULTS.items())
+    return f"{__doc__}\nArguments and defaults:\n{listed}\n\nExample:\n  python -m ablation.predict run=runs/NAME split=test"
+
+
+def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
+    """Arguments over defaults.
+
+    Raises:  UserError: an argument is no key=value, its key is unknown, or weights is neither best nor last.
+    """
+    values = dict(DEFAULTS)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in DEFAULTS:
+            raise UserError(f"{argument!r} is not known. Known: {', '.join(DEFAULTS)}.{hint(key, DEFAULTS, '{}=')}")
+        values[key] = value
+    if values["weights"] not in WEIGHTS:
+        raise UserError(f"weights={values['weights']}: allowed are best and last.{hint(values['weights'], WEIGHTS)}")
+    return values
+
+
+def choose_run(wanted: str, runs_dir: Path) -> RunDir:
+    """The run named by directory or id; the newest finished one when none is named.
+
+    Raises:  UserError: there is no such run, or it is not finished.
+    """
+    finished = [run for run in find_runs(runs_dir) if run.state() is State.finished]
+    if not wanted:
+        if not finished:
+            raise UserError(f"no finished run in {runs_dir}. Train one first: python -m ablation.train")
+        return max(finished, key=lambda run: str((run.raw_status() or {}).get("updated")))
+    named = [run for run in find_runs(runs_dir) if (run.raw_status() or {}).get("run_id") == wanted]
+    run = RunDir(Path(wanted)) if not named else named[0]
+    if run.state() is not State.finished:
+        state = run.state()
+        what = "is no run directory and no run id" if state is None else f"is {state.value}, not finished"
+        names = [candidate.path.name for candidate in finished]
+        raise UserError(f"run={wanted} {what}. Finished runs in {runs_dir}: {', '.join(names[:5]) or 'none'}.")
+    return run
+
+
+def job_of(run: RunDir, root: str) -> Job:
+    """The job that trained a run, with its images at `root` if they have moved.
+
+    Raises:  UserError: the images' classes are not those the run was trained on.
+    """
+    config = to_config(OmegaConf.create(run.read_yaml(CONFIG)))
+    if root:
+        config = replace(config, data=replace(config.data, root=root))
+    # What a subset asks of the training images does not matter for labelling others.
+    info = describe(replace(config.data, per_class=None))
+    trained = run.read_json(RESULT)["classes"]
+    if list(info.classes) != trained:
+        raise UserError(
+            f"{config.data.root} has {len(info.classes)} classes, the run was trained on {len(trained)} "
+            f"({', '.join(trained[:3])}, ...). Give the folder it was trained on: data.root=/path."
+        )
+    return prepare([config])[0]
+
+
+def _body(arguments: list[str]) -> None:
+    values = parse_arguments(arguments)
+    run = choose_run(values["run"], Path(values["runs_dir"]))
+    job = job_of(run, values["data.root"])
+    names, images = load_unlabelled(job.config.data, values["split"])
+    from ablation.label import label  # imports torch, seconds that a refused command need not wait for
+
+    classes, source = label(run / (BEST if values["weights"] == "best" else LAST), job, images)
+    out = Path(values["out"])
+    write_atomic(out, "".join(f"{name}\t{found}\n" for name, found in zip(names, classes, strict=True)).encode())
+    print(f"{len(names):,} images of {values['split']} labelled with the weights of {run.path}: {source}")
+    print(f"written to {out}: file name, tab, class name")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `ablation-predict`; returns the exit code."""
+    return run_command(_body, predict_help, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
