@@ -142,6 +142,10 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
     if key == "section":
         if not sweep:
             yield f"{text}: a section is several runs. Add -m, or use make sweep-{override.get_value_element_as_str()}."
+        known = choices("section")
+        for name in override_values(override):
+            if name not in known:
+                yield f"section={name} is not known. Known: {', '.join(known)}.{hint(name, known, 'section={}')}"
         return
     if override.is_delete():
         yield f"{text}: nothing can be removed from the config. Choose another level or value for {key}."
@@ -149,7 +153,7 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
         yield f"{text}: several values are several runs. Add -m to train them all."
     elif key in GROUPS:
         known = choices(key)
-        for name in _values(override):
+        for name in override_values(override):
             if name not in known:
                 yield (
                     f"{key}={name}: there is no such choice. Known: {', '.join(known)}."
@@ -158,14 +162,17 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
     elif key not in settings():
         yield _unknown_key(key)
     else:
-        yield from (problem for value in _values(override) if (problem := _type_problem(key, value, settings()[key])))
+        yield from (
+            problem for value in override_values(override) if (problem := _type_problem(key, value, settings()[key]))
+        )
 
 
 def _new_level(group: str) -> str:
     return f" A new level is one file in conf/{group}/." if group in FACTORS else ""
 
 
-def _values(override: Override) -> list[str]:
+def override_values(override: Override) -> list[str]:
+    """The value or values of an override as text; none for a glob, which cannot name what does not exist."""
     if override.is_sweep_override():
         found: Any = override.value()
         if isinstance(found, Glob):
@@ -183,7 +190,7 @@ def _unknown_key(key: str) -> str:
     owner = key.rpartition(".")[0]
     siblings = [name for name in settings() if owner and name.startswith(f"{owner}.")]
     nearest = hint(key, siblings or known) or hint(key, known)
-    listed = siblings or [*GROUPS, *(name for name in settings() if "." not in name)]
+    listed = siblings or [*GROUPS, *(name for name in settings() if "." not in name and name not in GROUPS)]
     return f"{key} is not known. Known: {', '.join(listed)}.{nearest} See --help."
 
 

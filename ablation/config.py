@@ -28,7 +28,7 @@ def register_schema() -> None:
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    store.store(group="hydra/sweeper", name="ablation", node={"_target_": f"{PLUGINS}.AblationSweeper"})
+    store.store(group="hydra/sweeper", name="ablation", node={"_target_": f"{PLUGINS}.AblationSweeper", "sections": []})
     store.store(group="hydra/launcher", name="local", node={"_target_": f"{PLUGINS}.LocalLauncher", "jobs": 1})
 
 

@@ -16,7 +16,7 @@ from ablation.environment import cores, resolve_device, resolve_precision
 from ablation.errors import UserError
 from ablation.identity import code_digest, differences, levels_of, run_id_of, slug_of
 from ablation.rundir import RunDir, State, by_run_id
-from ablation.schema import Config, Retry
+from ablation.schema import FACTORS, Config, Retry
 from ablation.shapes import norm_problems
 
 
@@ -68,10 +68,12 @@ def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir],
     if found:
         raise UserError("\n".join(found))
     run_id, slug = run_id_of(config, info.fingerprint, precision), slug_of(config, base)
-    changes = [f"{key}={value}" for key, value in differences(config, base).items()] or ["reference"]
+    changed = differences(config, base)
+    words = [] if set(changed) & set(FACTORS) else ["reference"]
+    words += [*(f"{key}={value}" for key, value in changed.items()), f"seed={config.seed}"]
     threads = config.trainer.threads or max(1, cores() // jobs_at_once)
     path = known[run_id].path if run_id in known else Path(config.runs_dir) / f"{slug}-s{config.seed}-{run_id}"
-    return Job(config, info, device, precision, threads, run_id, " ".join([*changes, f"seed={config.seed}"]), path)
+    return Job(config, info, device, precision, threads, run_id, " ".join(words), path)
 
 
 def remaining(job: Job) -> tuple[bool, str]:

@@ -26,7 +26,8 @@ WEIGHTS = ("best", "last")
 def predict_help() -> str:
     """The text of --help."""
     listed = "\n".join(f"  {key}={value or '...'}" for key, value in DEFAULTS.items())
-    return f"{__doc__}\nArguments and defaults:\n{listed}\n\nExample:\n  python -m ablation.predict run=runs/NAME split=test"
+    example = "python -m ablation.predict run=runs/NAME split=test"
+    return f"{__doc__}\nArguments and defaults:\n{listed}\n\nExample:\n  {example}"
 
 
 def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:

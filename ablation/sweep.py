@@ -32,7 +32,8 @@ from ablation.sections import load_section
 class AblationSweeper(Sweeper):
     """Expands sections and lists of values, checks every run, and launches those that are not done."""
 
-    def __init__(self) -> None:
+    def __init__(self, sections: Sequence[str] = ()):
+        self.sections = list(sections)
         self.launcher: Launcher | None = None
         self.jobs_at_once = 1
 
@@ -48,7 +49,7 @@ class AblationSweeper(Sweeper):
                  RunFailed: some run ended with an error; the others were trained all the same.
         """
         assert self.launcher is not None
-        batches = list(expand(arguments))
+        batches = list(expand(arguments, self.sections))
         jobs, commands = self._jobs(batches)
         if jobs[0].config.plan:
             print(plan_text(jobs))
@@ -76,14 +77,12 @@ class AblationSweeper(Sweeper):
         return jobs, commands
 
 
-def expand(arguments: Sequence[str]) -> Iterator[list[str]]:
+def expand(arguments: Sequence[str], sections: Sequence[str] = ()) -> Iterator[list[str]]:
     """Override lists of the single runs of a sweep: each section's variants, times every list of values.
 
-    Raises:  UserError: a section is unknown, or the command line sets what a section sets itself.
+    Raises:  UserError: the command line sets what a section sets itself, or sweeps something that is no list.
     """
-    overrides = parse(arguments)
-    sections = [name for one in overrides if one.key_or_group == "section" for name in _choices(one)]
-    others = [one for one in overrides if one.key_or_group != "section"]
+    others = parse(arguments)
     lists = [[f"{one.get_key_element()}={value}" for value in _choices(one)] for one in others]
     for combination in itertools.product(*lists):
         if not sections:

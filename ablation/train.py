@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import hydra
 from omegaconf import DictConfig
 
-from ablation.commandline import VERSION_BASE, check_overrides, explained, resolved, run_command
+from ablation.commandline import VERSION_BASE, check_overrides, explained, override_values, parse, resolved, run_command
 from ablation.config import CONF_DIR, register_schema
 from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
@@ -15,6 +15,19 @@ from ablation.jobs import describe_outcome, prepare, remaining
 from ablation.plan import plan_text
 from ablation.rundir import RunBusy, RunDir, State
 from ablation.sweep import register_plugins
+
+OPTIONS_WITH_VALUE = (
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+)
 
 
 def train_one(cfg: DictConfig) -> None:
@@ -48,7 +61,7 @@ def train_one(cfg: DictConfig) -> None:
 
 def _body(arguments: list[str]) -> None:
     sweep = "-m" in arguments or "--multirun" in arguments
-    check_overrides([text for text in arguments if not text.startswith("-") and "=" in text], sweep=sweep)
+    check_overrides(overrides_in(arguments), sweep=sweep)
     register_schema()
     register_plugins()
     ended: list[UserError | RunFailed] = []
@@ -60,11 +73,25 @@ def _body(arguments: list[str]) -> None:
             ended.append(end)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets other exceptions through to run_command
-    sys.argv = [sys.argv[0], *arguments]
+    sys.argv = [sys.argv[0], *for_hydra(arguments)]
     with explained():
         hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(task)()
     if ended:
         raise ended[0]
+
+
+def overrides_in(arguments: Sequence[str]) -> list[str]:
+    """The overrides among the arguments: what is neither an option nor the value of one."""
+    pairs = zip(arguments, ["", *arguments], strict=False)
+    return [text for text, before in pairs if not text.startswith("-") and before not in OPTIONS_WITH_VALUE]
+
+
+def for_hydra(arguments: Sequence[str]) -> list[str]:
+    """The arguments with +section=a,b handed to our sweeper; a section is no part of a run's config."""
+    sections = [text for text in arguments if text.lstrip("+").startswith("section=")]
+    names = [name for one in parse(sections) for name in override_values(one)]
+    rest = [text for text in arguments if text not in sections]
+    return [*rest, f"hydra.sweeper.sections=[{','.join(names)}]"] if names else rest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
