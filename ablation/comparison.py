@@ -122,7 +122,7 @@ class Comparison:
         return next(row for row in self.rows if row.is_reference)
 
 
-def plan_sections(overrides: Sequence[str], compose: Callable[[Sequence[str]], Config]) -> list[Plan]:
+def plan_sections(overrides: Sequence[str], compose: Callable[..., Config]) -> list[Plan]:
     """Every section of conf/section/ with the variants its levels mean under a command line.
 
     Raises:  UserError: a section cannot be composed with these overrides.

@@ -8,7 +8,7 @@ is averaged here.
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,19 +74,19 @@ def loose_setting(config: Config) -> dict[str, Any]:
     return setting_of(config, "", "")
 
 
-def overrides_of(config: Config, compose: Callable[[Sequence[str]], Config]) -> list[str]:
+def overrides_of(config: Config, compose: Callable[..., Config]) -> list[str]:
     """The shortest command line whose setting is that of a run's config; factors and seed are not in it.
 
+    Args:    compose: `commandline.compose_config`.
     Raises:  UserError: the run's preset or data no longer exist in conf/.
     """
     found = [] if compose([]).preset == config.preset else [f"preset={config.preset}"]
+    if compose(found, partial=True).data.name is not config.data.name:
+        found.append(f"data={config.data.name.name}")
     if config.data.root is not None:
         found.append(f"data.root={quoted(config.data.root)}")
-    wanted, plain = loose_setting(config), loose_setting(compose(found))
-    if wanted["data.name"] != plain["data.name"]:
-        found.insert(0, f"data={wanted['data.name']}")
-        plain = loose_setting(compose(found))
-    for key, value in wanted.items():
+    plain = loose_setting(compose(found))
+    for key, value in loose_setting(config).items():
         if value != plain[key]:
             found.append(f"{key}={'null' if value is None else value}")
     return found

@@ -26,8 +26,7 @@ NORMS: dict[NormKind, Callable[[int, int | None, bool], nn.Module]] = {
     NormKind.group: lambda channels, groups, affine: nn.GroupNorm(groups or 1, channels, affine=affine),
     NormKind.layer: lambda channels, groups, affine: nn.GroupNorm(1, channels, affine=affine),
 }
-# On CPU these run much slower in channels_last, the others faster (measured: docs of torch issue trackers aside,
-# benchmarks/ holds the comparison), so the memory format follows the kind.
+# On CPU these are several times slower in channels_last than in the contiguous layout, batch norm is not.
 CONTIGUOUS_NORMS = frozenset({NormKind.instance, NormKind.group, NormKind.layer})
 
 
@@ -129,8 +128,9 @@ class Net(nn.Module):
 def initialise(model: nn.Module, seed: int) -> None:
     """Draw every parameter from its own stream, so equal name and shape start equal in every variant.
 
-    Convolutions: normal, Kaiming fan-out (He et al. 2015), as torchvision's ResNet; linear layers: uniform in
-    +-1/sqrt(inputs), torch's default; normalisation: scale 1, shift 0.
+    Convolutions: normal, Kaiming fan-out (He et al. 2015), as torchvision's ResNet; the linear layer's weight: uniform
+    in +-1/sqrt(inputs), torch's default; normalisation: scale 1, shift 0. The linear layer's bias starts at 0, since
+    torch's default for it depends on the width, and a bias has the same shape in every width.
     """
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
@@ -139,7 +139,7 @@ def initialise(model: nn.Module, seed: int) -> None:
             with torch.no_grad():
                 if isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu", generator=generator)
-                elif isinstance(module, nn.Linear):
+                elif isinstance(module, nn.Linear) and name.endswith("weight"):
                     bound = 1 / math.sqrt(module.in_features)
                     parameter.uniform_(-bound, bound, generator=generator)
                 else:

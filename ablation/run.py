@@ -37,6 +37,7 @@ from ablation.rundir import RunDir, State, write_atomic, write_json, write_yaml
 from ablation.schema import Config
 
 log = logging.getLogger("ablation")
+CODE = code_digest()  # at import: a fork server keeps running the code it read, whatever is edited meanwhile
 
 
 def build_net(config: Config, info: DataInfo) -> Net:
@@ -162,17 +163,16 @@ def _budget(job: Job, n_train: int) -> Budget:
 
 def _resume(run: RunDir, job: Job, model: Net, optimizer: torch.optim.Optimizer) -> tuple[list[dict[str, Any]], str]:
     """Restore the last finished epoch if there is one; returns its metrics rows and the digest of the code so far."""
-    ours = code_digest()
     if not (run / rundir.LAST).exists():
-        return [], ours
+        return [], CODE
     try:
         rows, code = load_last(run / rundir.LAST, job.run_id, model, optimizer, job.device)
     except CheckpointError as error:
         log.warning("%s Training starts again from the first epoch.", error)
-        return [], ours
-    if code.split("+")[-1] != ours:
-        log.warning("Resuming a run begun by other training code (%s, now %s).", code, ours)
-        code = f"{code}+{ours}"
+        return [], CODE
+    if code.split("+")[-1] != CODE:
+        log.warning("Resuming a run begun by other training code (%s, now %s).", code, CODE)
+        code = f"{code}+{CODE}"
     run.write_metrics(rows)
     return rows, code
 

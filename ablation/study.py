@@ -15,12 +15,12 @@ import pandas as pd
 from ablation import comparison as comparisons
 from ablation.comparison import Comparison, Runs, SeedRun, Variant, describe_variant, differences
 from ablation.errors import UserError
-from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of, quoted
+from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
 from ablation.identity import digest, levels_of, slug_of
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Metric, Precision
 
-Compose = Callable[[Sequence[str]], Config]
+Compose = Callable[..., Config]  # commandline.compose_config
 
 _OWN_KEYS = ("report.", "report_dir=", "runs_dir=")
 _ENVIRONMENT = (
@@ -142,8 +142,7 @@ def name_of(config: Config, compose: Compose) -> str:
         if name in ("", ".", "..") or Path(name).name != name or "\\" in name:
             raise UserError(f"report.name={name!r}: expected a plain folder name below report_dir, such as `mine`.")
         return name
-    data = [f"data.root={quoted(config.data.root)}"] if config.data.root is not None else []
-    slug = slug_of(config, compose([f"preset={config.preset}", *data]))
+    slug = slug_of(config, compose([f"preset={config.preset}"], partial=True))
     return config.preset if slug == "reference" else f"{config.preset}-{slug}"
 
 
@@ -151,7 +150,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     """Compare every section within the chosen setting and collect what a reader must know beside the numbers."""
     config, runs = choice.config, Runs(choice.runs)
     base = levels_of(config)
-    plans = comparisons.plan_sections(choice.overrides, compose)
+    plans = comparisons.plan_sections([item for item in choice.overrides if not _is_own(item)], compose)
     variants = [variant for plan in plans for variant in comparisons.row_variants(plan, runs).values()]
     seeds = sorted({seed for variant in variants for seed in runs.of(variant)})
     compared = tuple(comparisons.compare(plan, runs, base, seeds, config.report.metric) for plan in plans)

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from ablation import report
+from ablation import plots, report
+from ablation.commandline import compose_config
+from ablation.gather import gather
 from ablation.rundir import State
-from ablation.study import name_of
-from tests.factory import compose_config, config_of, write_run, write_sections
+from ablation.study import Study, build, choose, name_of
+from tests.factory import config_of, write_run, write_sections
 
 SHORT = "trainer.epochs=4"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -60,6 +62,12 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 def section_of(folder: Path, name: str) -> dict[str, Any]:
     return next(item for item in summary_of(folder)["comparisons"] if item["name"] == name)
+
+
+@pytest.fixture
+def svg_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half the time for tests that are about anything but PNG and PDF."""
+    monkeypatch.setattr(plots, "FORMATS", ("svg",))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +159,7 @@ def test_other_runs_are_named_with_the_command_that_reports_them(folder: Path) -
         (1, "preset demo"),
     ]
     assert others[0]["command"].endswith("trainer.epochs=4 width=half")
-    assert "ablation.report trainer.epochs=3 optim.lr=0.01 runs_dir=" in others[1]["command"]
+    assert "ablation.report optim.lr=0.01 trainer.epochs=3 runs_dir=" in others[1]["command"]
 
 
 def test_the_page_is_self_contained_well_formed_and_small(folder: Path) -> None:
@@ -212,13 +220,14 @@ def test_nothing_is_rendered_again_while_nothing_changed(
     assert (folder / "index.html").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_a_missing_output_or_a_changed_run_renders_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "runs", SHORT)
     folder = tmp_path / "reports" / "demo-epochs-4"
     run_report(tmp_path, SHORT)
-    (folder / "figures" / "norm_overlay.pdf").unlink()
+    (folder / "figures" / "norm_overlay.svg").unlink()
     run_report(tmp_path, SHORT)
-    assert (folder / "figures" / "norm_overlay.pdf").exists()
+    assert (folder / "figures" / "norm_overlay.svg").exists()
     run.update_status(State.failed)
     capsys.readouterr()
     run_report(tmp_path, SHORT)
@@ -226,6 +235,7 @@ def test_a_missing_output_or_a_changed_run_renders_again(tmp_path: Path, capsys:
     assert summary_of(folder)["states"]["failed"] == 1
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_files_of_an_earlier_report_are_removed_and_others_stay(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", SHORT)
     extra = write_run(tmp_path / "runs", SHORT, "norm=group8")
@@ -240,6 +250,7 @@ def test_files_of_an_earlier_report_are_removed_and_others_stay(tmp_path: Path) 
     assert (folder / "mine.txt").exists()
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_without_runs_of_the_setting_the_newest_setting_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,25 +279,47 @@ def test_a_mistyped_override_is_one_message_and_exit_code_two(
     assert "report.metric" in capsys.readouterr().err
 
 
+def study_of(root: Path, *overrides: str) -> Study:
+    gathered = gather(root)
+    return build(gathered, choose(gathered, [SHORT, *overrides], compose_config), compose_config)
+
+
 def test_of_two_runs_of_one_seed_the_newer_counts_and_the_other_is_told(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs", SHORT, accuracy=0.5, env={"precision": "fp32"}, updated="2026-01-01T00:00:00+00:00")
-    write_run(tmp_path / "runs", SHORT, accuracy=0.75, updated="2026-01-02T00:00:00+00:00")
-    run_report(tmp_path, SHORT)
-    folder = tmp_path / "reports" / "demo-epochs-4"
-    assert section_of(folder, "norm")["rows"][0]["accuracy"]["mean"] == 0.75
-    (left_out,) = summary_of(folder)["left_out"]
-    assert "same variant and seed" in left_out["reason"]
-    run_report(tmp_path, SHORT, "trainer.precision=fp32")
-    assert section_of(folder, "norm")["rows"][0]["accuracy"]["mean"] == 0.5
+    write_run(tmp_path, SHORT, accuracy=0.5, env={"precision": "fp32"}, updated="2026-01-01T00:00:00+00:00")
+    write_run(tmp_path, SHORT, accuracy=0.75, updated="2026-01-02T00:00:00+00:00")
+    found = study_of(tmp_path)
+    assert found.comparisons[0].reference.accuracy.mean == 0.75
+    assert next(item.reason for item in found.left_out).endswith("is the same variant and seed, and newer or finished")
+    assert study_of(tmp_path, "trainer.precision=fp32").comparisons[0].reference.accuracy.mean == 0.5
 
 
 def test_the_metric_asked_for_is_compared(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs", SHORT, accuracy=0.5, val_last3=0.25, val_best=0.75)
-    folder = tmp_path / "reports" / "demo-epochs-4"
-    for metric, value in (("last3", 0.25), ("best", 0.75)):
-        run_report(tmp_path, SHORT, f"report.metric={metric}")
-        assert section_of(folder, "norm")["rows"][0]["accuracy"]["mean"] == value
-    assert "optimistic" in summary_of(folder)["warnings"][0]
+    write_run(tmp_path, SHORT, accuracy=0.5, val_last3=0.25, val_best=0.75)
+    for metric, value in (("final", 0.5), ("last3", 0.25), ("best", 0.75)):
+        found = study_of(tmp_path, f"report.metric={metric}")
+        assert found.comparisons[0].reference.accuracy.mean == value
+        assert any("optimistic" in warning for warning in found.warnings) == (metric == "best")
+
+
+def test_pairs_are_made_by_seed_and_a_seed_without_partner_is_told(tmp_path: Path) -> None:
+    for seed, accuracy in ((0, 0.5), (2, 0.7), (3, 0.9)):
+        write_run(tmp_path, SHORT, f"seed={seed}", accuracy=accuracy)
+    for seed, accuracy in ((1, 0.1), (2, 0.6), (3, 0.7)):
+        write_run(tmp_path, SHORT, f"seed={seed}", "norm=none", accuracy=accuracy)
+    norm = next(item for item in study_of(tmp_path).comparisons if item.name == "norm")
+    row = next(row for row in norm.rows if row.level == "none")
+    assert row.effect is not None
+    assert (row.effect.n, row.effect.mean) == (2, pytest.approx(-0.15))
+    assert row.notes == (
+        "3 of 4 seeds finished: seed 0 not run.",
+        "The effect leaves out seed 1: the reference has no finished run with it.",
+    )
+
+
+def test_a_failed_run_tells_its_error(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT, state=State.failed, epochs=1)
+    (note,) = study_of(tmp_path).comparisons[0].reference.notes
+    assert note == "0 of 1 seeds finished: seed 0 failed after 1 of 4 epochs (RuntimeError: boom)."
 
 
 @pytest.mark.parametrize(
@@ -294,9 +327,9 @@ def test_the_metric_asked_for_is_compared(tmp_path: Path) -> None:
     [
         ([], "demo"),
         (["trainer.epochs=2"], "demo-epochs-2"),
-        (["width=half", "optim.lr=0.01"], "demo-width-half-lr-0.01"),
+        (["width=half", "optim.lr=0.01"], "demo-width-half_lr-0.01"),
         (["preset=writeup", "data.root=/x"], "writeup"),
-        (["preset=writeup", "data.root=/x", "data.per_class=20"], "writeup-per-class-20"),
+        (["preset=writeup", "data.root=/x", "data.per_class=20"], "writeup-per_class-20"),
         (["report.name=mine", "trainer.epochs=2"], "mine"),
     ],
 )
@@ -305,9 +338,7 @@ def test_the_folder_is_named_by_what_differs_from_the_preset(overrides: list[str
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "a/b", "''"])
-def test_a_folder_outside_report_dir_is_refused(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_outside_report_dir_is_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path / "runs", SHORT)
     assert run_report(tmp_path, SHORT, f"report.name={name}") == 2
     assert "plain folder name" in capsys.readouterr().err
@@ -328,6 +359,9 @@ def test_help_is_quick_and_loads_neither_pandas_nor_torch() -> None:
 def test_a_whole_report_never_loads_torch(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", SHORT)
     arguments = [f"runs_dir={tmp_path / 'runs'}", f"report_dir={tmp_path / 'reports'}", SHORT]
-    code = f"import sys; from ablation.report import main; main({arguments!r}); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from ablation import plots, report; plots.FORMATS = ('svg',); "
+        f"assert report.main({arguments!r}) == 0; assert 'torch' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stderr

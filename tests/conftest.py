@@ -1,0 +1,22 @@
+"""Fixtures that several test modules share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ablation.commandline import compose_config
+from ablation.schema import Config
+
+# A net and a subset that train an epoch in a fraction of a second.
+TINY = ("data.per_class=10", "width=eighth", "depth=resnet10", "trainer.epochs=2", "trainer.threads=1")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Callable[..., Config]:
+    """Build a config of a tiny run whose directories lie in the test's own folder."""
+
+    def build(*overrides: str) -> Config:
+        return compose_config([*TINY, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}/reports", *overrides])
+
+    return build
