@@ -3,7 +3,7 @@ PYTHON ?= python3
 SEEDS  ?= 0,1,2
 ARGS   ?=
 DATA   ?=
-PRESET ?= $(if $(DATA),writeup,demo)
+PRESET ?= $(if $(value DATA),writeup,demo)
 CORES  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 # The demo's small nets use one core each; a full-size run uses them all.
 JOBS   ?= $(if $(filter demo,$(PRESET)),$(CORES),1)
@@ -13,11 +13,12 @@ READY    := .venv/.ready
 SECTIONS := $(basename $(notdir $(wildcard conf/section/*.yaml)))
 FIVE     := dropout,norm,lr_schedule,residual,depth
 
-# Text as one shell word, and as one quoted value of an override.
-word     = '$(subst ','\'',$(1))'
-value    = "$(subst ",\",$(1))"
-SETTING  = $(call word,preset=$(PRESET)) $(if $(DATA),$(call word,data.root=$(call value,$(DATA))))
-SWEEP    = $(BIN)/python -m ablation.train -m hydra.launcher.jobs=$(call word,$(JOBS)) $(call word,seed=$(SEEDS)) $(SETTING)
+# Text as one shell word, and as one quoted value of an override. `$(value DATA)` is what was typed, a $ included.
+one_word = '$(subst ','\'',$(1))'
+quoted   = "$(subst ",\",$(1))"
+SETTING  = $(call one_word,preset=$(PRESET)) $(if $(value DATA),$(call one_word,data.root=$(call quoted,$(value DATA))))
+RUNS     = $(call one_word,hydra.launcher.jobs=$(JOBS)) $(call one_word,seed=$(SEEDS)) $(SETTING)
+SWEEP    = $(BIN)/python -m ablation.train -m $(RUNS)
 REPORT   = $(BIN)/python -m ablation.report $(SETTING)
 
 .PHONY: help setup demo test check format sweep study plan report open clean
@@ -26,7 +27,7 @@ help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo
 	@echo "sections:   $(SECTIONS)"
-	@echo "variables:  SEEDS=$(SEEDS) JOBS=$(JOBS) PRESET=$(PRESET) DATA=$(DATA) ARGS=\"name=value ...\""
+	@echo "variables:  SEEDS=$(SEEDS) JOBS=$(JOBS) PRESET=$(PRESET) DATA=... ARGS=\"name=value ...\""
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
@@ -37,20 +38,20 @@ $(READY): pyproject.toml constraints.txt
 setup: $(READY)  ## Install everything into .venv
 
 demo: $(READY)  ## The write-up's five sections on the embedded images, then the report
-	$(SWEEP) +section=$(FIVE) $(ARGS)
-	$(REPORT) $(ARGS)
+	$(SWEEP) +section=$(FIVE) $(value ARGS)
+	$(REPORT) $(value ARGS)
 
 study: $(READY)  ## The five sections under PRESET, SEEDS, DATA and ARGS
-	$(SWEEP) +section=$(FIVE) $(ARGS)
+	$(SWEEP) +section=$(FIVE) $(value ARGS)
 
 sweep-%: $(READY)  ## One section, for example: make sweep-norm SEEDS=0,1
-	$(SWEEP) $(call word,+section=$*) $(ARGS)
+	$(SWEEP) $(call one_word,+section=$*) $(value ARGS)
 
 plan: $(READY)  ## What `make study` would train, and how long it takes
-	$(SWEEP) +section=$(FIVE) plan=true $(ARGS)
+	$(SWEEP) +section=$(FIVE) plan=true $(value ARGS)
 
 report: $(READY)  ## Tables, figures and the page from the runs there are
-	$(REPORT) $(ARGS)
+	$(REPORT) $(value ARGS)
 
 open: report  ## The report in your browser
 	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"

@@ -48,7 +48,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One seed of a row: its run's state (or `missing`), finished and planned epochs, run id, and error if it failed."""
+    """One seed of a row: its run's state (or `missing`), finished and planned epochs, run id and error text."""
 
     seed: int
     state: str

@@ -84,7 +84,9 @@ def load(data: DataConfig) -> Splits:
     index = _folder_index(data)
     store = imagefolder.open_store(index, _image_size(data), cache_dir(data))
     if store.skipped and data.bad_files is BadFiles.error:
-        raise UserError(imagefolder.bad_files_message(store.skipped))
+        advice = "Repair or remove them, or train without them: data.bad_files=skip."
+        raise UserError(imagefolder.bad_files_message(store.skipped, advice))
+    _refuse_unreadable_classes(store, index.classes)
     _refuse_small_classes(store.labels["train"], index.classes, data.per_class)
     chosen = first_per_class(store.labels["train"], data.per_class)
     mean, std = store.remember(f"normalisation-{data.per_class}", lambda: normalisation(store.images["train"], chosen))
@@ -150,6 +152,14 @@ def _folder_index(data: DataConfig) -> imagefolder.FolderIndex:
 def _image_size(data: DataConfig) -> int:
     assert data.image_size is not None  # given by conf/data/imagefolder.yaml
     return data.image_size
+
+
+def _refuse_unreadable_classes(store: imagefolder.Store, classes: Sequence[str]) -> None:
+    lost = sorted(set(range(len(classes))) - set(store.labels["train"].tolist()))
+    if lost:
+        raise UserError(f"no image in train/{classes[lost[0]]}/ can be read. Repair the images or remove the folder.")
+    if not len(store.labels["val"]):
+        raise UserError("no image in val/ can be read. Repair the images.")
 
 
 def _refuse_small_classes(labels: Array, classes: Sequence[str], per_class: int | None) -> None:

@@ -62,9 +62,10 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablation"
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key that orders `img2` before `img10`."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", name) if part]
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key that orders `img2` before `img10`; the name itself decides between `img1` and `img01`."""
+    parts = [part for part in re.split(r"([0-9]+)", name) if part]
+    return [(0, int(part), "") if part[0] in "0123456789" else (1, 0, part) for part in parts], name
 
 
 def index_folder(root: Path) -> FolderIndex:
@@ -125,12 +126,19 @@ def fingerprint(index: FolderIndex, cache: Path) -> str:
         return str(json.loads(remembered.read_text(encoding="utf-8"))["fingerprint"])
     total = hashlib.sha256()
     with ThreadPoolExecutor() as pool:
-        contents = pool.map(lambda name: hashlib.sha256((index.root / name).read_bytes()).digest(), names)
+        contents = pool.map(lambda name: _content_digest(index.root / name), names)
         for name, content in zip(names, contents, strict=True):
             total.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
     _prepare(remembered.parent)
     write_json(remembered, {"fingerprint": total.hexdigest()[:16], "root": str(index.root)})
     return total.hexdigest()[:16]
+
+
+def _content_digest(path: Path) -> bytes:
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Repair or remove it.") from error
 
 
 def open_store(index: FolderIndex, size: int, cache: Path) -> Store:
@@ -213,14 +221,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB")
 
 
-def bad_files_message(skipped: Sequence[str]) -> str:
+def bad_files_message(skipped: Sequence[str], advice: str) -> str:
     """What to tell a user whose folder holds files that no image can be read from."""
+    count = f"{len(skipped)} image files" if len(skipped) > 1 else "1 image file"
     shown = "".join(f"\n  {name}" for name in skipped[:10])
     more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-    return (
-        f"{len(skipped)} image files cannot be read:{shown}{more}\n"
-        "Repair or remove them, or train without them: data.bad_files=skip."
-    )
+    return f"{count} cannot be read:{shown}{more}\n{advice}"
 
 
 def read_flat(index: FolderIndex, split: str, size: int) -> tuple[list[str], np.ndarray]:
@@ -238,5 +244,6 @@ def read_flat(index: FolderIndex, split: str, size: int) -> tuple[list[str], np.
     images = np.empty((len(names), size, size, 3), np.uint8)
     readable = _decode_into(images, folder, names, size)
     if not readable.all():
-        raise UserError(bad_files_message([f"{split}/{names[number]}" for number in np.flatnonzero(~readable)]))
+        bad = [f"{split}/{names[number]}" for number in np.flatnonzero(~readable)]
+        raise UserError(bad_files_message(bad, "Repair or remove them: every file gets a label or none does."))
     return names, images

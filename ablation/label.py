@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 
 from ablation.batches import Images
-from ablation.checkpoint import load_last_weights, load_weights
+from ablation.checkpoint import CheckpointError, load_last_weights, load_weights
 from ablation.data import Split, load
+from ablation.errors import UserError
 from ablation.jobs import Job
 from ablation.loop import evaluate
 from ablation.run import build_net, memory_format, set_threads
@@ -15,14 +17,17 @@ from ablation.run import build_net, memory_format, set_threads
 def label(weights: Path, job: Job, images: np.ndarray) -> tuple[list[str], str]:
     """Predicted class name of each image (N, H, W, C), and which weights these are, in words.
 
-    Raises:  CheckpointError: the weights cannot be read.
+    Raises:  UserError: the weights cannot be read.
     """
     set_threads(job.threads)
     model = build_net(job.config, job.info)
-    if weights.suffix == ".safetensors":
-        source = f"best val, epoch {load_weights(weights, model)['epoch']}"
-    else:
-        source = f"last, epoch {load_last_weights(weights, model)}"
+    try:
+        if weights.suffix == ".safetensors":
+            source = f"best val, epoch {load_weights(weights, model)['epoch']}"
+        else:
+            source = f"last, epoch {load_last_weights(weights, model)}"
+    except (CheckpointError, SafetensorError, OSError) as error:
+        raise UserError(f"the weights {weights} cannot be read: {error}. Is there another copy of the run?") from error
     model = model.to(job.device)
     splits = load(job.config.data)  # for the training images' mean and sd
     unlabelled = Split(images, np.zeros(len(images), np.int64))

@@ -185,7 +185,8 @@ def variant_figure(
 ) -> Figure:
     """Loss and accuracy of one variant over epochs, training (running) and validation, as in the write-up.
 
-    Args:    label: names the variant in the figure; section: the curves of every row of the section, which share the axes' ranges.
+    Args:    label: names the variant in the figure.
+             section: the curves of every row of the section, which share the axes' ranges.
              epochs: how many epochs a run has, for the horizontal axis.
     """
     with _house_style():

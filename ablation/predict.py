@@ -17,7 +17,7 @@ from ablation.config import to_config
 from ablation.data import describe, load_unlabelled
 from ablation.errors import UserError, hint
 from ablation.jobs import Job, prepare
-from ablation.rundir import BEST, CONFIG, LAST, RESULT, RunDir, State, find_runs, write_atomic
+from ablation.rundir import BEST, CONFIG, ENV, LAST, RESULT, RunDir, State, find_runs, write_atomic
 
 DEFAULTS = {"run": "", "split": "test", "out": "test.txt", "weights": "best", "data.root": "", "runs_dir": "runs"}
 WEIGHTS = ("best", "last")
@@ -61,7 +61,7 @@ def choose_run(wanted: str, runs_dir: Path) -> RunDir:
     if run.state() is not State.finished:
         state = run.state()
         what = "is no run directory and no run id" if state is None else f"is {state.value}, not finished"
-        names = [candidate.path.name for candidate in finished]
+        names = [str(candidate.path) for candidate in finished]
         raise UserError(f"run={wanted} {what}. Finished runs in {runs_dir}: {', '.join(names[:5]) or 'none'}.")
     return run
 
@@ -69,7 +69,7 @@ def choose_run(wanted: str, runs_dir: Path) -> RunDir:
 def job_of(run: RunDir, root: str) -> Job:
     """The job that trained a run, with its images at `root` if they have moved.
 
-    Raises:  UserError: the images' classes are not those the run was trained on.
+    Raises:  UserError: the images are not those the run was trained on, whose mean and sd its weights need.
     """
     config = to_config(OmegaConf.create(run.read_yaml(CONFIG)))
     if root:
@@ -82,6 +82,11 @@ def job_of(run: RunDir, root: str) -> Job:
             f"{config.data.root} has {len(info.classes)} classes, the run was trained on {len(trained)} "
             f"({', '.join(trained[:3])}, ...). Give the folder it was trained on: data.root=/path."
         )
+    if info.fingerprint != run.read_json(ENV).get("data_fingerprint"):
+        raise UserError(
+            f"train/ and val/ in {config.data.root} are not those the run was trained on. The weights need the mean "
+            "and sd of its training images; give that folder: data.root=/path."
+        )
     return prepare([config])[0]
 
 
@@ -89,12 +94,15 @@ def _body(arguments: list[str]) -> None:
     values = parse_arguments(arguments)
     run = choose_run(values["run"], Path(values["runs_dir"]))
     job = job_of(run, values["data.root"])
+    out = Path(values["out"])
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(f"out={out} cannot be written: {'it is a folder' if out.is_dir() else 'no such folder'}.")
     names, images = load_unlabelled(job.config.data, values["split"])
     from ablation.label import label  # imports torch, seconds that a refused command need not wait for
 
     classes, source = label(run / (BEST if values["weights"] == "best" else LAST), job, images)
-    out = Path(values["out"])
-    write_atomic(out, "".join(f"{name}\t{found}\n" for name, found in zip(names, classes, strict=True)).encode())
+    lines = (f"{name}\t{found}\n" for name, found in zip(names, classes, strict=True))
+    write_atomic(out, "".join(lines).encode("utf-8", "surrogateescape"))
     print(f"{len(names):,} images of {values['split']} labelled with the weights of {run.path}: {source}")
     print(f"written to {out}: file name, tab, class name")
 

@@ -165,7 +165,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         epochs=config.trainer.epochs,
         planned_seeds=tuple(seeds),
         comparisons=compared,
-        section_commands={plan.name: _sweep(plan.name, choice.overrides, seeds) for plan in plans},
+        section_commands={plan.name: _sweep(plan.name, choice, seeds) for plan in plans},
         matrix=_matrix(compared, base),
         notices=(choice.notice,) if choice.notice else (),
         warnings=_warnings(compared, rows, config),
@@ -192,11 +192,14 @@ def _facts(config: Config, rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[tu
     )
 
 
-def _sweep(section: str, overrides: Sequence[str], seeds: Sequence[int]) -> str:
+def _sweep(section: str, choice: Choice, seeds: Sequence[int]) -> str:
     """The make command that trains what a section lacks; runs that have finished are skipped by it."""
-    arguments = [item for item in overrides if not item.startswith(("report.", "report_dir="))]
-    parts = ["make", f"sweep-{section}"]
+    own = ("preset=", "data.root=", "report.", "report_dir=")  # variables of the Makefile, or not for training
+    arguments = [item for item in choice.overrides if not item.startswith(own)]
+    config, parts = choice.config, ["make", f"sweep-{section}"]
     parts += [f"SEEDS={','.join(map(str, seeds))}"] if seeds else []
+    parts += [f"PRESET={config.preset}"] if any(item.startswith("preset=") for item in choice.overrides) else []
+    parts += [f"DATA={config.data.root}"] if config.data.root is not None else []
     parts += [f"ARGS={shlex.join(arguments)}"] if arguments else []
     return shlex.join(parts)
 

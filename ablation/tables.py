@@ -134,10 +134,11 @@ def _params(row: Row, reference: Row) -> str:
 
 def caption(comparison: Comparison, metric: Metric) -> str:
     """What the numbers of a section's table are."""
+    section = comparison.section
     return (
-        f"{comparison.section.title}: {METRIC_WORDS[metric]}. Means over finished seeds. Effect: mean difference to "
-        f"the reference {comparison.section.reference} over pairs of equal seed, in percentage points (pp), with "
-        "Student's t interval; not corrected for the number of comparisons."
+        f"{section.title}: {METRIC_WORDS[metric]}. Means over finished seeds. Effect: mean difference to the reference "
+        f"{section.factor}={section.reference} over pairs of equal seed, in percentage points (pp), with Student's t "
+        "interval; not corrected for the number of comparisons."
     )
 
 
@@ -188,7 +189,7 @@ def to_latex(comparison: Comparison, metric: Metric) -> str:
     ]
     lines = [
         r"\begin{table}",
-        r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{1.8pt}",
         rf"\caption{{{latex(' '.join(told))}}}",
         rf"\label{{tab:{comparison.name}}}",
         rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in table)}}}",

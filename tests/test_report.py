@@ -1,6 +1,5 @@
 import csv
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,11 +12,8 @@ from typing import Any
 import pytest
 
 from ablation import plots, report
-from ablation.commandline import compose_config
-from ablation.gather import gather
 from ablation.rundir import State
-from ablation.study import Study, build, choose, name_of
-from tests.factory import config_of, write_run, write_sections
+from tests.factory import write_run, write_sections
 
 SHORT = "trainer.epochs=4"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -53,11 +49,10 @@ def run_report(root: Path, *overrides: str) -> int | None:
 
 def summary_of(folder: Path) -> dict[str, Any]:
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is not strict JSON")
+        pytest.fail(f"{constant} is not strict JSON")
 
     content = json.loads((folder / "report.json").read_text(encoding="utf-8"), parse_constant=refuse)
-    assert isinstance(content, dict)
-    return content
+    return dict(content)
 
 
 def section_of(folder: Path, name: str) -> dict[str, Any]:
@@ -96,7 +91,6 @@ def test_all_files_are_there_and_listed(folder: Path) -> None:
     assert set(summary_of(folder)["files"]) == files - {"report.json"}
     levels = ["norm_curves_batch", "norm_curves_none", "norm_curves_instance", "norm_curves_layer", "norm_overlay",
               "residual_curves_with", "residual_curves_without", "residual_overlay"]  # fmt: skip
-    # the reference run serves the other sections too, so they are there with what exists of them
     assert {f"figures/{name}.{kind}" for name in levels for kind in ("svg", "png", "pdf")} <= files
     assert {f"tables/norm.{kind}" for kind in ("md", "csv", "tex")} <= files
     assert {"index.html", "runs.csv", "curves.csv", "effects.csv"} <= files
@@ -204,7 +198,7 @@ def test_what_comes_from_outside_is_escaped(folder: Path) -> None:
     assert "<b>" not in text
 
 
-def test_the_same_inputs_give_the_same_bytes(study: Path, folder: Path, tmp_path: Path) -> None:
+def test_the_same_inputs_give_the_same_bytes(study: Path, folder: Path) -> None:
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     (folder / "report.json").unlink()
     assert run_report(study, SHORT) == 0
@@ -272,69 +266,9 @@ def test_no_run_at_all_is_one_message_and_exit_code_two(tmp_path: Path, capsys: 
     assert not (tmp_path / "reports").exists()
 
 
-def test_a_mistyped_override_is_one_message_and_exit_code_two(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistyped_override_gets_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_report(tmp_path, "report.metrik=best") == 2
     assert "report.metric" in capsys.readouterr().err
-
-
-def study_of(root: Path, *overrides: str) -> Study:
-    gathered = gather(root)
-    return build(gathered, choose(gathered, [SHORT, *overrides], compose_config), compose_config)
-
-
-def test_of_two_runs_of_one_seed_the_newer_counts_and_the_other_is_told(tmp_path: Path) -> None:
-    write_run(tmp_path, SHORT, accuracy=0.5, env={"precision": "fp32"}, updated="2026-01-01T00:00:00+00:00")
-    write_run(tmp_path, SHORT, accuracy=0.75, updated="2026-01-02T00:00:00+00:00")
-    found = study_of(tmp_path)
-    assert found.comparisons[0].reference.accuracy.mean == 0.75
-    assert next(item.reason for item in found.left_out).endswith("is the same variant and seed, and newer or finished")
-    assert study_of(tmp_path, "trainer.precision=fp32").comparisons[0].reference.accuracy.mean == 0.5
-
-
-def test_the_metric_asked_for_is_compared(tmp_path: Path) -> None:
-    write_run(tmp_path, SHORT, accuracy=0.5, val_last3=0.25, val_best=0.75)
-    for metric, value in (("final", 0.5), ("last3", 0.25), ("best", 0.75)):
-        found = study_of(tmp_path, f"report.metric={metric}")
-        assert found.comparisons[0].reference.accuracy.mean == value
-        assert any("optimistic" in warning for warning in found.warnings) == (metric == "best")
-
-
-def test_pairs_are_made_by_seed_and_a_seed_without_partner_is_told(tmp_path: Path) -> None:
-    for seed, accuracy in ((0, 0.5), (2, 0.7), (3, 0.9)):
-        write_run(tmp_path, SHORT, f"seed={seed}", accuracy=accuracy)
-    for seed, accuracy in ((1, 0.1), (2, 0.6), (3, 0.7)):
-        write_run(tmp_path, SHORT, f"seed={seed}", "norm=none", accuracy=accuracy)
-    norm = next(item for item in study_of(tmp_path).comparisons if item.name == "norm")
-    row = next(row for row in norm.rows if row.level == "none")
-    assert row.effect is not None
-    assert (row.effect.n, row.effect.mean) == (2, pytest.approx(-0.15))
-    assert row.notes == (
-        "3 of 4 seeds finished: seed 0 not run.",
-        "The effect leaves out seed 1: the reference has no finished run with it.",
-    )
-
-
-def test_a_failed_run_tells_its_error(tmp_path: Path) -> None:
-    write_run(tmp_path, SHORT, state=State.failed, epochs=1)
-    (note,) = study_of(tmp_path).comparisons[0].reference.notes
-    assert note == "0 of 1 seeds finished: seed 0 failed after 1 of 4 epochs (RuntimeError: boom)."
-
-
-@pytest.mark.parametrize(
-    ("overrides", "name"),
-    [
-        ([], "demo"),
-        (["trainer.epochs=2"], "demo-epochs-2"),
-        (["width=half", "optim.lr=0.01"], "demo-width-half_lr-0.01"),
-        (["preset=writeup", "data.root=/x"], "writeup"),
-        (["preset=writeup", "data.root=/x", "data.per_class=20"], "writeup-per_class-20"),
-        (["report.name=mine", "trainer.epochs=2"], "mine"),
-    ],
-)
-def test_the_folder_is_named_by_what_differs_from_the_preset(overrides: list[str], name: str) -> None:
-    assert name_of(config_of(*overrides), compose_config) == name
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "a/b", "''"])
@@ -350,7 +284,7 @@ def test_help_is_quick_and_loads_neither_pandas_nor_torch() -> None:
         "assert not {'pandas', 'torch', 'matplotlib', 'scipy'} & set(sys.modules), sorted(sys.modules)"
     )
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "report.metric" in done.stdout
     assert time.perf_counter() - start < 10  # under 2 s on a quiet machine
@@ -363,5 +297,5 @@ def test_a_whole_report_never_loads_torch(tmp_path: Path) -> None:
         "import sys; from ablation import plots, report; plots.FORMATS = ('svg',); "
         f"assert report.main({arguments!r}) == 0; assert 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

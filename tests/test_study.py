@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from ablation.commandline import compose_config
+from ablation.gather import gather
+from ablation.rundir import State
+from ablation.study import Study, build, choose, name_of
+from tests.factory import config_of, write_run
+
+SHORT = "trainer.epochs=4"
+
+
+def study_of(root: Path, *overrides: str) -> Study:
+    gathered = gather(root)
+    return build(gathered, choose(gathered, [SHORT, *overrides], compose_config), compose_config)
+
+
+def test_of_two_runs_of_one_seed_the_newer_counts_and_the_other_is_told(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT, accuracy=0.5, env={"precision": "fp32"}, updated="2026-01-01T00:00:00+00:00")
+    write_run(tmp_path, SHORT, accuracy=0.75, updated="2026-01-02T00:00:00+00:00")
+    found = study_of(tmp_path)
+    assert found.comparisons[0].reference.accuracy.mean == 0.75
+    assert next(item.reason for item in found.left_out).endswith("is the same variant and seed, and newer or finished")
+    assert study_of(tmp_path, "trainer.precision=fp32").comparisons[0].reference.accuracy.mean == 0.5
+
+
+def test_the_metric_asked_for_is_compared(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT, accuracy=0.5, val_last3=0.25, val_best=0.75)
+    for metric, value in (("final", 0.5), ("last3", 0.25), ("best", 0.75)):
+        found = study_of(tmp_path, f"report.metric={metric}")
+        assert found.comparisons[0].reference.accuracy.mean == value
+        assert any("optimistic" in warning for warning in found.warnings) == (metric == "best")
+
+
+def test_pairs_are_made_by_seed_and_a_seed_without_partner_is_told(tmp_path: Path) -> None:
+    for seed, accuracy in ((0, 0.5), (2, 0.7), (3, 0.9)):
+        write_run(tmp_path, SHORT, f"seed={seed}", accuracy=accuracy)
+    for seed, accuracy in ((1, 0.1), (2, 0.6), (3, 0.7)):
+        write_run(tmp_path, SHORT, f"seed={seed}", "norm=none", accuracy=accuracy)
+    norm = next(item for item in study_of(tmp_path).comparisons if item.name == "norm")
+    row = next(row for row in norm.rows if row.level == "none")
+    assert row.effect is not None
+    assert (row.effect.n, row.effect.mean) == (2, pytest.approx(-0.15))
+    assert row.notes == (
+        "3 of 4 seeds finished: seed 0 not run.",
+        "The effect leaves out seed 1: the reference has no finished run with it.",
+    )
+
+
+def test_a_failed_run_tells_its_error(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT, state=State.failed, epochs=1)
+    (note,) = study_of(tmp_path).comparisons[0].reference.notes
+    assert note == "0 of 1 seeds finished: seed 0 failed after 1 of 4 epochs (RuntimeError: boom)."
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ([], "demo"),
+        (["trainer.epochs=2"], "demo-epochs-2"),
+        (["width=half", "optim.lr=0.01"], "demo-width-half_lr-0.01"),
+        (["preset=writeup", "data.root=/x"], "writeup"),
+        (["preset=writeup", "data.root=/x", "data.per_class=20"], "writeup-per_class-20"),
+        (["report.name=mine", "trainer.epochs=2"], "mine"),
+    ],
+)
+def test_the_folder_is_named_by_what_differs_from_the_preset(overrides: list[str], name: str) -> None:
+    assert name_of(config_of(*overrides), compose_config) == name
+
+
+def test_the_command_of_a_section_uses_the_variables_of_the_makefile(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT, "preset=writeup", "data.root=/my data", "seed=3")
+    gathered = gather(tmp_path)
+    found = build(gathered, choose(gathered, ["report.metric=final"], compose_config), compose_config)
+    expected = "make sweep-norm SEEDS=3 PRESET=writeup 'DATA=/my data' ARGS=trainer.epochs=4"
+    assert found.section_commands["norm"] == expected
