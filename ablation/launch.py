@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -19,7 +20,7 @@ from omegaconf import DictConfig
 
 from ablation.commandline import compose_config
 from ablation.errors import RunFailed, UserError
-from ablation.jobs import Job, prepare
+from ablation.jobs import Job, facts, prepare
 from ablation.rundir import LOG, RunBusy, RunDir, State
 from ablation.sweepview import SweepView, view_for_terminal
 
@@ -88,15 +89,18 @@ def mark_death(job: Job, exitcode: int | None) -> None:
     if not exitcode or (status and status["state"] != State.running.value) or run.is_held():
         return
     reason = f"killed by signal {-exitcode}" if exitcode < 0 else f"its process ended with exit code {exitcode}"
-    with run.held():
-        run.update_status(State.failed, run_id=job.run_id, epochs=job.config.trainer.epochs, error=reason)
+    with suppress(OSError, RunBusy), run.held():  # where nothing can be written, the sweep's own end table still tells
+        run.update_status(State.failed, **facts(job) | {"error": reason})
 
 
 def child(job: Job) -> None:
     """Body of a run's process: output goes to its train.log, the exit code says whether it failed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    job.path.mkdir(parents=True, exist_ok=True)
-    log = os.open(job.path / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        job.path.mkdir(parents=True, exist_ok=True)
+        log = os.open(job.path / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except OSError as error:
+        sys.exit(f"{job.label}: the run directory cannot be written: {error}")
     os.dup2(log, 1)
     os.dup2(log, 2)
     from ablation.progress import Progress

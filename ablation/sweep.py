@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -20,12 +20,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ablation.commandline import compose_config, parse
-from ablation.config import PLUGINS, check
+from ablation.config import PLUGINS, choices
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, prepare, remaining
 from ablation.launch import LocalLauncher
 from ablation.plan import plan_text
-from ablation.rundir import RunDir, State
+from ablation.rundir import LOG, RunDir, State
 from ablation.sections import load_section
 
 
@@ -60,21 +60,18 @@ class AblationSweeper(Sweeper):
         if todo:
             results = self.launcher.launch([commands[job.run_id] for job in todo], initial_job_idx=0)
         print(summary(jobs))
-        failed = [job for job in jobs if RunDir(job.path).state() is State.failed]
+        failed = [job for job in jobs if has_failed(job, launched=job in todo)]
         if failed:
             raise RunFailed(failure_table(failed))
         return results
 
     def _jobs(self, batches: Sequence[list[str]]) -> tuple[list[Job], dict[str, list[str]]]:
         """All jobs, seeds outermost so that a sweep cut short leaves whole comparisons; and their overrides."""
-        configs = sorted(
-            ((check(compose_config(overrides)), overrides) for overrides in batches), key=lambda pair: pair[0].seed
-        )
-        jobs = prepare([config for config, _ in configs], self.jobs_at_once)
-        commands: dict[str, list[str]] = {}
-        for config, overrides in configs:
-            commands.setdefault(prepare([config], self.jobs_at_once)[0].run_id, overrides)
-        return jobs, commands
+        pairs = [(compose_config(overrides), overrides) for overrides in batches]
+        pairs.sort(key=lambda pair: pair[0].seed)
+        commands = {id(config): overrides for config, overrides in pairs}
+        jobs = prepare([config for config, _ in pairs], self.jobs_at_once)
+        return jobs, {job.run_id: commands[id(job.config)] for job in jobs}
 
 
 def expand(arguments: Sequence[str], sections: Sequence[str] = ()) -> Iterator[list[str]]:
@@ -99,6 +96,9 @@ def expand(arguments: Sequence[str], sections: Sequence[str] = ()) -> Iterator[l
 def _choices(override: Override) -> list[str]:
     if not override.is_sweep_override():
         return [override.get_value_element_as_str()]
+    value: Any = override.value()
+    if isinstance(value, Glob):
+        return list(value.filter(choices(override.key_or_group)))
     if not override.is_discrete_sweep():
         raise UserError(f"{override.input_line}: a sweep needs a list of values, for example seed=0,1,2.")
     return [str(value) for value in override.sweep_string_iterator()]
@@ -112,12 +112,19 @@ def summary(jobs: Sequence[Job]) -> str:
     return f"{len(jobs)} runs: " + ", ".join(f"{count} {name}" for name, count in (counts | missing).items())
 
 
+def has_failed(job: Job, *, launched: bool) -> bool:
+    """Whether a run ended with an error, or was launched and came to no end while nobody is training it."""
+    state = RunDir(job.path).state()
+    return state is State.failed or (launched and state in (None, State.interrupted))
+
+
 def failure_table(failed: Sequence[Job]) -> str:
     """Every failed run with its reason and its log."""
     lines = [f"{len(failed)} runs failed; the others are complete. retry=failed trains them again."]
     for job in failed:
         status: dict[str, Any] = RunDir(job.path).raw_status() or {}
-        lines.append(f"  {job.label}: {status.get('error')}\n    log: {RunDir(job.path) / 'train.log'}")
+        reason = status.get("error") or "its process ended without a word"
+        lines.append(f"  {job.label}: {reason}\n    log: {RunDir(job.path) / LOG}")
     return "\n".join(lines)
 
 

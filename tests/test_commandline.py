@@ -1,0 +1,308 @@
+"""Command lines: one clear message for every mistake before any work, values that mean the same, folders left alone."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ablation.commandline import GROUPS, Terminated, compose_config, run_command, settings
+from ablation.config import choices
+from ablation.errors import RunFailed, UserError, hint, nearest
+from ablation.rundir import find_runs
+from ablation.schema import FACTORS
+from ablation.train import for_hydra, main, overrides_in
+
+Train = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Train]:
+    """`python -m ablation.train` in this process and an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ablation.train"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)
+
+
+def written(folder: Path) -> list[Path]:
+    """Every file below a folder."""
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+MISTAKES: list[tuple[list[str], list[str]]] = [
+    (
+        ["norm=instanse"],
+        ["norm=instanse: there is no such choice", "Known: batch, group8, instance, layer, none", "Did you mean norm=instance?"],
+    ),
+    (["norm=BATCH"], ["Did you mean norm=batch?"]),
+    (["norm="], ["norm=: there is no such choice", "Known: batch"]),
+    (["depth=34"], ["depth=34: there is no such choice", "Did you mean depth=resnet34?", "conf/depth/"]),
+    (["preset=demp"], ["preset=demp: there is no such choice", "Known: demo, writeup", "Did you mean preset=demo?"]),
+    (["recipe=half_widht"], ["recipe=half_widht", "Did you mean recipe=half_width?"]),
+    (["data=imagefoldr"], ["data=imagefoldr", "Did you mean data=imagefolder?"]),
+    (
+        ["optim.lrr=1"],
+        ["optim.lrr is not known", "Known: optim.lr, optim.momentum, optim.weight_decay", "Did you mean optim.lr?"],
+    ),
+    (["nrom=batch"], ["nrom is not known", "Did you mean norm?", "--help"]),
+    (["lr=0.1"], ["lr is not known", "Did you mean optim.lr?"]),
+    (["foo=1"], ["foo is not known", "Known: norm, dropout", "--help"]),
+    (["norm.kind=foo"], ["norm.kind=foo: allowed are batch, none, instance, group, layer"]),
+    (["trainer.precision=fp16"], ["trainer.precision=fp16: allowed are auto, fp32, bf16"]),
+    (["seed=1,2"], ["seed=1,2: several values are several runs", "Add -m"]),
+    (["seed=range(0,3)"], ["seed=range(0,3): several values are several runs", "Add -m"]),
+    (["+section=norm"], ["+section=norm: a section is several runs", "Add -m", "make sweep-norm"]),
+    (["optim.lr=-1"], ["optim.lr=-1.0: allowed is a finite number above 0"]),
+    (["optim.lr=nan"], ["optim.lr=nan: allowed is a finite number above 0"]),
+    (["optim.lr=abc"], ["optim.lr=abc: allowed is a number"]),
+    (["optim.lr="], ["optim.lr=: allowed is a number"]),
+    (["optim.momentum=1"], ["optim.momentum=1.0: allowed is a number in [0, 1)"]),
+    (["dropout.p=1"], ["dropout.p=1.0: allowed is a number in [0, 1)"]),
+    (["optim=3"], ["optim is a group of settings", "optim.lr, optim.momentum, optim.weight_decay"]),
+    (["trainer.epochs=0"], ["trainer.epochs=0: allowed is a number in [1, 100000]"]),
+    (["trainer.epochs=2.5"], ["trainer.epochs=2.5: allowed is a whole number"]),
+    (["seed=-1"], ["seed=-1: allowed is a number in [0, "]),
+    (["seed=null"], ["seed=null: allowed is a whole number"]),
+    (["plan=yes"], ["plan=yes: allowed are true and false"]),
+    (["depth.blocks=2"], ["depth.blocks=2: allowed is a list"]),
+    (["depth.blocks=[2,2]"], ["depth.blocks=[2, 2]: allowed are four counts"]),
+    (["depth.blocks=[a,2,2,2]"], ["depth.blocks[0]", "'a'"]),
+    (["norm"], ["'norm' is not of the form key=value", "norm=instance"]),
+    (["norm==batch"], ["'norm==batch' is not of the form key=value"]),
+    (["~norm"], ["~norm: nothing can be removed", "Choose another level or value for norm"]),
+    (["~optim.lr"], ["~optim.lr: nothing can be removed"]),
+    (
+        ["stem=k7_pool", "norm=instance"],
+        ["norm.kind=instance", "maps of 1x1 pixel", "28x28", "smallest usable input here is 33x33"],
+    ),
+    (["norm=group8", "norm.groups=7"], ["norm.groups=7 does not divide the 16 channels", "Allowed are 1, 2, 4, 8, 16"]),
+    (["preset=writeup"], ["data=imagefolder needs data.root=/path", "train/<class>/", "val/<class>/"]),
+    (["data=imagefolder", "data.root=/no/such"], ["data.root=/no/such", "no folder train/"]),
+    (["data.root=/x"], ["data.root=/x: the embedded images need no folder", "data=imagefolder"]),
+    (["data.per_class=600"], ["data.per_class=600", "'T-shirt/top' has only 500", "Allowed is up to 500"]),
+    (["-m", "norm=batch", "optim.lr=0.1,-1"], ["optim.lr=-1.0: allowed is a finite number above 0"]),
+    (["-m", "optim.lr=0.1,abc"], ["optim.lr=abc: allowed is a number"]),
+    (["-m", "seed=0,1", "norm=batch,foo"], ["norm=foo: there is no such choice"]),
+    (["-m", "stem=k3_nopool,k7_pool", "norm=instance"], ["smallest usable input here is 33x33"]),
+    (["-m", "data.per_class=10,600"], ["data.per_class=600"]),
+    (["-m", "+section=nrom"], ["section=nrom is not known", "Did you mean section=norm?"]),
+    (["-m", "+section=norm,dpeth"], ["section=dpeth is not known", "Did you mean section=depth?"]),
+    (["-m", "+section=norm", "norm=layer"], ["section=norm sets norm itself", "Leave it out"]),
+    (["-m", "+section=dropout", "norm=layer"], ["section=dropout sets norm itself"]),
+    (["-m", "+section=norm", "optim.lr=-1"], ["optim.lr=-1.0: allowed is a finite number above 0"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "fragments"), MISTAKES, ids=lambda value: " ".join(value))
+def test_a_mistake_ends_with_one_message_and_exit_code_2_before_any_file_is_written(
+    arguments: list[str], fragments: list[str], train: Train, tmp_path: Path
+) -> None:
+    code, said, message = train(*arguments)
+    assert code == 2
+    assert said == ""
+    assert message.count("error: ") == 1
+    assert message.startswith("error: ")
+    for unwanted in ("Traceback", "omegaconf", "hydra.errors", "object_type", "HYDRA_FULL_ERROR"):
+        assert unwanted not in message
+    for fragment in fragments:
+        assert fragment in message
+    assert written(tmp_path) == []
+    assert find_runs(tmp_path) == []
+
+
+def test_several_mistakes_are_named_together(train: Train) -> None:
+    code, _, message = train("norm=instanse", "optim.lrr=1", "seed=1,2")
+    assert code == 2
+    assert len(message.strip().splitlines()) == 3
+    for mistake in ("norm=instanse", "optim.lrr", "seed=1,2"):
+        assert mistake in message
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_mistyped_level_of_any_group_lists_all_levels_of_the_group(group: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"Known: {', '.join(choices(group))}.")):
+        compose_config([f"{group}=no_such_thing"])
+
+
+@pytest.mark.parametrize("name", settings())
+def test_a_setting_with_one_letter_doubled_is_refused_with_its_right_name(name: str) -> None:
+    with pytest.raises(UserError, match=rf"Did you mean {re.escape(name)}\?"):
+        compose_config([f"{name}{name[-1]}=1"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "fragment"),
+    [
+        (["norm=instanse"], 2, "Did you mean norm=instance?"),
+        (["-m", "seed=0,1", "norm=batch,foo"], 2, "norm=foo: there is no such choice"),
+        (["preset=writeup"], 2, "data=imagefolder needs data.root=/path"),
+    ],
+)
+def test_a_process_that_is_refused_says_why_once_and_exits_with_2(
+    arguments: list[str], code: int, fragment: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "ablation.train", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert fragment in done.stderr
+    assert done.stderr.count("error: ") == 1
+    assert "Traceback" not in done.stderr
+    assert written(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["optim.lr=1e-3"], ["optim.lr=0.001"]),
+        (["optim.lr=1e-3"], []),
+        (["optim.lr=1"], ["optim.lr=1.0"]),
+        (["seed=0"], []),
+        (["dropout.p=0.0"], ["dropout=none"]),
+        (["dropout.p=0"], ["dropout.p=0.0"]),
+        (["depth.blocks=[2,2,2,2]"], ["depth=resnet18"]),
+        (["data.per_class=200"], []),
+        (["++seed=3"], ["seed=3"]),
+        (["seed=1", "seed=2"], ["seed=2"]),
+        (["plan=True"], ["plan=true"]),
+    ],
+    ids=lambda value: " ".join(value) or "nothing",
+)
+def test_the_same_value_written_otherwise_gives_the_same_config(one: list[str], other: list[str]) -> None:
+    assert compose_config(one) == compose_config(other)
+
+
+def test_zero_is_a_value_like_any_other() -> None:
+    config = compose_config(["seed=0", "dropout.p=0.0", "optim.momentum=0", "augment.hflip=0.0"])
+    assert (config.seed, config.dropout.p, config.optim.momentum, config.augment.hflip) == (0, 0.0, 0.0, 0.0)
+
+
+def test_null_takes_a_limit_away() -> None:
+    assert compose_config(["data.per_class=null"]).data.per_class is None
+    assert compose_config(["trainer.threads=null"]).trainer.threads is None
+
+
+@pytest.mark.parametrize("path", ["/a b", "/x'y", "/a(b)", "/a$b", "/a,b", "/a=b", "/ä", "/a:b", "/a\\b", "/[a]{b}"])
+def test_a_quoted_path_arrives_as_it_was_written(path: str) -> None:
+    config = compose_config(["data=imagefolder", f'data.root="{path}"'])
+    assert config.data.root == path
+
+
+def test_a_plan_of_one_run_lists_it_and_leaves_no_file_behind(train: Train, tmp_path: Path) -> None:
+    code, said, message = train("norm=instance", "plan=true")
+    assert (code, message) == (0, "")
+    assert "norm=instance seed=0" in said
+    assert "1 runs, 1 to train, 0 left as they are; nothing was trained." in said
+    assert written(tmp_path) == []
+    assert not {"outputs", "multirun"} & {path.name for path in tmp_path.rglob("*")}
+
+
+def test_a_plan_of_a_sweep_lists_every_run_once_and_leaves_no_file_behind(train: Train, tmp_path: Path) -> None:
+    code, said, message = train("-m", "norm=batch,none", "seed=0,1", "optim.lr=1e-3,0.001,0.01", "plan=true")
+    assert (code, message) == (0, "")
+    assert "8 runs, 8 to train, 0 left as they are; nothing was trained." in said
+    assert written(tmp_path) == []
+    assert not {"outputs", "multirun"} & {path.name for path in tmp_path.rglob("*")}
+
+
+@pytest.mark.parametrize("name", choices("section"))
+def test_a_plan_of_a_section_lists_every_level_for_every_seed(name: str, train: Train) -> None:
+    from ablation.sections import load_section
+
+    code, said, _ = train("-m", f"+section={name}", "seed=0,7", "plan=true")
+    count = 2 * len(load_section(name).levels)
+    assert code == 0
+    assert f"{count} runs, {count} to train" in said
+    assert said.count("seed=0 ") == said.count("seed=7 ") == count // 2
+
+
+def test_sections_share_the_reference_run(train: Train) -> None:
+    code, said, _ = train("-m", "+section=norm,depth", "seed=0", "plan=true")
+    assert code == 0
+    assert "5 runs, 5 to train" in said
+    assert said.count("reference seed=0") == 1
+
+
+def test_a_sweep_with_a_path_that_needs_quotes_is_planned_for_every_level(train: Train, tmp_path: Path) -> None:
+    code, said, message = train("-m", "+section=residual", f'runs_dir="{tmp_path}/my runs, (new)"', "plan=true")
+    assert (code, message) == (0, "")
+    assert "2 runs, 2 to train" in said
+
+
+def test_overrides_are_what_is_neither_an_option_nor_its_value() -> None:
+    arguments = ["-m", "norm=batch", "--cfg", "job", "seed=0,1", "--config-name", "other"]
+    assert overrides_in(arguments) == ["norm=batch", "seed=0,1"]
+
+
+@pytest.mark.parametrize(
+    "given", [["+section=norm,depth"], ["section=norm", "+section=depth"], ["++section=norm,depth"]]
+)
+def test_sections_are_handed_to_the_sweeper_and_not_to_the_config(given: list[str]) -> None:
+    assert for_hydra(["-m", *given, "seed=1"]) == ["-m", "seed=1", "hydra.sweeper.sections=[norm,depth]"]
+
+
+def test_arguments_without_a_section_are_left_alone() -> None:
+    assert for_hydra(["norm=batch", "seed=1"]) == ["norm=batch", "seed=1"]
+
+
+def ends(error: BaseException) -> Callable[[list[str]], None]:
+    def body(_: list[str]) -> None:
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UserError("wrong"), 2, "error: wrong\n"),
+        (RunFailed("failed"), 1, "error: failed\n"),
+        (KeyboardInterrupt(), 130, "\ninterrupted; the same command goes on after the last finished epoch\n"),
+        (Terminated(), 143, "\ninterrupted; the same command goes on after the last finished epoch\n"),
+    ],
+    ids=["mistake", "failed run", "ctrl-c", "sigterm"],
+)
+def test_each_way_to_end_has_its_exit_code_and_message(
+    error: BaseException, code: int, message: str, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(ends(error), str, []) == code
+    assert capsys.readouterr().err == message
+
+
+def test_sigterm_ends_a_command_with_143(train: Train) -> None:
+    assert run_command(lambda _: signal.raise_signal(signal.SIGTERM), str, []) == 143
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("instanse", "instance"),
+        ("Instance", "instance"),
+        ("34", "resnet34"),
+        ("resnet", "resnet34"),
+        ("zzz", None),
+        ("", None),
+    ],
+)
+def test_the_nearest_name_is_the_one_most_likely_meant(typed: str, meant: str | None) -> None:
+    assert nearest(typed, ["instance", "batch", "resnet34"]) == meant
+
+
+def test_a_number_that_two_names_end_in_is_not_guessed() -> None:
+    assert nearest("0", ["flip10", "flip50"]) is None
+
+
+def test_a_hint_is_empty_when_nothing_is_near() -> None:
+    assert hint("zzz", FACTORS) == ""
+    assert hint("nrom", FACTORS, "{}=") == " Did you mean norm=?"

@@ -1,0 +1,156 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ablation import train
+from ablation.commandline import compose_config
+from ablation.errors import UserError
+from ablation.identity import levels_of
+from ablation.rundir import LAST, RunDir, State, find_runs, write_json
+from ablation.sections import load_section, section_names
+from ablation.sweep import expand
+
+TINY = ("data.per_class=5", "width=eighth", "depth=resnet10", "trainer.epochs=1", "trainer.threads=1")
+
+
+@pytest.fixture(autouse=True)
+def _in_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def sweep(*arguments: str) -> int:
+    return train.main(["-m", *TINY, *arguments])
+
+
+def variants(sections: Sequence[str]) -> list[dict[str, str]]:
+    return [levels_of(compose_config(overrides)) for overrides in expand([], sections)]
+
+
+def test_sections_are_the_write_ups_in_its_order() -> None:
+    assert section_names() == ["recipe", "dropout", "norm", "lr_schedule", "residual", "depth"]
+    assert [load_section(name).number for name in section_names()] == ["1-2", "3.1", "3.2", "3.3", "3.4", "3.5"]
+
+
+@pytest.mark.parametrize("name", ["norm", "lr_schedule", "residual", "depth"])
+def test_a_section_varies_its_factor_only_and_starts_at_its_reference(name: str) -> None:
+    reference = levels_of(compose_config([]))
+    found = variants([name])
+    assert found[0] == reference
+    for variant in found[1:]:
+        assert [factor for factor in variant if variant[factor] != reference[factor]] == [name]
+
+
+def test_dropout_is_studied_without_normalisation() -> None:
+    found = variants(["dropout"])
+    assert [variant["dropout"] for variant in found] == ["none", "p10", "p20", "p30"]
+    assert {variant["norm"] for variant in found} == {"none"}
+
+
+def test_the_five_sections_need_eleven_variants() -> None:
+    found = variants(["dropout", "norm", "lr_schedule", "residual", "depth"])
+    assert len(found) == 4 + 3 + 3 + 2 + 3
+    assert len({tuple(variant.items()) for variant in found}) == 11
+
+
+def test_lists_ranges_and_globs_multiply() -> None:
+    found = list(expand(["seed=0,1", "norm=glob(*)", "trainer.epochs=range(1,4)"]))
+    assert len(found) == 2 * 5 * 3
+    assert ["seed=1", "norm=layer", "trainer.epochs=3"] in found
+
+
+def test_a_section_refuses_what_it_sets_itself() -> None:
+    with pytest.raises(UserError, match="section=dropout sets norm itself"):
+        list(expand(["norm=layer"], ["dropout"]))
+
+
+def test_plan_lists_every_run_once_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("+section=norm,residual", "seed=0,1", "plan=true") == 0
+    out = capsys.readouterr().out
+    assert out.count("not trained yet") == 2 * (3 + 1)
+    assert "8 runs, 8 to train, 0 left as they are" in out
+    assert not find_runs(Path("runs"))
+
+
+def test_one_bad_value_refuses_the_whole_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("norm=batch", "optim.lr=0.1,-1") == 2
+    assert "optim.lr=-1" in capsys.readouterr().err
+    assert not find_runs(Path("runs"))
+
+
+@pytest.mark.slow
+def test_a_sweep_trains_shared_runs_once_and_a_second_time_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("+section=norm,residual", "seed=0,1", "hydra.launcher.jobs=2") == 0
+    runs = find_runs(Path("runs"))
+    assert len(runs) == 2 * (3 + 1)
+    assert all(run.state() is State.finished for run in runs)
+    assert "8 runs: 8 finished" in capsys.readouterr().out
+    before = {run.path: (run / LAST).stat().st_mtime_ns for run in runs}
+    assert sweep("+section=norm,residual", "seed=0,1", "hydra.launcher.jobs=2") == 0
+    assert "8 need nothing, 0 to train" in capsys.readouterr().out
+    assert {run.path: (run / LAST).stat().st_mtime_ns for run in find_runs(Path("runs"))} == before
+    assert not Path("outputs").exists()
+    assert not Path("multirun").exists()
+
+
+@pytest.mark.slow
+def test_a_failing_run_stops_no_other_and_the_exit_code_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("norm=batch", "plan=true") == 0
+    name = "width-eighth_depth-resnet10_norm-none"
+    config = compose_config([*TINY, "norm=none"])
+    from ablation.jobs import prepare
+
+    blocked = prepare([config])[0].path
+    blocked.parent.mkdir(exist_ok=True)
+    blocked.write_text("a file where the run's directory should be")
+    assert name.split("_")[-1] in blocked.name
+    assert sweep("norm=batch,none,layer") == 1
+    captured = capsys.readouterr()
+    assert "1 runs failed; the others are complete" in captured.err
+    assert "norm=none" in captured.err
+    assert sorted(run.read_yaml("overrides.yaml")["norm"] for run in find_runs(Path("runs"))) == ["batch", "layer"]
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_left_until_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("seed=0") == 0
+    run = find_runs(Path("runs"))[0]
+    status = run.raw_status() or {}
+    write_json(run / "status.json", status | {"state": "failed", "error": "OSError: disk full"})
+    assert sweep("seed=0") == 1
+    assert "OSError: disk full" in capsys.readouterr().err
+    assert sweep("seed=0", "retry=failed") == 0
+    assert RunDir(run.path).state() is State.finished
+
+
+@pytest.mark.slow
+def test_a_diverged_run_is_an_outcome_and_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("optim.lr=0.001,1e6") == 0
+    assert "2 runs: 1 finished, 1 diverged" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_marked_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+    import signal
+    import threading
+    import time
+
+    def kill_first() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for run in find_runs(Path("runs")):
+                status = run.raw_status() or {}
+                if status.get("seed") == 0 and status.get("epoch", 0) >= 1:
+                    os.kill(status["pid"], signal.SIGKILL)
+                    return
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_first)
+    killer.start()
+    assert sweep("seed=0,1", "trainer.epochs=4") == 1
+    killer.join()
+    states = {(run.raw_status() or {})["seed"]: (run.raw_status() or {})["state"] for run in find_runs(Path("runs"))}
+    assert states == {0: "failed", 1: "finished"}
+    assert "killed by signal 9" in (find_runs(Path("runs"))[0].raw_status() or {})["error"]
+    assert sweep("seed=0,1", "trainer.epochs=4", "retry=failed") == 0
