@@ -113,8 +113,8 @@ class Comparison:
 
     @property
     def has_runs(self) -> bool:
-        """Whether any run of any row exists."""
-        return any(seed.run_id for row in self.rows for seed in row.seeds)
+        """Whether the section was begun: the reference alone, which other sections share, answers no question."""
+        return any(seed.run_id for row in self.rows if not row.is_reference for seed in row.seeds)
 
     @property
     def reference(self) -> Row:

@@ -48,7 +48,7 @@ class LeftOut:
 class Gathered:
     """Everything read below one folder.
 
-    runs has RUN_COLUMNS, curves CURVE_COLUMNS; accuracies are fractions in [0, 1], epochs in curves count from 0,
+    runs has RUN_COLUMNS, curves CURVE_COLUMNS; accuracies are fractions in [0, 1], epochs in curves count from 1,
     `epoch` in runs is the number of finished epochs, missing numbers are NA. configs holds each run's config by id.
     """
 

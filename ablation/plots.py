@@ -101,7 +101,7 @@ def curves_of(row: Row, curves: pd.DataFrame) -> list[Curve]:
             columns = ("train_loss", "val_loss", "train_acc", "val_acc")
             numbers = {name: table[name].to_numpy(np.float64) for name in columns}
             values = {name: np.where(np.isfinite(array), array, np.nan) for name, array in numbers.items()}
-            found.append(Curve(run.seed, run.finished, table["epoch"].to_numpy(np.float64) + 1, values))
+            found.append(Curve(run.seed, run.finished, table["epoch"].to_numpy(np.float64), values))
     return found
 
 

@@ -209,6 +209,8 @@ def _matrix(compared: Sequence[Comparison], base: Variant) -> tuple[MatrixRow, .
     seeds: dict[str, tuple[SeedRun, ...]] = {}
     for item in compared:
         for row in item.rows:
+            if not item.has_runs and not any(seed.run_id for seed in row.seeds):
+                continue  # a section that was not begun misses nothing
             name = describe_variant(row.variant, base)
             sections.setdefault(name, []).append(item.name)
             seeds[name] = row.seeds

@@ -64,7 +64,7 @@ def metrics_of(config: Config, accuracy: float, epochs: int) -> list[dict[str, f
         val = float(np.clip(accuracy - (accuracy - 0.1) * left + wobble, 0.0, 1.0))
         train = float(np.clip(val + 0.1 * (1 - left) - 0.02, 0.0, 1.0))
         accuracies = [2.4 - 2.2 * train, train, 2.5 - 2.2 * val, val, min(1.0, val + 0.2)]
-        rows.append(dict(zip(METRIC_COLUMNS, [epoch, 1e-3, *accuracies, 0.8, 0.1, 2500.0, 1.5, None], strict=True)))
+        rows.append(dict(zip(METRIC_COLUMNS, [epoch + 1, 1e-3, *accuracies, 0.8, 0.1, 2500.0, 1.5, None], strict=True)))
     return rows
 
 
@@ -74,7 +74,7 @@ def result_of(config: Config, rows: Sequence[dict[str, Any]], **changes: Any) ->
     params = 698_186 - (12_544 if "residual=without" in levels else 0) + (600_000 if "depth=resnet34" in levels else 0)
     return {
         "val_final": accuracies[-1], "val_last3": float(np.mean(accuracies[-3:])), "val_best": max(accuracies),
-        "best_epoch": int(np.argmax(accuracies)), "val_loss_final": rows[-1]["val_loss"],
+        "best_epoch": int(np.argmax(accuracies)) + 1, "val_loss_final": rows[-1]["val_loss"],
         "train_eval_acc": min(1.0, rows[-1]["train_acc"] + 0.01), "params": params, "macs": 9_400_000,
         "seconds_train": 21.0 + sum(SECONDS.get(level, 0.0) for level in levels) + config.seed * 0.25,
         "n_train": 2000, "n_val": 2500, "n_skipped": 0, "epochs": len(rows), "classes": ["boot", "shirt"], **changes,

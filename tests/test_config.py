@@ -34,6 +34,7 @@ WRITEUP_LEVELS = {
     "stem": ["k3_nopool", "k7_pool", "k7_nopool", "k3_pool"],
     "width": ["full", "half", "quarter"],
 }
+STEP, CONSTANT = ScheduleKind.step, ScheduleKind.constant
 WRITEUP_VALUES: list[tuple[str, dict[str, Any]]] = [
     ("norm=batch", {"norm.kind": NormKind.batch, "norm.affine": True}),
     ("norm=none", {"norm.kind": NormKind.none}),
@@ -44,10 +45,10 @@ WRITEUP_VALUES: list[tuple[str, dict[str, Any]]] = [
     ("dropout=p10", {"dropout.p": 0.1, "dropout.where": DropoutPlace.after_fc}),
     ("dropout=p20", {"dropout.p": 0.2, "dropout.where": DropoutPlace.after_fc}),
     ("dropout=p30", {"dropout.p": 0.3, "dropout.where": DropoutPlace.after_fc}),
-    ("lr_schedule=step7", {"lr_schedule.kind": ScheduleKind.step, "lr_schedule.step_size": 7, "lr_schedule.gamma": 0.1}),
-    ("lr_schedule=step4", {"lr_schedule.kind": ScheduleKind.step, "lr_schedule.step_size": 4, "lr_schedule.gamma": 0.3}),
-    ("lr_schedule=constant", {"lr_schedule.kind": ScheduleKind.constant, "lr_schedule.lr_scale": 1.0}),
-    ("lr_schedule=constant_low", {"lr_schedule.kind": ScheduleKind.constant, "lr_schedule.lr_scale": 0.1}),
+    ("lr_schedule=step7", {"lr_schedule.kind": STEP, "lr_schedule.step_size": 7, "lr_schedule.gamma": 0.1}),
+    ("lr_schedule=step4", {"lr_schedule.kind": STEP, "lr_schedule.step_size": 4, "lr_schedule.gamma": 0.3}),
+    ("lr_schedule=constant", {"lr_schedule.kind": CONSTANT, "lr_schedule.lr_scale": 1.0}),
+    ("lr_schedule=constant_low", {"lr_schedule.kind": CONSTANT, "lr_schedule.lr_scale": 0.1}),
     ("lr_schedule=cosine", {"lr_schedule.kind": ScheduleKind.cosine, "lr_schedule.lr_scale": 1.0}),
     ("residual=with", {"residual.shortcut": True}),
     ("residual=without", {"residual.shortcut": False}),

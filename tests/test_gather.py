@@ -36,7 +36,7 @@ def test_a_finished_run_is_one_row_with_its_results_and_a_row_per_epoch(tmp_path
     assert (row["val_last3"], row["best_epoch"]) == (result["val_last3"], result["best_epoch"])
     assert (row["precision"], row["threads"], row["data_fingerprint"]) == ("bf16", 1, "f00d")
     assert row["run_dir"] == run.path.as_posix()
-    assert found.curves["epoch"].tolist() == [0, 1, 2, 3]
+    assert found.curves["epoch"].tolist() == [1, 2, 3, 4]
     assert found.curves["val_acc"].iloc[-1] == 0.625
     assert set(found.curves["run_id"]) == {row["run_id"]}
     assert math.isnan(found.curves["peak_memory_mb"].iloc[0])
@@ -52,7 +52,7 @@ def test_a_run_that_did_not_finish_has_its_curve_and_no_accuracy(tmp_path: Path,
     assert (row["state"], row["epoch"], row["epochs"]) == (state.value, 2, 4)
     assert math.isnan(row["val_final"])
     assert pd.isna(row["params"])
-    assert found.curves["epoch"].tolist() == [0, 1]
+    assert found.curves["epoch"].tolist() == [1, 2]
 
 
 def test_running_is_believed_only_while_the_lock_is_held(tmp_path: Path) -> None:

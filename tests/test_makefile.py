@@ -1,0 +1,172 @@
+"""The Makefile: what a user gives in variables reaches the command as it was given, one argument each."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ablation.commandline import compose_config
+from ablation.config import choices
+from ablation.train import overrides_in
+
+ROOT = Path(__file__).resolve().parents[1]
+MAKE = shutil.which("make")
+pytestmark = pytest.mark.skipif(MAKE is None, reason="make is not installed")
+
+TRAIN, REPORT = ["-m", "ablation.train", "-m"], ["-m", "ablation.report"]
+FIVE = "+section=dropout,norm,lr_schedule,residual,depth"
+TARGETS = {
+    "demo": [[*TRAIN, FIVE], [*REPORT]],
+    "study": [[*TRAIN, FIVE]],
+    "sweep-norm": [[*TRAIN, "+section=norm"]],
+    "plan": [[*TRAIN, FIVE, "plan=true"]],
+    "report": [[*REPORT]],
+}
+PATHS = [
+    "/a b/c  d",
+    "/it's",
+    '/say "this"',
+    "/costs $5/$HOME/$(HOME)/${HOME}/$$",
+    "/a(b)/[c]{d}",
+    "/a;b&c|d>e",
+    "/a,b=c",
+    "/#1",
+    "/100%",
+    "/`id`!",
+    "/größe",
+    "/a\\b",
+    "/ 'all' \"of\" $it (at) once, #1",
+]
+# OmegaConf reads ${...} in any value as a reference, so such a path cannot be given to the program at all.
+READABLE = [path.replace("/${HOME}", "") for path in PATHS]
+
+
+def make(*arguments: str) -> str:
+    """What make prints for these arguments; .venv counts as ready, and no variable comes from outside."""
+    assert MAKE is not None
+    command = [MAKE, "--no-print-directory", "-o", ".venv/.ready", *arguments]
+    path = str(Path(MAKE).parent)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, env={"PATH": f"{path}:/usr/bin:/bin"}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def commands(target: str, **variables: str) -> list[list[str]]:
+    """The commands of a target as a shell splits them, without the program itself."""
+    given = [f"{name}={value}" for name, value in variables.items()]
+    lines = make("-n", target, *given).splitlines()
+    split = [shlex.split(line) for line in lines]
+    assert all(words[0].endswith("python") for words in split)
+    return [words[1:] for words in split]
+
+
+def without(words: list[str], *prefixes: str) -> list[str]:
+    return [word for word in words if not word.startswith(prefixes)]
+
+
+def root_of(words: list[str]) -> str | None:
+    """data.root as the program reads it from these arguments."""
+    (given,) = [word for word in words if word.startswith("data.root=")]
+    return compose_config(["preset=writeup", given]).data.root
+
+
+@pytest.mark.parametrize(("target", "wanted"), TARGETS.items())
+def test_a_target_runs_its_commands_with_defaults(target: str, wanted: list[list[str]]) -> None:
+    found = commands(target)
+    assert [without(words, "hydra.launcher.jobs=", "seed=", "preset=") for words in found] == wanted
+    for words in found:
+        assert "preset=demo" in words
+        assert ("seed=0,1,2" in words) is (words[:2] == TRAIN[:2])
+
+
+@pytest.mark.parametrize("name", choices("section"))
+def test_every_section_has_a_sweep_target(name: str) -> None:
+    (words,) = commands(f"sweep-{name}")
+    assert f"+section={name}" in words
+
+
+@pytest.mark.parametrize("path", READABLE)
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_path_reaches_the_command_as_one_argument_and_is_read_back_as_it_was(target: str, path: str) -> None:
+    for words in commands(target, DATA=path):
+        assert root_of(words) == path
+        assert "preset=writeup" in words
+        assert len(words) == len(commands_without_data(target, words))
+
+
+def commands_without_data(target: str, words: list[str]) -> list[str]:
+    """The same command of a call without DATA, with one more argument for it."""
+    (same,) = [other for other in commands(target) if other[:2] == words[:2]]
+    return [*same, "data.root"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_letter_of_a_path_is_read_by_make_or_the_shell(path: str) -> None:
+    (words,) = commands("study", DATA=path)
+    escaped = path.replace('"', '\\"')
+    assert f'data.root="{escaped}"' in words
+
+
+@pytest.mark.parametrize(
+    ("variables", "argument"),
+    [
+        ({"SEEDS": "0,1,2,3,4"}, "seed=0,1,2,3,4"),
+        ({"SEEDS": "range(0, 5)"}, "seed=range(0, 5)"),
+        ({"SEEDS": "0"}, "seed=0"),
+        ({"JOBS": "3"}, "hydra.launcher.jobs=3"),
+        ({"PRESET": "writeup"}, "preset=writeup"),
+        ({"DATA": "/x", "PRESET": "demo"}, "preset=demo"),
+        ({"PRESET": "writeup"}, "hydra.launcher.jobs=1"),
+        ({"DATA": "/x"}, "hydra.launcher.jobs=1"),
+    ],
+    ids=str,
+)
+def test_a_variable_reaches_the_sweep_as_one_argument(variables: dict[str, str], argument: str) -> None:
+    for target in ("sweep-norm", "study", "plan"):
+        (words,) = commands(target, **variables)
+        assert words.count(argument) == 1
+
+
+def test_args_are_the_words_a_shell_makes_of_them() -> None:
+    args = """trainer.epochs=2 'runs_dir="my runs"' norm=none,layer optim.lr=1e-3"""
+    wanted = ["trainer.epochs=2", 'runs_dir="my runs"', "norm=none,layer", "optim.lr=1e-3"]
+    for target in TARGETS:
+        for words in commands(target, ARGS=args):
+            assert words[-4:] == wanted
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_a_target_passes_are_options_and_overrides(target: str) -> None:
+    for words in commands(target, DATA="/a b", ARGS="trainer.epochs=2"):
+        assert all("=" in word for word in overrides_in(words[2:]))
+
+
+def test_help_lists_every_target_with_a_description() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z%-]*):", text, flags=re.MULTILINE))
+    phony = set(re.findall(r"^\.PHONY: (.*)$", text, flags=re.MULTILINE)[0].split())
+    listed = dict(re.findall(r"^(\S+) {2,}(\S.*)$", make("help").partition("\n\n")[0], flags=re.MULTILINE))
+    assert set(listed) == targets
+    assert (
+        phony | {"sweep-%"}
+        == {target.replace("sweep", "sweep-%") if target == "sweep" else target for target in targets}
+        | {"sweep-%"}
+        | phony
+    )
+    assert all(len(description.split()) >= 2 for description in listed.values())
+
+
+def test_help_names_the_sections_and_the_variables() -> None:
+    end = make("help").partition("\n\n")[2]
+    assert f"sections:   {' '.join(choices('section'))}\n" in end
+    for name in ("SEEDS=", "JOBS=", "PRESET=", "DATA=", "ARGS="):
+        assert name in end
+
+
+def test_no_recipe_names_a_path_of_one_machine() -> None:
+    assert not re.search(r"/home/|/root/|/Users/", (ROOT / "Makefile").read_text(encoding="utf-8"))
