@@ -18,7 +18,7 @@ from ablation.config import CONF_DIR, choices
 from ablation.schema import FACTORS, Config, FactorConfig
 
 # The modules whose source decides what a run computes; a test compares the list with what run.py imports.
-TRAINING_MODULES = ("augment", "data", "imagefolder", "loop", "model", "optim", "run", "streams")
+TRAINING_MODULES = ("augment", "batches", "data", "imagefolder", "loop", "model", "optim", "run", "streams")
 
 
 def canonical(value: Any) -> Any:

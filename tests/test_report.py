@@ -217,6 +217,7 @@ def test_nothing_is_rendered_again_while_nothing_changed(
 @pytest.mark.usefixtures("svg_only")
 def test_a_missing_output_or_a_changed_run_renders_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "runs", SHORT)
+    write_run(tmp_path / "runs", SHORT, "norm=none")
     folder = tmp_path / "reports" / "demo-epochs-4"
     run_report(tmp_path, SHORT)
     (folder / "figures" / "norm_overlay.svg").unlink()

@@ -1,0 +1,179 @@
+"""The shape of the project, held by tests: who may import whom, what may not be named where, how long things are."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ablation.commandline import check_overrides, compose_config
+from ablation.identity import TRAINING_MODULES
+from ablation.predict import parse_arguments
+from ablation.schema import FACTORS
+from ablation.sweep import expand
+from ablation.train import for_hydra, overrides_in
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "ablation"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init__")
+
+# From the ground up: a module imports only modules of lines above its own, or earlier ones of its own line.
+ORDER = (
+    "errors datasets schema",
+    "config sections rundir shapes environment identity",
+    "commandline imagefolder data",
+    "jobs plan help",
+    # the torch half
+    "streams augment batches model optim checkpoint loop",
+    "progress run label",
+    # entry points of the torch half, which import it only when there is work
+    "sweepview launch sweep predict train",
+    # the report half
+    "gather stats comparison study tables plots page report",
+)
+RANK = {name: place for place, name in enumerate(" ".join(ORDER).split())}
+TORCH = {"streams", "augment", "batches", "model", "optim", "checkpoint", "loop", "run", "label"}
+REPORT = set(ORDER[-1].split())
+LIGHT = set(RANK) - TORCH
+
+
+def imports(path: Path, *, top_level: bool) -> Iterator[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if top_level else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(path: Path, *, top_level: bool) -> set[str]:
+    parts = [name.split(".") for name in imports(path, top_level=top_level)]
+    return {part[1] for part in parts if part[0] == "ablation" and len(part) > 1 and part[1] in RANK}
+
+
+def test_every_module_has_its_place() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"} | {"datasets"} == set(RANK)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_imports_point_down(path: Path) -> None:
+    for name in own_imports(path, top_level=True):
+        assert RANK[name] < RANK[path.stem], f"{path.name} imports {name}, which comes later"
+
+
+@pytest.mark.parametrize("name", sorted(LIGHT - {"datasets"}))
+def test_torch_is_imported_by_the_torch_half_only(name: str) -> None:
+    path = PACKAGE / f"{name}.py"
+    heavy = {found.split(".")[0] for found in imports(path, top_level=True)} & {"torch", "torchvision", "safetensors"}
+    assert not heavy
+    assert not own_imports(path, top_level=True) & TORCH
+
+
+@pytest.mark.parametrize("name", sorted(REPORT))
+def test_the_report_half_never_imports_torch_not_even_later(name: str) -> None:
+    path = PACKAGE / f"{name}.py"
+    assert "torch" not in {found.split(".")[0] for found in imports(path, top_level=False)}
+    assert not own_imports(path, top_level=False) & TORCH
+
+
+def test_importing_the_light_half_loads_no_torch_and_prints_nothing() -> None:
+    light = ", ".join(f"ablation.{name}" for name in sorted(LIGHT - {"datasets"}))
+    code = f"import sys, {light}; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_code_digest_covers_what_decides_a_run() -> None:
+    """Of all that run.py imports, what may change without a number changing is named here."""
+    bystanders = {"checkpoint", "environment", "errors", "identity", "jobs", "progress", "rundir", "schema"}
+    needed, waiting = {"run"}, ["run"]
+    while waiting:
+        for name in own_imports(PACKAGE / f"{waiting.pop()}.py", top_level=True) - needed - bystanders - {"datasets"}:
+            needed.add(name)
+            waiting.append(name)
+    assert needed == set(TRAINING_MODULES)
+
+
+def identifiers(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        found |= {
+            getattr(node, field)
+            for field in ("id", "attr", "arg", "name")
+            if isinstance(getattr(node, field, None), str)
+        }
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return found
+
+
+def test_the_loop_names_no_factor() -> None:
+    assert not identifiers(PACKAGE / "loop.py") & set(FACTORS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_modules_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno + 1 <= 40, f"{node.name} is too long"
+
+
+def test_there_is_no_drawer() -> None:
+    assert not {"utils", "util", "misc", "common", "helpers"} & {path.stem for path in PACKAGE.rglob("*")}
+
+
+def test_no_config_object_below_the_entry_points() -> None:
+    """The root config ends at run.py; what builds nets, batches and metrics takes plain arguments."""
+    for name in TORCH - {"run", "label"}:
+        text = (PACKAGE / f"{name}.py").read_text(encoding="utf-8")
+        assert not re.search(r"\bConfig\b|omegaconf|hydra", text), name
+
+
+def test_nothing_unpickles() -> None:
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"\bimport pickle|yaml\.load\(|allow_pickle=True|(?<![.\w])(eval|exec)\(", text), path.name
+        for call in re.findall(r"torch\.load\([^)]*\)", text):
+            assert "weights_only=True" in call
+
+
+def commands_of(document: str) -> list[list[str]]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.strip()]
+
+
+README = commands_of("README.md")
+
+
+def test_the_readme_has_commands() -> None:
+    assert len(README) > 10
+
+
+@pytest.mark.parametrize("words", [words for words in README if words[:2] == ["python", "-m"]], ids=" ".join)
+def test_every_python_command_in_the_readme_composes(words: list[str]) -> None:
+    module, arguments = words[2], words[3:]
+    if module == "ablation.predict":
+        parse_arguments(arguments)
+        return
+    assert module in ("ablation.train", "ablation.report")
+    sweep = "-m" in arguments
+    check_overrides(overrides_in(arguments), sweep=sweep)
+    sections = [text.partition("=")[2] for text in arguments if text.startswith("+section=")]
+    rest = [text for text in overrides_in(for_hydra(arguments)) if not text.startswith("hydra.")]
+    for overrides in expand(rest, sections) if sweep else [rest]:
+        compose_config(overrides)
+
+
+@pytest.mark.parametrize("words", [words for words in README if words[0] == "make"], ids=" ".join)
+def test_every_make_command_in_the_readme_is_a_target(words: list[str]) -> None:
+    done = subprocess.run(["make", "-n", "-o", ".venv/.ready", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
