@@ -21,7 +21,7 @@ RUNS     = $(call one_word,hydra.launcher.jobs=$(JOBS)) $(call one_word,seed=$(S
 SWEEP    = $(BIN)/python -m ablation.train -m $(RUNS)
 REPORT   = $(BIN)/python -m ablation.report $(SETTING)
 
-.PHONY: help setup demo test check format sweep study plan report open clean
+.PHONY: help setup demo test check format study plan report open clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -121,26 +121,29 @@ def _train(job: Job, run: RunDir, progress: Progress) -> State:
         "macs": count_macs(model, job.info.channels, job.info.image_size),
         "n_train": len(splits.train),
         "n_val": len(splits.val),
+        "n_skipped": splits.n_skipped,
     }
     model = model.to(job.device)
-    optimizer = build_optimizer(model, config.optim.momentum, config.optim.weight_decay)
-    rows, code = _resume(run, job, model, optimizer)
-    _write_inputs(run, job, code)
+    training = Training(job, run, model, build_optimizer(model, config.optim.momentum, config.optim.weight_decay))
+    training.resume()
+    _write_inputs(run, job, training.code)
     form = memory_format(config)
     train, val = (Images(s, splits.mean, splits.std, job.device, form) for s in (splits.train, splits.val))
-    progress.start(job, sizes, len(rows))
-    log.info("%s: training from epoch %d of %d, %s", job.label, len(rows) + 1, config.trainer.epochs, sizes)
-    budget, result = _budget(job, len(train)), None
+    progress.start(job, sizes, len(training.rows))
+    log.info("%s: from epoch %d of %d, %s", job.label, len(training.rows) + 1, config.trainer.epochs, sizes)
+    budget, last = _budget(job, len(train)), None
     try:
-        for row, result in train_epochs(model, optimizer, train, val, budget, len(rows)):  # noqa: B007
-            rows.append(row)
-            _save_epoch(run, job, model, optimizer, rows, code)
+        for row, last in train_epochs(model, training.optimizer, train, val, budget, len(training.rows)):  # noqa: B007
+            training.save_epoch(row)
             log.info("%s", progress.epoch(row))
     except Diverged as end:
-        run.update_status(State.diverged, error=str(end), epoch=len(rows))
+        run.update_status(State.diverged, error=str(end), epoch=len(training.rows))
         log.info("%s", end)
         return State.diverged
-    _finish(run, job, model, train, val, rows, result, budget, sizes | {"n_skipped": splits.n_skipped})
+    start = time.perf_counter()
+    last = last or evaluate(model, val, budget.eval_batch_size, budget.autocast)  # killed after the last epoch
+    clean = evaluate(model, train, budget.eval_batch_size, budget.autocast)
+    training.finish(last, val.split.labels, clean, sizes, time.perf_counter() - start)
     log.info("%s", describe_outcome(run))
     return State.finished
 
@@ -161,22 +164,6 @@ def _budget(job: Job, n_train: int) -> Budget:
     )
 
 
-def _resume(run: RunDir, job: Job, model: Net, optimizer: torch.optim.Optimizer) -> tuple[list[dict[str, Any]], str]:
-    """Restore the last finished epoch if there is one; returns its metrics rows and the digest of the code so far."""
-    if not (run / rundir.LAST).exists():
-        return [], CODE
-    try:
-        rows, code = load_last(run / rundir.LAST, job.run_id, model, optimizer, job.device)
-    except CheckpointError as error:
-        log.warning("%s Training starts again from the first epoch.", error)
-        return [], CODE
-    if code.split("+")[-1] != CODE:
-        log.warning("Resuming a run begun by other training code (%s, now %s).", code, CODE)
-        code = f"{code}+{CODE}"
-    run.write_metrics(rows)
-    return rows, code
-
-
 def _write_inputs(run: RunDir, job: Job, code: str) -> None:
     write_yaml(run / rundir.CONFIG, _plain(asdict(job.config)))
     write_yaml(run / rundir.OVERRIDES, job.levels)
@@ -191,54 +178,77 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, float) else canonical(value)
 
 
-def _save_epoch(
-    run: RunDir, job: Job, model: Net, optimizer: torch.optim.Optimizer, rows: list[dict[str, Any]], code: str
-) -> None:
-    best = _best(rows)
-    if best is rows[-1]:
-        facts = {"run_id": job.run_id, "epoch": str(best["epoch"]), "val_acc": repr(best["val_acc"])}
-        save_weights(run / rundir.BEST, model, facts)
-    save_last(run / rundir.LAST, job.run_id, model, optimizer, rows, code)
-    run.write_metrics(rows)
-    run.update_status(State.running, epoch=len(rows))
+@dataclass
+class Training:
+    """A run under way: what is trained, the metrics of its finished epochs, and the code that made them.
 
+    `code` is the digest of the training code, or several joined by + when a run was resumed by other code.
+    """
 
-def _best(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return max(rows, key=lambda row: (row["val_acc"], -row["epoch"]))
+    job: Job
+    run: RunDir
+    model: Net
+    optimizer: torch.optim.Optimizer
+    rows: list[Row] = field(default_factory=list)
+    code: str = CODE
 
+    def resume(self) -> None:
+        """Go back to the last finished epoch, if there is one."""
+        path = self.run / rundir.LAST
+        if not path.exists():
+            return
+        try:
+            self.rows, code = load_last(path, self.job.run_id, self.model, self.optimizer, self.job.device)
+        except CheckpointError as error:
+            log.warning("%s Training starts again from the first epoch.", error)
+            return
+        if code.split("+")[-1] != CODE:
+            log.warning("Resuming a run begun by other training code (%s, now %s).", code, CODE)
+            code = f"{code}+{CODE}"
+        self.code = code
+        self.run.write_metrics(self.rows)
 
-def _finish(
-    run: RunDir,
-    job: Job,
-    model: Net,
-    train: Images,
-    val: Images,
-    rows: list[Row],
-    result: Evaluation | None,
-    budget: Budget,
-    sizes: dict[str, int],
-) -> None:
-    """Evaluate what only the last epoch's weights can tell, write the results, and mark the run finished."""
-    start = time.perf_counter()
-    result = result or evaluate(model, val, budget.eval_batch_size, budget.autocast)  # killed after the last epoch
-    clean = evaluate(model, train, budget.eval_batch_size, budget.autocast)
-    predicted, target = result.predicted, val.split.labels
-    np.savez(buffer := io.BytesIO(), target=target, predicted=predicted, correct=predicted == target)
-    write_atomic(run / rundir.PREDICTIONS, buffer.getvalue())
-    best, last3 = _best(rows), [float(row["val_acc"] or 0) for row in rows[-3:]]
-    outcome = {
-        "val_final": rows[-1]["val_acc"],
-        "val_last3": sum(last3) / len(last3),
-        "val_best": best["val_acc"],
-        "best_epoch": best["epoch"],
-        "val_loss_final": rows[-1]["val_loss"],
-        "train_eval_acc": clean.accuracy,
-        "train_eval_loss": clean.loss,
-        "seconds_train": round(sum(float(row["seconds_train"] or 0) for row in rows), 3),
-        "seconds_eval": round(sum(float(row["seconds_eval"] or 0) for row in rows) + time.perf_counter() - start, 3),
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        "epochs": len(rows),
-        "classes": list(job.info.classes),
-    }
-    write_json(run / rundir.RESULT, outcome | sizes)
-    run.update_status(State.finished, epoch=len(rows))
+    def save_epoch(self, row: Row) -> None:
+        """Save a finished epoch whole; a kill between two files costs nothing but the epoch's own work."""
+        self.rows.append(row)
+        if self.best is row:
+            facts = {"run_id": self.job.run_id, "epoch": str(row["epoch"]), "val_acc": repr(row["val_acc"])}
+            save_weights(self.run / rundir.BEST, self.model, facts)
+        save_last(self.run / rundir.LAST, self.job.run_id, self.model, self.optimizer, self.rows, self.code)
+        self.run.write_metrics(self.rows)
+        self.run.update_status(State.running, epoch=len(self.rows))
+
+    @property
+    def best(self) -> Row:
+        """The epoch of the highest validation accuracy, the first of equals."""
+        return max(self.rows, key=lambda row: (row["val_acc"], -(row["epoch"] or 0)))
+
+    def finish(
+        self, last: Evaluation, labels: np.ndarray, clean: Evaluation, sizes: dict[str, int], seconds: float
+    ) -> None:
+        """Write predictions and results, and mark the run finished.
+
+        Args:    last: the validation images (labels: their classes) after the last epoch; clean: the training images.
+                 seconds: time spent on evaluation since the last epoch.
+        """
+        buffer = io.BytesIO()
+        np.savez(buffer, target=labels, predicted=last.predicted, correct=last.predicted == labels)
+        write_atomic(self.run / rundir.PREDICTIONS, buffer.getvalue())
+        rows, best = self.rows, self.best
+        last3 = [row["val_acc"] or 0.0 for row in rows[-3:]]
+        outcome = {
+            "val_final": rows[-1]["val_acc"],
+            "val_last3": sum(last3) / len(last3),
+            "val_best": best["val_acc"],
+            "best_epoch": best["epoch"],
+            "val_loss_final": rows[-1]["val_loss"],
+            "train_eval_acc": clean.accuracy,
+            "train_eval_loss": clean.loss,
+            "seconds_train": round(sum(row["seconds_train"] or 0.0 for row in rows), 3),
+            "seconds_eval": round(sum(row["seconds_eval"] or 0.0 for row in rows) + seconds, 3),
+            "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "epochs": len(rows),
+            "classes": list(self.job.info.classes),
+        }
+        write_json(self.run / rundir.RESULT, outcome | sizes)
+        self.run.update_status(State.finished, epoch=len(rows))

@@ -44,7 +44,7 @@ def written(folder: Path) -> list[Path]:
 MISTAKES: list[tuple[list[str], list[str]]] = [
     (
         ["norm=instanse"],
-        ["norm=instanse: there is no such", "Known: batch, group8, instance, layer, none", "Did you mean norm=instance?"],
+        ["there is no such choice", "Known: batch, group8, instance, layer, none", "Did you mean norm=instance?"],
     ),
     (["norm=BATCH"], ["Did you mean norm=batch?"]),
     (["norm="], ["norm=: there is no such choice", "Known: batch"]),
