@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from ablation.jobs import Job
@@ -85,14 +85,13 @@ class BarProgress(PlainProgress):
     def __init__(self) -> None:
         columns = (TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"), BarColumn(), TimeRemainingColumn())
         self._bars = Bars(*columns, TextColumn("{task.description}"), console=Console())
-        self._task = self._bars.add_task("", total=None, start=False)
+        self._task = TaskID(-1)
 
     def start(self, job: Job, sizes: dict[str, int], done: int) -> None:
         """Say what the run is and open the bar."""
         super().start(job, sizes, done)
+        self._task = self._bars.add_task("", total=self.epochs, completed=done)
         self._bars.start()
-        self._bars.start_task(self._task)
-        self._bars.update(self._task, total=self.epochs, completed=done)
 
     def epoch(self, row: dict[str, Any]) -> str:
         """Advance the bar."""

@@ -261,10 +261,10 @@ def test_a_file_cut_off_anywhere_gives_an_image_of_the_right_shape_or_none(kind:
 def test_what_pillow_finds_odd_in_a_file_warns_nobody(root: Path, cache: Path) -> None:
     Image.new("RGB", (12, 12), RED).save(root / "train/cat/7.tif")
     whole = (root / "train/cat/7.tif").read_bytes()
-    (root / "train/cat/7.tif").write_bytes(whole[:-20])
-    with pytest.warns(UserWarning):
+    (root / "train/cat/7.tif").write_bytes(whole[:60])
+    with pytest.warns(UserWarning, match="Truncated"):
         decode_image(root / "train/cat/7.tif", 12)
-    assert len(open_store(index_folder(root), 12, cache).labels["train"]) in (4, 5)
+    assert open_store(index_folder(root), 12, cache).skipped == ("train/cat/7.tif",)
 
 
 # The fingerprint
