@@ -80,6 +80,9 @@ def index_folder(root: Path) -> FolderIndex:
                 "with images, and optionally test/ with unlabelled images."
             )
     classes = tuple(_folders(root / "train"))
+    unprintable = [name for name in map(_printable, classes) if name not in classes]
+    if unprintable:
+        raise UserError(f"data.root={root}: the folder name train/{unprintable[0]} is no UTF-8 text. Rename it.")
     unknown = sorted(set(_folders(root / "val")) - set(classes))
     if unknown:
         raise UserError(
@@ -94,6 +97,11 @@ def index_folder(root: Path) -> FolderIndex:
     if empty:
         raise UserError(f"data.root={root}: no image in train/{empty[0]}/. Remove the folder or add images.")
     return FolderIndex(root, classes, listed["train"], listed["val"])
+
+
+def _printable(name: str) -> str:
+    """A file name as text, bytes that are no UTF-8 written out: JSON and terminals take no others."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _folders(folder: Path) -> list[str]:
@@ -130,7 +138,7 @@ def fingerprint(index: FolderIndex, cache: Path) -> str:
         for name, content in zip(names, contents, strict=True):
             total.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
     _prepare(remembered.parent)
-    write_json(remembered, {"fingerprint": total.hexdigest()[:16], "root": str(index.root)})
+    write_json(remembered, {"fingerprint": total.hexdigest()[:16], "root": _printable(str(index.root))})
     return total.hexdigest()[:16]
 
 
@@ -176,8 +184,9 @@ def _build_store(index: FolderIndex, size: int, folder: Path) -> None:
             if not readable.all():
                 np.save(building / f"{split}.npy", images[readable])
             np.save(building / f"{split}_labels.npy", np.array([label for _, label in files], np.int64)[readable])
-            skipped += [files[number][0] for number in np.flatnonzero(~readable)]
-        write_json(building / "meta.json", {"classes": index.classes, "skipped": skipped, "root": str(index.root)})
+            skipped += [_printable(files[number][0]) for number in np.flatnonzero(~readable)]
+        facts = {"classes": index.classes, "skipped": skipped, "root": _printable(str(index.root))}
+        write_json(building / "meta.json", facts)
         os.rename(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -244,6 +253,6 @@ def read_flat(index: FolderIndex, split: str, size: int) -> tuple[list[str], np.
     images = np.empty((len(names), size, size, 3), np.uint8)
     readable = _decode_into(images, folder, names, size)
     if not readable.all():
-        bad = [f"{split}/{names[number]}" for number in np.flatnonzero(~readable)]
+        bad = [f"{split}/{_printable(names[number])}" for number in np.flatnonzero(~readable)]
         raise UserError(bad_files_message(bad, "Repair or remove them: every file gets a label or none does."))
     return names, images

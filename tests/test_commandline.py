@@ -122,6 +122,29 @@ def test_a_mistake_ends_with_one_message_and_exit_code_2_before_any_file_is_writ
     assert find_runs(tmp_path) == []
 
 
+@pytest.mark.xfail(strict=True, reason="known: answered by Hydra, by a traceback or not at all")
+@pytest.mark.parametrize(
+    ("arguments", "beginning"),
+    [
+        (
+            ["-m", "optim.lr=interval(0,1)", "plan=true"],
+            "error: optim.lr=interval(0,1): a sweep needs a list of values",
+        ),
+        (["-m", "norm=glob(*)", "plan=true"], "error: norm=glob(*): "),
+        (["-m", "+section=glob(*)", "plan=true"], "error: +section=glob(*): "),
+        (["-m", "~section=norm", "plan=true"], "error: ~section=norm: "),
+        (["-m", "hydra.launcher.jobs=0", "plan=true"], "error: hydra.launcher.jobs=0: allowed is a whole number"),
+        (["-m", "hydra.launcher.jobs=1.5", "plan=true"], "error: hydra.launcher.jobs=1.5: allowed is a whole number"),
+        (["width.scale=inf", "plan=true"], "error: width.scale=inf: allowed is a number in (0, 16]"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_rare_mistake_is_refused_with_what_was_typed(arguments: list[str], beginning: str, train: Train) -> None:
+    code, _, message = train(*arguments)
+    assert code == 2
+    assert message.startswith(beginning)
+
+
 def test_several_mistakes_are_named_together(train: Train) -> None:
     code, _, message = train("norm=instanse", "optim.lrr=1", "seed=1,2")
     assert code == 2

@@ -454,6 +454,30 @@ def test_an_unreadable_file_is_left_out_with_its_label_and_named(root: Path, cac
     assert open_store(index_folder(root), 12, cache).skipped == store.skipped
 
 
+def renamed_to_latin_1(path: Path) -> Path:
+    """The file or folder under a name that is no UTF-8 text."""
+    try:
+        return path.rename(path.with_name(f"caf{chr(0xDCE9)}{path.suffix}"))
+    except OSError:
+        pytest.skip("this file system takes text only")
+
+
+def test_an_unreadable_file_whose_name_is_no_text_is_named_all_the_same(root: Path, cache: Path) -> None:
+    renamed_to_latin_1(root / "train/cat/2.png").write_bytes(b"broken")
+    assert open_store(index_folder(root), 12, cache).skipped == ("train/cat/caf\\udce9.png",)
+
+
+def test_a_file_whose_name_is_no_text_is_an_image_like_any_other(root: Path, cache: Path) -> None:
+    renamed_to_latin_1(root / "train/cat/2.png")
+    assert open_store(index_folder(root), 12, cache).labels["train"].tolist() == [0, 0, 1, 1]
+
+
+def test_a_class_whose_name_is_no_text_is_refused(root: Path) -> None:
+    renamed_to_latin_1(root / "train/cat")
+    with pytest.raises(UserError, match=r"train/caf\\udce9 is no UTF-8 text"):
+        index_folder(root)
+
+
 def test_a_build_that_is_broken_off_leaves_nothing_that_looks_like_a_store(
     root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,7 +161,3 @@ def test_help_names_the_sections_and_the_variables() -> None:
     assert f"sections:   {' '.join(choices('section'))}\n" in end
     for name in ("SEEDS=", "JOBS=", "PRESET=", "DATA=", "ARGS="):
         assert name in end
-
-
-def test_no_recipe_names_a_path_of_one_machine() -> None:
-    assert not re.search(r"/home/|/root/|/Users/", (ROOT / "Makefile").read_text(encoding="utf-8"))
