@@ -90,8 +90,15 @@ def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None
 
 
 def load_weights(path: Path, model: nn.Module) -> dict[str, str]:
-    """Load weights saved by `save_weights` into the model; returns the strings saved with them."""
-    with safetensors.safe_open(path, framework="pt") as stored:
-        metadata = dict(stored.metadata() or {})
-        model.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
+    """Load weights saved by `save_weights` into the model; returns the strings saved with them.
+
+    Raises:  CheckpointError: the file cannot be read.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as stored:
+            metadata = dict(stored.metadata() or {})
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    model.load_state_dict(tensors)
     return metadata

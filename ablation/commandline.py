@@ -27,6 +27,7 @@ from ablation.errors import RunFailed, UserError, hint
 from ablation.schema import FACTORS, Config
 
 GROUPS = (*FACTORS, "recipe", "data", "preset")  # what `name=choice` selects; a test compares it with conf/
+LAUNCHER_JOBS = "hydra.launcher.jobs"
 # Hydra 1.3 warns without a version base and 1.4 warns with one.
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
 
@@ -117,12 +118,15 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
     Raises:  UserError: one is not of the form key=value.
     """
-    parsed = []
+    parsed: list[Override] = []
     for text in overrides:
         try:
-            parsed += OverridesParser.create().parse_overrides([text])
-        except HydraException as error:
-            raise UserError(f"{text!r} is not of the form key=value, for example norm=instance or seed=3.") from error
+            found = OverridesParser.create().parse_overrides([text])
+        except HydraException:
+            found = []
+        if not found or not found[0].key_or_group:
+            raise UserError(f"{text!r} is not of the form key=value, for example norm=instance or seed=3.")
+        parsed += found
     return parsed
 
 
@@ -131,40 +135,43 @@ def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:
 
     Raises:  UserError: names every mistake with what is allowed and the nearest name.
     """
-    parsed = [one for one in parse(overrides) if not one.key_or_group.startswith("hydra")]
-    found = [problem for one in parsed for problem in _override_problems(one, sweep)]
+    found = [problem for one in parse(overrides) for problem in _override_problems(one, sweep)]
     if found:
         raise UserError("\n".join(found))
 
 
 def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
     key, text = override.key_or_group, override.input_line or ""
-    if key == "section":
-        if not sweep:
-            yield f"{text}: a section is several runs. Add -m, or use make sweep-{override.get_value_element_as_str()}."
-        known = choices("section")
-        for name in override_values(override):
-            if name not in known:
-                yield f"section={name} is not known. Known: {', '.join(known)}.{hint(name, known, 'section={}')}"
-        return
     if override.is_delete():
         yield f"{text}: nothing can be removed from the config. Choose another level or value for {key}."
+    elif key == LAUNCHER_JOBS:
+        if not text.rpartition("=")[2].isdigit() or int(text.rpartition("=")[2]) < 1:
+            yield f"{text}: allowed is a whole number of at least 1, how many runs train at once."
+    elif key.startswith("hydra"):
+        return
+    elif override.is_sweep_override() and not override.is_discrete_sweep():
+        yield f"{text}: a sweep needs a list of values, for example seed=0,1,2."
+    elif key == "section" and not sweep:
+        yield f"{text}: a section is several runs. Add -m, or use make sweep-{override.get_value_element_as_str()}."
     elif override.is_sweep_override() and not sweep:
         yield f"{text}: several values are several runs. Add -m to train them all."
-    elif key in GROUPS:
-        known = choices(key)
-        for name in override_values(override):
-            if name not in known:
-                yield (
-                    f"{key}={name}: there is no such choice. Known: {', '.join(known)}."
-                    f"{hint(name, known, key + '={}')}{_new_level(key)}"
-                )
+    elif key in GROUPS or key == "section":
+        yield from _choice_problems(key, text, override_values(override))
     elif key not in settings():
         yield _unknown_key(key)
     else:
-        yield from (
-            problem for value in override_values(override) if (problem := _type_problem(key, value, settings()[key]))
-        )
+        problems = (_type_problem(key, value, settings()[key]) for value in override_values(override))
+        yield from filter(None, problems)
+
+
+def _choice_problems(group: str, text: str, names: Sequence[str]) -> Iterator[str]:
+    known = choices(group)
+    if not names:
+        yield f"{text}: no choice has such a name. Known: {', '.join(known)}."
+    for name in names:
+        if name not in known:
+            nearest = hint(name, known, group + "={}")
+            yield f"{group}={name}: there is no such choice. Known: {', '.join(known)}.{nearest}{_new_level(group)}"
 
 
 def _new_level(group: str) -> str:
@@ -172,13 +179,12 @@ def _new_level(group: str) -> str:
 
 
 def override_values(override: Override) -> list[str]:
-    """The value or values of an override as text; none for a glob, which cannot name what does not exist."""
-    if override.is_sweep_override():
-        found: Any = override.value()
-        if isinstance(found, Glob):
-            return []
-        return [str(value) for value in override.sweep_string_iterator()]
+    """The value of an override, or the values of a sweep, as text; a glob gives the choices it matches."""
     value: Any = override.value()
+    if isinstance(value, Glob):
+        return list(value.filter(choices(override.key_or_group)))
+    if override.is_sweep_override():
+        return [str(one) for one in override.sweep_string_iterator()]
     return [value.text if isinstance(value, QuotedString) else override.get_value_element_as_str()]
 
 

@@ -80,7 +80,8 @@ def _combination_problems(config: Config) -> Iterator[str]:
         yield f"depth.blocks={blocks}: allowed are four counts of at least 1, for example [2,2,2,2]."
     if config.stem.kernel % 2 == 0:
         yield f"stem.kernel={config.stem.kernel}: allowed are odd sizes, for example 3."
-    if not math.isclose(width.channels * width.scale, width.first_stage) or width.first_stage < 1:
+    product = width.channels * width.scale
+    if math.isfinite(product) and (not math.isclose(product, width.first_stage) or width.first_stage < 1):
         yield (
             f"width.channels={width.channels} times width.scale={width.scale} is {width.channels * width.scale:g}: "
             "the product must be a whole number of at least 1."

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation.commandline import compose_config
-from ablation.data import DataInfo, describe
+from ablation.data import DataInfo, describe, load
 from ablation.environment import cores, resolve_device, resolve_precision
 from ablation.errors import UserError
 from ablation.identity import code_digest, differences, levels_of, run_id_of, slug_of
@@ -74,6 +74,15 @@ def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir],
     threads = config.trainer.threads or max(1, cores() // jobs_at_once)
     path = known[run_id].path if run_id in known else Path(config.runs_dir) / f"{slug}-s{config.seed}-{run_id}"
     return Job(config, info, device, precision, threads, run_id, " ".join(words), path)
+
+
+def open_data(jobs: Iterable[Job]) -> None:
+    """Decode what the jobs need, once and before the first of them starts.
+
+    Raises:  UserError: a file cannot be read, and data.bad_files is not skip.
+    """
+    for data in {repr(job.config.data): job.config.data for job in jobs}.values():
+        load(data)
 
 
 def remaining(job: Job) -> tuple[bool, str]:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 
 from ablation.batches import Images
 from ablation.checkpoint import CheckpointError, load_last_weights, load_weights
@@ -26,8 +25,8 @@ def label(weights: Path, job: Job, images: np.ndarray) -> tuple[list[str], str]:
             source = f"best val, epoch {load_weights(weights, model)['epoch']}"
         else:
             source = f"last, epoch {load_last_weights(weights, model)}"
-    except (CheckpointError, SafetensorError, OSError) as error:
-        raise UserError(f"the weights {weights} cannot be read: {error}. Is there another copy of the run?") from error
+    except CheckpointError as error:
+        raise UserError(f"the weights cannot be used: {error}. Is there another copy of the run?") from error
     model = model.to(job.device)
     splits = load(job.config.data)  # for the training images' mean and sd
     unlabelled = Split(images, np.zeros(len(images), np.int64))

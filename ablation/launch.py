@@ -32,8 +32,6 @@ class LocalLauncher(Launcher):
     """Runs jobs on this machine, `jobs` at once, each in its own process."""
 
     def __init__(self, jobs: int = 1):
-        if jobs < 1:
-            raise UserError(f"hydra.launcher.jobs={jobs}: allowed is a whole number of at least 1.")
         self.jobs = jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -19,10 +19,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from ablation.commandline import compose_config, parse
-from ablation.config import PLUGINS, choices
+from ablation.commandline import compose_config, override_values, parse
+from ablation.config import PLUGINS
 from ablation.errors import RunFailed, UserError
-from ablation.jobs import Job, prepare, remaining
+from ablation.jobs import Job, open_data, prepare, remaining
 from ablation.launch import LocalLauncher
 from ablation.plan import plan_text
 from ablation.rundir import LOG, RunDir, State
@@ -55,6 +55,7 @@ class AblationSweeper(Sweeper):
             print(plan_text(jobs))
             return []
         todo = [job for job in jobs if remaining(job)[0]]
+        open_data(todo)
         print(f"{len(jobs)} runs: {len(jobs) - len(todo)} need nothing, {len(todo)} to train", flush=True)
         results: Sequence[JobReturn] = []
         if todo:
@@ -77,10 +78,10 @@ class AblationSweeper(Sweeper):
 def expand(arguments: Sequence[str], sections: Sequence[str] = ()) -> Iterator[list[str]]:
     """Override lists of the single runs of a sweep: each section's variants, times every list of values.
 
-    Raises:  UserError: the command line sets what a section sets itself, or sweeps something that is no list.
+    Raises:  UserError: the command line sets what a section sets itself.
     """
     others = parse(arguments)
-    lists = [[f"{one.get_key_element()}={value}" for value in _choices(one)] for one in others]
+    lists = [[f"{one.get_key_element()}={value}" for value in _typed(one)] for one in others]
     for combination in itertools.product(*lists):
         if not sections:
             yield list(combination)
@@ -93,15 +94,9 @@ def expand(arguments: Sequence[str], sections: Sequence[str] = ()) -> Iterator[l
                 yield [*combination, *section.overrides(level)]
 
 
-def _choices(override: Override) -> list[str]:
-    if not override.is_sweep_override():
-        return [override.get_value_element_as_str()]
-    value: Any = override.value()
-    if isinstance(value, Glob):
-        return list(value.filter(choices(override.key_or_group)))
-    if not override.is_discrete_sweep():
-        raise UserError(f"{override.input_line}: a sweep needs a list of values, for example seed=0,1,2.")
-    return [str(value) for value in override.sweep_string_iterator()]
+def _typed(override: Override) -> list[str]:
+    # One value keeps the text and quotes it came with; override_values would take a path's quotes away.
+    return override_values(override) if override.is_sweep_override() else [override.get_value_element_as_str()]
 
 
 def summary(jobs: Sequence[Job]) -> str:

@@ -11,7 +11,7 @@ from ablation.commandline import VERSION_BASE, check_overrides, explained, overr
 from ablation.config import CONF_DIR, register_schema
 from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
-from ablation.jobs import describe_outcome, prepare, remaining
+from ablation.jobs import describe_outcome, open_data, prepare, remaining
 from ablation.plan import plan_text
 from ablation.rundir import RunBusy, RunDir, State
 from ablation.sweep import register_plugins
@@ -46,6 +46,7 @@ def train_one(cfg: DictConfig) -> None:
             raise RunFailed(f"{job.label}: {why}")
         print(f"{job.label}: {why}\nnothing to do; the run is in {job.path}")
         return
+    open_data([job])
     from ablation.progress import progress_for_terminal
     from ablation.run import execute  # imports torch, seconds that a refused command need not wait for
 

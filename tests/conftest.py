@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,11 @@ def tiny(tmp_path: Path) -> Callable[..., Config]:
         return compose_config([*TINY, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}/reports", *overrides])
 
     return build
+
+
+@pytest.fixture(autouse=True)
+def _denormals_as_before() -> Iterator[None]:
+    """Training in this process treats denormal numbers as zero, which must not reach the next test."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)

@@ -348,16 +348,8 @@ def test_just_above_the_high_bound_is_refused_by_name(name: str, step: str) -> N
     assert len(refusals(name, above)) == 1
 
 
-first_stage_of_no_number = pytest.mark.xfail(
-    raises=(ValueError, OverflowError), strict=True, reason="problems() rounds width.channels * width.scale unchecked"
-)
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=first_stage_of_no_number if name.startswith("width.") else ()) for name in RANGED],
-)
+@pytest.mark.parametrize("name", RANGED)
 def test_a_value_that_is_no_finite_number_is_refused_by_name(name: str, value: float) -> None:
     assert len(refusals(name, value)) == 1
 
