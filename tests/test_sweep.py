@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ablation import train
 from ablation.commandline import compose_config
@@ -154,3 +155,35 @@ def test_a_killed_run_is_marked_and_stops_no_other(monkeypatch: pytest.MonkeyPat
     assert states == {0: "failed", 1: "finished"}
     assert "killed by signal 9" in (find_runs(Path("runs"))[0].raw_status() or {})["error"]
     assert sweep("seed=0,1", "trainer.epochs=4", "retry=failed") == 0
+
+
+@pytest.fixture
+def folder_with_a_bad_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Overrides that train on a folder of images of which one cannot be read."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for split in ("train", "val"):
+        for name in ("dark", "light"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            for number in range(8):
+                Image.new("RGB", (16, 16), (250 if name == "light" else 5,) * 3).save(folder / f"{number}.png")
+    (tmp_path / "images" / "train" / "dark" / "3.png").write_bytes(b"not an image")
+    return ["data=imagefolder", "data.root=images", "data.image_size=16", "data.per_class=null"]
+
+
+@pytest.mark.parametrize("many", [(), ("-m", "seed=0,1")])
+def test_an_unreadable_image_is_refused_by_name_before_any_run(
+    many: tuple[str, ...], folder_with_a_bad_file: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main([*many, *TINY[1:], *folder_with_a_bad_file]) == 2
+    message = capsys.readouterr().err
+    assert "train/dark/3.png" in message
+    assert "data.bad_files=skip" in message
+    assert not find_runs(Path("runs"))
+
+
+def test_a_skipped_image_is_counted(folder_with_a_bad_file: list[str]) -> None:
+    assert train.main([*TINY[1:], *folder_with_a_bad_file, "data.bad_files=skip"]) == 0
+    result = find_runs(Path("runs"))[0].read_json("result.json")
+    assert (result["n_train"], result["n_val"], result["n_skipped"]) == (15, 16, 1)
+    assert result["classes"] == ["dark", "light"]
