@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from ablation.comparison import Comparison, Row
@@ -128,6 +128,10 @@ def _finish_loss_axis(axes: Axes, groups: Sequence[Sequence[Curve]]) -> None:
     low, high = limits
     if low > 0 and high > _LOG_RATIO * low:
         axes.set_yscale("log")
+        # Plain numbers: matplotlib writes powers as formulas, which a browser shows as their source text.
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(low / 1.2, high * 1.2)
         axes.set_ylabel("log scale")
     else:

@@ -117,8 +117,12 @@ def test_panels_share_the_ranges_of_their_section() -> None:
 
 def test_losses_of_very_different_size_get_a_logarithmic_axis_that_says_so() -> None:
     curves = [curve(0, [1e6, 0.5])]
-    loss = plots.variant_figure("a=b", curves, BLUE, [curves], 2).axes[0]
+    figure = plots.variant_figure("a=b", curves, BLUE, [curves], 2)
+    loss = figure.axes[0]
     assert (loss.get_yscale(), loss.get_ylabel()) == ("log", "log scale")
+    drawn = plots.encode(figure, "svg").decode()
+    assert "mathdefault" not in drawn
+    assert re.search(r">1<", drawn)
     assert loss.get_ylim()[1] > 1e6
 
 
