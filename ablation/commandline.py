@@ -4,6 +4,7 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 0 done, 1 a run failed, 2 bad usage or config, 130 and 143 interrupted.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import hydra
+import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
@@ -52,6 +54,12 @@ def run_command(body: Callable[[list[str]], None], help_text: Callable[[], str],
     except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader, head for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
         print("\ninterrupted; the same command goes on after the last finished epoch", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
@@ -93,7 +101,7 @@ class explained:  # noqa: N801  used as a statement, like contextlib.suppress
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Re-raise as `UserError`."""
-        if isinstance(error, HydraException | OmegaConfBaseException):
+        if isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
             cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
             lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
             raise UserError(" ".join(line for line in lines if "object_type=" not in line)) from error

@@ -89,7 +89,8 @@ def _version(package: str) -> str | None:
 
 def describe_environment(device: str, device_name: str, precision: str, threads: int) -> dict[str, Any]:
     """The record for env.json: an allow-list of facts, never the environment variables of the process."""
-    status = _git("status", "--porcelain")
+    # Untracked files, a test.txt of predictions say, are no change of the code.
+    status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),

@@ -12,9 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ablation.config import CONF_DIR, choices
+from ablation.errors import UserError
 from ablation.schema import FACTORS, Config, FactorConfig
 
 # The modules whose source decides what a run computes; a test compares the list with what run.py imports.
@@ -36,12 +39,18 @@ def canonical(value: Any) -> Any:
 
 @cache
 def level_values(factor: str) -> dict[str, str]:
-    """Canonical JSON of each level of a factor, by level name, read from conf/<factor>/."""
+    """Canonical JSON of each level of a factor, by level name, read from conf/<factor>/.
+
+    Raises:  UserError: names the file that is no YAML or does not fit the factor's schema.
+    """
     schema: type[FactorConfig] = get_type_hints(Config)[factor]
     found = {}
     for name in choices(factor):
-        node = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(CONF_DIR / factor / f"{name}.yaml"))
-        level = OmegaConf.to_object(node)
+        path = CONF_DIR / factor / f"{name}.yaml"
+        try:
+            level = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path)))
+        except (OmegaConfBaseException, yaml.YAMLError) as error:
+            raise UserError(f"{path}: {' '.join(str(error).split())}") from error
         assert isinstance(level, FactorConfig)
         found[name] = json.dumps(canonical(level.effective()))
     return found

@@ -56,7 +56,7 @@ def choose_run(wanted: str, runs_dir: Path) -> RunDir:
         if not finished:
             raise UserError(f"no finished run in {runs_dir}. Train one first: python -m ablation.train")
         return max(finished, key=lambda run: str((run.raw_status() or {}).get("updated")))
-    named = [run for run in find_runs(runs_dir) if (run.raw_status() or {}).get("run_id") == wanted]
+    named = [run for run in find_runs(runs_dir) if wanted in ((run.raw_status() or {}).get("run_id"), run.path.name)]
     run = RunDir(Path(wanted)) if not named else named[0]
     if run.state() is not State.finished:
         state = run.state()

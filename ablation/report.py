@@ -190,8 +190,8 @@ def _print_found(study: "Study") -> None:
         found = f"against {item.section.reference}, in pp: {told}" if item.has_runs else "not run yet: "
         command = "" if item.has_runs else study.section_commands[item.name]
         print(f"{item.section.number} {item.name} {found}{command}".replace(tables.MINUS, "-"))
-    if study.warnings:
-        print(f"{len(study.warnings)} warning(s): see the report")
+    for warning in study.warnings:
+        print(f"warning: {warning}")
 
 
 def make(overrides: list[str]) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from ablation import identity
 from ablation.commandline import GROUPS, Terminated, compose_config, run_command, settings
 from ablation.config import choices
 from ablation.errors import RunFailed, UserError, hint, nearest
 from ablation.rundir import find_runs
 from ablation.schema import FACTORS
-from ablation.train import for_hydra, main, overrides_in
+from ablation.train import for_hydra, main, overrides_in, report_command
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -44,7 +45,7 @@ def written(folder: Path) -> list[Path]:
 MISTAKES: list[tuple[list[str], list[str]]] = [
     (
         ["norm=instanse"],
-        ["there is no such choice", "Known: batch, group8, instance, layer, none", "Did you mean norm=instance?"],
+        ["there is no such choice", f"Known: {', '.join(choices('norm'))}", "Did you mean norm=instance?"],
     ),
     (["norm=BATCH"], ["Did you mean norm=batch?"]),
     (["norm="], ["norm=: there is no such choice", "Known: batch"]),
@@ -329,3 +330,45 @@ def test_a_number_that_two_names_end_in_is_not_guessed() -> None:
 def test_a_hint_is_empty_when_nothing_is_near() -> None:
     assert hint("zzz", FACTORS) == ""
     assert hint("nrom", FACTORS, "{}=") == " Did you mean norm=?"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["norm=instance", "seed=3"], "python -m ablation.report"),
+        (["norm.kind=none", "trainer.epochs=2", "data.per_class=20"],
+         "python -m ablation.report trainer.epochs=2 data.per_class=20"),
+        (["-m", "+section=norm", "hydra.launcher.jobs=2", "runs_dir='a b'", "retry=failed"],
+         "python -m ablation.report 'runs_dir='\"'\"'a b'\"'\"''"),
+    ],
+)  # fmt: skip
+def test_the_next_step_repeats_the_settings_and_leaves_out_what_varies(arguments: list[str], command: str) -> None:
+    assert report_command(arguments) == command
+
+
+@pytest.mark.parametrize("arguments", [["runs_dir=file", "trainer.epochs=1"], ["-m", "runs_dir=file", "seed=0,1"]])
+def test_a_folder_that_cannot_be_made_is_one_message(arguments: list[str], train: Train, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    code, _, message = train(*arguments)
+    assert code in (1, 2)
+    assert "Traceback" not in message
+    assert "file" in message
+
+
+@pytest.mark.parametrize("content", ["kind: gruop\n", "kind: batch\n  groups: 1\n: x"])
+def test_a_level_file_that_is_wrong_is_named(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "norm").mkdir()
+    (tmp_path / "norm" / "bad.yaml").write_text(content)
+    monkeypatch.setattr(identity, "CONF_DIR", tmp_path)
+    monkeypatch.setattr(identity, "choices", lambda factor: ["bad"])
+    identity.level_values.cache_clear()
+    try:
+        with pytest.raises(UserError, match=r"norm/bad\.yaml: "):
+            identity.level_values("norm")
+    finally:
+        identity.level_values.cache_clear()
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly(capfd: pytest.CaptureFixture[str]) -> None:
+    command = f"{sys.executable} -m ablation.train -m seed=0,1,2 plan=true | true"
+    assert "Traceback" not in subprocess.run(command, shell=True, capture_output=True, text=True).stderr

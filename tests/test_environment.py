@@ -164,11 +164,15 @@ def test_the_commit_and_the_changes_of_the_repository_are_recorded(
         ).stdout.strip()
 
     git("init", "--quiet")
-    git("commit", "--quiet", "--allow-empty", "-m", "first")
+    (tmp_path / "code").write_text("one")
+    git("add", "code")
+    git("commit", "--quiet", "-m", "first")
     monkeypatch.setattr(environment, "__file__", str(tmp_path / "ablation" / "environment.py"))
     record = describe_environment("cpu", "", "fp32", 1)
     assert (record["git_commit"], record["git_dirty"]) == (git("rev-parse", "HEAD"), False)
-    (tmp_path / "new").touch()
+    (tmp_path / "test.txt").touch()  # results lying about are no change of the code
+    assert describe_environment("cpu", "", "fp32", 1)["git_dirty"] is False
+    (tmp_path / "code").write_text("two")
     assert describe_environment("cpu", "", "fp32", 1)["git_dirty"] is True
 
 
