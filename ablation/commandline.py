@@ -5,10 +5,11 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 """
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import is_dataclass, replace
 from enum import Enum
 from functools import cache
@@ -93,18 +94,15 @@ def _composed(overrides: tuple[str, ...]) -> Config:
         return to_config(hydra.compose("config", overrides=list(overrides)))
 
 
-class explained:  # noqa: N801  used as a statement, like contextlib.suppress
-    """Turn what Hydra and OmegaConf raise about a config into a `UserError` with their reason."""
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Re-raise as `UserError`."""
-        if isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
-            cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-            lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-            raise UserError(" ".join(line for line in lines if "object_type=" not in line)) from error
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what Hydra, OmegaConf and YAML raise about a config into a `UserError` with their reason."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        raise UserError(" ".join(line for line in lines if "object_type=" not in line)) from error
 
 
 @cache
@@ -153,7 +151,8 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
     if override.is_delete():
         yield f"{text}: nothing can be removed from the config. Choose another level or value for {key}."
     elif key == LAUNCHER_JOBS:
-        if not text.rpartition("=")[2].isdigit() or int(text.rpartition("=")[2]) < 1:
+        jobs: Any = override.value()
+        if type(jobs) is not int or jobs < 1:
             yield f"{text}: allowed is a whole number of at least 1, how many runs train at once."
     elif key.startswith("hydra"):
         return
@@ -233,3 +232,10 @@ def resolved(cfg: DictConfig) -> Config:
     """The checked config of a run that Hydra composed."""
     with explained():
         return check(to_config(cfg))
+
+
+def report_command(overrides: Sequence[str]) -> str:
+    """The command that reports what these overrides trained: their settings, without factors and seeds."""
+    varying = (*FACTORS, "recipe", "section", "seed", "retry", "hydra", "hydra/launcher")
+    own = [one for one in parse(overrides) if one.key_or_group.partition(".")[0] not in varying]
+    return shlex.join(["python", "-m", "ablation.report", *(one.input_line or "" for one in own)])

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ablation.gather import LeftOut
-from ablation.identity import levels_of
+from ablation.identity import changed_factors, levels_of
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Metric
 from ablation.sections import Section, load_section, section_names
@@ -162,14 +162,9 @@ def _is_finished(row: Mapping[Any, Any]) -> bool:
     return bool(row["state"] == State.finished.value)
 
 
-def differences(variant: Variant, other: Variant) -> tuple[str, ...]:
-    """The factors in which two variants differ, in the order of the schema."""
-    return tuple(factor for factor in FACTORS if variant[factor] != other[factor])
-
-
 def describe_variant(variant: Variant, base: Variant) -> str:
     """What differs from the base variant, for example `norm=none dropout=p10`; `base` when nothing does."""
-    return " ".join(f"{factor}={variant[factor]}" for factor in differences(variant, base)) or "base"
+    return " ".join(f"{factor}={variant[factor]}" for factor in changed_factors(variant, base)) or "base"
 
 
 def row_variants(plan: Plan, runs: Runs) -> dict[str, Variant]:
@@ -177,7 +172,7 @@ def row_variants(plan: Plan, runs: Runs) -> dict[str, Variant]:
     factor, listed = plan.section.factor, list(plan.variants.values())
     variants = dict(plan.variants)
     for variant in runs.variants():
-        if variant not in listed and differences(variant, plan.reference) == (factor,):
+        if variant not in listed and changed_factors(variant, plan.reference) == (factor,):
             variants[variant[factor]] = variant
     return variants
 
@@ -212,7 +207,7 @@ def _row(plan: Plan, level: str, variant: Variant, runs: Runs, seeds: Sequence[i
     is_reference, column = level == plan.section.reference, _METRIC_COLUMN[metric]
     pairs = [seed for seed in done if seed in other]
     effect = paired_difference([done[s][column] for s in pairs], [other[s][column] for s in pairs])
-    changes, of_seeds = differences(variant, plan.reference), seed_runs(variant, runs, seeds)
+    changes, of_seeds = changed_factors(variant, plan.reference), seed_runs(variant, runs, seeds)
     notes = [*_seed_notes(of_seeds)]
     if not is_reference:
         notes += [*_change_notes(changes), *_pair_notes(done, pairs)]
@@ -284,7 +279,7 @@ def _notes(plan: Plan, base: Variant) -> tuple[str, ...]:
         here = ", ".join(f"{factor}={level}" for factor, level in fixed.items())
         elsewhere = ", ".join(f"{factor}={base[factor]}" for factor in fixed if factor in base)
         return (f"Held fixed in every row, the reference included: {here} (the base variant has {elsewhere}).",)
-    if not differences(plan.reference, base):
+    if not changed_factors(plan.reference, base):
         return ("The reference is the base variant; every section that uses it shares its runs.",)
     return (f"The reference differs from the base variant: {describe_variant(plan.reference, base)}.",)
 

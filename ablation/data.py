@@ -28,6 +28,7 @@ class DataInfo:
     classes: tuple[str, ...]
     image_size: int
     channels: int
+    n_train: int  # training images, unreadable ones included
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,21 @@ def cache_dir(data: DataConfig) -> Path:
 
 
 def describe(data: DataConfig) -> DataInfo:
-    """Fingerprint, classes and shape of the data, without decoding an image.
+    """Fingerprint, classes, shape and number of the images, without decoding a folder's files.
 
     Raises:  UserError: no such folder, no classes, or fewer images in a class than data.per_class asks for.
     """
     if data.name is DataName.fashion_mini:
-        _refuse_small_classes(_embedded("train").labels, FASHION_MINI_CLASSES, data.per_class)
-        return DataInfo(FASHION_MINI_SHA256[:16], FASHION_MINI_CLASSES, 28, 1)
+        labels = _embedded("train").labels
+        _refuse_small_classes(labels, FASHION_MINI_CLASSES, data.per_class)
+        n_train = len(first_per_class(labels, data.per_class))
+        return DataInfo(FASHION_MINI_SHA256[:16], FASHION_MINI_CLASSES, 28, 1, n_train)
     index = _folder_index(data)
-    _refuse_small_classes(np.array([label for _, label in index.train]), index.classes, data.per_class)
+    labels = np.array([label for _, label in index.train])
+    _refuse_small_classes(labels, index.classes, data.per_class)
+    n_train = len(first_per_class(labels, data.per_class))
     fingerprint = imagefolder.fingerprint(index, cache_dir(data))
-    return DataInfo(fingerprint, index.classes, _image_size(data), 3)
+    return DataInfo(fingerprint, index.classes, _image_size(data), 3, n_train)
 
 
 def load(data: DataConfig) -> Splits:
@@ -170,5 +175,5 @@ def _refuse_small_classes(labels: Array, classes: Sequence[str], per_class: int 
     if counts[smallest] < per_class:
         raise UserError(
             f"data.per_class={per_class}: class {classes[smallest]!r} has only {counts[smallest]} training images. "
-            f"Allowed is up to {counts[smallest]}; leave data.per_class out (null) to use every image."
+            f"Allowed is up to {counts[smallest]}; data.per_class=null uses every image (preset=demo sets 200)."
         )

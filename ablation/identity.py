@@ -7,6 +7,7 @@ never matters, and neither do paths, devices, threads or output options.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -113,10 +114,15 @@ def run_id_of(config: Config, fingerprint: str, precision: str) -> str:
     return digest([variant_of(config), setting_of(config, fingerprint, precision), config.seed])
 
 
+def changed_factors(variant: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
+    """The factors in which two variants (factor -> level name) differ, in the order of the schema."""
+    return tuple(factor for factor in FACTORS if variant[factor] != other[factor])
+
+
 def differences(config: Config, base: Config) -> dict[str, str]:
     """What a config sets otherwise than its base: factor -> level name, dotted setting -> value."""
-    ours, theirs = levels_of(config), levels_of(base)
-    found = {factor: ours[factor] for factor in FACTORS if ours[factor] != theirs[factor]}
+    ours = levels_of(config)
+    found = {factor: ours[factor] for factor in changed_factors(ours, levels_of(base))}
     here, there = setting_of(config, "", ""), setting_of(base, "", "")
     return found | {key: str(here[key]) for key in here if here[key] != there[key]}
 
@@ -124,7 +130,7 @@ def differences(config: Config, base: Config) -> dict[str, str]:
 def slug_of(config: Config, base: Config) -> str:
     """The differences to the base in at most 60 ASCII characters, for people; programs use the run id."""
     parts = [f"{key.rpartition('.')[2]}-{value}" for key, value in differences(config, base).items()]
-    slug = re.sub(r"[^A-Za-z0-9._]+", "-", "_".join(parts) or "reference")[:60]
+    slug = re.sub(r"[^A-Za-z0-9._]+", "-", "_".join(parts) or "base")[:60]
     return slug.strip("-._") or "run"
 
 

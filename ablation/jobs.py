@@ -69,7 +69,7 @@ def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir],
         raise UserError("\n".join(found))
     run_id, slug = run_id_of(config, info.fingerprint, precision), slug_of(config, base)
     changed = differences(config, base)
-    words = [] if set(changed) & set(FACTORS) else ["reference"]
+    words = [] if set(changed) & set(FACTORS) else ["base"]
     words += [*(f"{key}={value}" for key, value in changed.items()), f"seed={config.seed}"]
     threads = config.trainer.threads or max(1, cores() // jobs_at_once)
     path = known[run_id].path if run_id in known else Path(config.runs_dir) / f"{slug}-s{config.seed}-{run_id}"

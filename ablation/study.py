@@ -13,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 
 from ablation import comparison as comparisons
-from ablation.comparison import Comparison, Runs, SeedRun, Variant, describe_variant, differences
+from ablation.comparison import Comparison, Plan, Runs, SeedRun, Variant, describe_variant
 from ablation.errors import UserError
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
-from ablation.identity import digest, levels_of, slug_of
+from ablation.identity import changed_factors, differences, digest, levels_of, slug_of
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Metric, Precision
 
@@ -110,11 +110,27 @@ def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Ch
         )
     newest = gathered.runs.sort_values(["updated", "run_id"]).iloc[-1]["run_id"]
     found = [*overrides_of(gathered.configs[newest], compose), *filter(_is_own, overrides)]
+    runs = _of_setting(gathered, compose(found))
+    _, variants = _planned(found, Runs(runs), compose)
+    if not any(Runs(runs).of(variant) for variant in variants):  # a study of another net than the preset's
+        found += _shared_levels(runs, levels_of(compose(found)))
     notice = (
         f"No run has the setting of `{command_of(overrides)}`; "
         f"this is the setting of the newest run, `{command_of(found)}`."
     )
-    return Choice(tuple(found), compose(found), _of_setting(gathered, compose(found)), notice)
+    return Choice(tuple(found), compose(found), runs, notice)
+
+
+def _planned(overrides: Iterable[str], runs: Runs, compose: Compose) -> tuple[list[Plan], list[Variant]]:
+    """Every section under these overrides, and all variants that its rows have."""
+    plans = comparisons.plan_sections([item for item in overrides if not _is_own(item)], compose)
+    return plans, [variant for plan in plans for variant in comparisons.row_variants(plan, runs).values()]
+
+
+def _shared_levels(runs: pd.DataFrame, base: Variant) -> list[str]:
+    """Overrides for the factors in which all runs have one level, and another than the base variant."""
+    found = {factor: levels[0] for factor in FACTORS if len(levels := runs[factor].unique()) == 1}
+    return [f"{factor}={level}" for factor, level in found.items() if level != base[factor] and "=" not in level]
 
 
 def _is_own(override: str) -> bool:
@@ -142,16 +158,15 @@ def name_of(config: Config, compose: Compose) -> str:
         if name in ("", ".", "..") or Path(name).name != name or "\\" in name:
             raise UserError(f"report.name={name!r}: expected a plain folder name below report_dir, such as `mine`.")
         return name
-    slug = slug_of(config, compose([f"preset={config.preset}"], partial=True))
-    return config.preset if slug == "reference" else f"{config.preset}-{slug}"
+    base = compose([f"preset={config.preset}"], partial=True)
+    return f"{config.preset}-{slug_of(config, base)}" if differences(config, base) else config.preset
 
 
 def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     """Compare every section within the chosen setting and collect what a reader must know beside the numbers."""
     config, runs = choice.config, Runs(choice.runs)
     base = levels_of(config)
-    plans = comparisons.plan_sections([item for item in choice.overrides if not _is_own(item)], compose)
-    variants = [variant for plan in plans for variant in comparisons.row_variants(plan, runs).values()]
+    plans, variants = _planned(choice.overrides, runs, compose)
     seeds = sorted({seed for variant in variants for seed in runs.of(variant)})
     compared = tuple(comparisons.compare(plan, runs, base, seeds, config.report.metric) for plan in plans)
     used = {run.run_id for item in compared for row in item.rows for run in row.seeds if run.run_id}
@@ -246,7 +261,7 @@ def _unused(choice: Choice, used: set[str], runs: Runs, base: Variant) -> list[O
     changes = []
     for row in idle[list(FACTORS)].to_dict("records"):
         variant = {str(factor): str(level) for factor, level in row.items()}
-        changes.append([f"{factor}={variant[factor]}" for factor in differences(variant, base)])
+        changes.append([f"{factor}={variant[factor]}" for factor in changed_factors(variant, base)])
     shared = [change for change in changes[0] if all(change in other for other in changes)]
     named = sorted({" ".join(change) for change in changes})
     what = f"this setting, but in no section: {', '.join(named)}"

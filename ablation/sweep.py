@@ -19,12 +19,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from ablation.commandline import compose_config, override_values, parse
+from ablation.commandline import compose_config, override_values, parse, report_command
 from ablation.config import PLUGINS
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, open_data, prepare, remaining
 from ablation.launch import LocalLauncher
-from ablation.plan import plan_text
+from ablation.plan import plan_text, runs
 from ablation.rundir import LOG, RunDir, State
 from ablation.sections import load_section
 
@@ -52,15 +52,15 @@ class AblationSweeper(Sweeper):
         batches = list(expand(arguments, self.sections))
         jobs, commands = self._jobs(batches)
         if jobs[0].config.plan:
-            print(plan_text(jobs))
+            print(plan_text(jobs, self.jobs_at_once))
             return []
         todo = [job for job in jobs if remaining(job)[0]]
         open_data(todo)
-        print(f"{len(jobs)} runs: {len(jobs) - len(todo)} need nothing, {len(todo)} to train", flush=True)
+        print(f"{runs(len(jobs))}: {len(jobs) - len(todo)} need nothing, {len(todo)} to train", flush=True)
         results: Sequence[JobReturn] = []
         if todo:
             results = self.launcher.launch([commands[job.run_id] for job in todo], initial_job_idx=0)
-        print(summary(jobs))
+        print(f"{summary(jobs)}\nnext: {report_command(arguments)}", flush=True)
         failed = [job for job in jobs if has_failed(job, launched=job in todo)]
         if failed:
             raise RunFailed(failure_table(failed))
@@ -104,7 +104,7 @@ def summary(jobs: Sequence[Job]) -> str:
     states = [RunDir(job.path).state() for job in jobs]
     counts = {state.value: states.count(state) for state in State if state in states}
     missing = {"not started": states.count(None)} if None in states else {}
-    return f"{len(jobs)} runs: " + ", ".join(f"{count} {name}" for name, count in (counts | missing).items())
+    return f"{runs(len(jobs))}: " + ", ".join(f"{count} {name}" for name, count in (counts | missing).items())
 
 
 def has_failed(job: Job, *, launched: bool) -> bool:
@@ -115,7 +115,7 @@ def has_failed(job: Job, *, launched: bool) -> bool:
 
 def failure_table(failed: Sequence[Job]) -> str:
     """Every failed run with its reason and its log."""
-    lines = [f"{len(failed)} runs failed; the others are complete. retry=failed trains them again."]
+    lines = [f"{runs(len(failed))} failed; the others are complete. retry=failed trains them again."]
     for job in failed:
         status: dict[str, Any] = RunDir(job.path).raw_status() or {}
         reason = status.get("error") or "its process ended without a word"

@@ -1,21 +1,29 @@
 """`python -m ablation.train`: train one run, or with -m sweep many."""
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from ablation.commandline import VERSION_BASE, check_overrides, explained, override_values, parse, resolved, run_command
+from ablation.commandline import (
+    VERSION_BASE,
+    check_overrides,
+    explained,
+    override_values,
+    parse,
+    report_command,
+    resolved,
+    run_command,
+)
 from ablation.config import CONF_DIR, register_schema
 from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
 from ablation.jobs import describe_outcome, open_data, prepare, remaining
 from ablation.plan import plan_text
 from ablation.rundir import RunBusy, RunDir, State
-from ablation.schema import FACTORS
 from ablation.sweep import register_plugins
 
 OPTIONS_WITH_VALUE = (
@@ -33,7 +41,7 @@ OPTIONS_WITH_VALUE = (
 
 
 def train_one(cfg: DictConfig) -> None:
-    """Train the run that Hydra composed, unless it is done.
+    """Train the run that Hydra composed, unless it is done, and name the command that reports it.
 
     Raises:  UserError: the run is refused, or another process trains it.
              RunFailed: it ended with an error, now or earlier.
@@ -60,6 +68,7 @@ def train_one(cfg: DictConfig) -> None:
     finally:
         progress.close()
     print(f"{describe_outcome(RunDir(job.path))}\nthe run is in {job.path}")
+    print(f"next: {report_command(HydraConfig.get().overrides.task)}")
 
 
 def _body(arguments: list[str]) -> None:
@@ -81,20 +90,12 @@ def _body(arguments: list[str]) -> None:
         hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(task)()
     if ended:
         raise ended[0]
-    print(f"next: {report_command(arguments)}")
 
 
 def overrides_in(arguments: Sequence[str]) -> list[str]:
     """The overrides among the arguments: what is neither an option nor the value of one."""
     pairs = zip(arguments, ["", *arguments], strict=False)
     return [text for text, before in pairs if not text.startswith("-") and before not in OPTIONS_WITH_VALUE]
-
-
-def report_command(arguments: Sequence[str]) -> str:
-    """The command that reports what these arguments trained: their settings, without factors and seeds."""
-    training = (*FACTORS, "recipe", "section", "seed", "plan", "retry", "hydra", "hydra/launcher")
-    own = [one for one in parse(overrides_in(arguments)) if one.key_or_group.partition(".")[0] not in training]
-    return shlex.join(["python", "-m", "ablation.report", *(one.input_line or "" for one in own)])
 
 
 def for_hydra(arguments: Sequence[str]) -> list[str]:

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ablation import identity
-from ablation.commandline import GROUPS, Terminated, compose_config, run_command, settings
+from ablation.commandline import GROUPS, Terminated, compose_config, report_command, run_command, settings
 from ablation.config import choices
 from ablation.errors import RunFailed, UserError, hint, nearest
 from ablation.rundir import find_runs
 from ablation.schema import FACTORS
-from ablation.train import for_hydra, main, overrides_in, report_command
+from ablation.train import for_hydra, main, overrides_in
 
 Train = Callable[..., tuple[int, str, str]]
 
@@ -227,7 +228,7 @@ def test_a_plan_of_one_run_lists_it_and_leaves_no_file_behind(train: Train, tmp_
     code, said, message = train("norm=instance", "plan=true")
     assert (code, message) == (0, "")
     assert "norm=instance seed=0" in said
-    assert "1 runs, 1 to train, 0 left as they are; nothing was trained." in said
+    assert "1 run, 1 to train, 0 left as they are; nothing was trained." in said
     assert written(tmp_path) == []
     assert not {"outputs", "multirun"} & {path.name for path in tmp_path.rglob("*")}
 
@@ -255,7 +256,7 @@ def test_sections_share_the_reference_run(train: Train) -> None:
     code, said, _ = train("-m", "+section=norm,depth", "seed=0", "plan=true")
     assert code == 0
     assert "5 runs, 5 to train" in said
-    assert said.count("reference seed=0") == 1
+    assert said.count("base seed=0") == 1
 
 
 def test_a_sweep_with_a_path_that_needs_quotes_is_planned_for_every_level(train: Train, tmp_path: Path) -> None:
@@ -338,7 +339,7 @@ def test_a_hint_is_empty_when_nothing_is_near() -> None:
         (["norm=instance", "seed=3"], "python -m ablation.report"),
         (["norm.kind=none", "trainer.epochs=2", "data.per_class=20"],
          "python -m ablation.report trainer.epochs=2 data.per_class=20"),
-        (["-m", "+section=norm", "hydra.launcher.jobs=2", "runs_dir='a b'", "retry=failed"],
+        (["+section=norm", "hydra.launcher.jobs=2", "runs_dir='a b'", "retry=failed"],
          "python -m ablation.report 'runs_dir='\"'\"'a b'\"'\"''"),
     ],
 )  # fmt: skip
@@ -372,3 +373,10 @@ def test_a_level_file_that_is_wrong_is_named(content: str, tmp_path: Path, monke
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(capfd: pytest.CaptureFixture[str]) -> None:
     command = f"{sys.executable} -m ablation.train -m seed=0,1,2 plan=true | true"
     assert "Traceback" not in subprocess.run(command, shell=True, capture_output=True, text=True).stderr
+
+
+def test_a_printed_config_is_yaml_and_nothing_else(train: Train) -> None:
+    code, said, _ = train("norm=instance", "--cfg", "job")
+    assert code == 0
+    assert yaml.safe_load(said)["norm"]["kind"] == "instance"
+    assert "next:" not in said

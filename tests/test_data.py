@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,7 +177,10 @@ def test_a_folder_is_described_as_its_training_classes_at_the_size_asked_for(
 ) -> None:
     info = describe(folder())
     assert (info.classes, info.image_size, info.channels) == (tuple(COUNTS), 10, 3)
-    assert describe(folder(per_class=2)) == describe(folder())
+    assert info.n_train == sum(COUNTS.values()) == len(load(folder()).train)
+    subset = describe(folder(per_class=2))
+    assert subset.n_train == 2 * len(COUNTS) == len(load(folder(per_class=2)).train)
+    assert replace(subset, n_train=info.n_train) == info
 
 
 def test_a_folder_is_loaded_with_every_image_under_its_label(folder: Callable[..., DataConfig]) -> None:

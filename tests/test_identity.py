@@ -84,7 +84,7 @@ def test_values_that_no_level_has_are_spelled_out() -> None:
 
 def test_slug_holds_the_differences_and_stays_short() -> None:
     base = compose_config([])
-    assert slug_of(base, base) == "reference"
+    assert slug_of(base, base) == "base"
     config = compose_config(["norm=instance", "trainer.epochs=2"])
     assert differences(config, base) == {"norm": "instance", "trainer.epochs": "2"}
     assert slug_of(config, base) == "norm-instance_epochs-2"

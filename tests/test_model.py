@@ -10,7 +10,7 @@ from ablation.run import build_net
 from ablation.schema import FACTORS, NormKind
 from ablation.shapes import map_sizes, norm_problems, smallest_input
 
-PHOTOS = DataInfo("", tuple(f"class{number}" for number in range(100)), 64, 3)
+PHOTOS = DataInfo("", tuple(f"class{number}" for number in range(100)), 64, 3, 0)
 
 
 def params_by_hand(width: int) -> int:
@@ -147,7 +147,7 @@ def test_dropout_acts_on_logits_or_on_features(place: str, rank: int) -> None:
 @pytest.mark.parametrize(("size", "pool"), [(28, False), (28, True), (64, True), (33, False), (7, True)])
 def test_map_sizes_are_those_of_the_net(size: int, pool: bool) -> None:
     config = compose_config(["width=eighth", f"stem={'k7_pool' if pool else 'k3_nopool'}"])
-    net = build_net(config, DataInfo("", ("a", "b"), size, 1)).eval()
+    net = build_net(config, DataInfo("", ("a", "b"), size, 1, 0)).eval()
     seen = []
     for part in (net.conv1, net.layer1, net.layer2, net.layer3, net.layer4):
         part.register_forward_hook(lambda module, inputs, out: seen.append(out.shape[-1]))

@@ -75,3 +75,22 @@ def test_the_command_of_a_section_uses_the_variables_of_the_makefile(tmp_path: P
     found = build(gathered, choose(gathered, ["report.metric=final"], compose_config), compose_config)
     expected = "make sweep-norm SEEDS=3 PRESET=writeup 'DATA=/my data' ARGS=trainer.epochs=4"
     assert found.section_commands["norm"] == expected
+
+
+def test_a_study_of_another_net_than_the_presets_is_found_without_being_asked_for(tmp_path: Path) -> None:
+    for level, accuracy in (("with", 0.75), ("without", 0.5)):
+        for seed in (0, 1):
+            write_run(tmp_path, SHORT, "width=eighth", f"residual={level}", f"seed={seed}", accuracy=accuracy)
+    gathered = gather(tmp_path)
+    choice = choose(gathered, [], compose_config)
+    assert choice.overrides == (SHORT, "width=eighth")
+    found = build(gathered, choice, compose_config)
+    residual = next(item for item in found.comparisons if item.name == "residual")
+    effect = residual.rows[1].effect
+    assert effect is not None
+    assert (effect.mean, effect.n) == (-0.25, 2)
+
+
+def test_runs_that_a_section_uses_leave_the_base_variant_alone(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT, "norm=instance")
+    assert choose(gather(tmp_path), [], compose_config).overrides == (SHORT,)

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,10 @@ from ablation.commandline import compose_config
 from ablation.config import choices
 from ablation.errors import UserError
 from ablation.identity import levels_of
-from ablation.rundir import LAST, RunDir, State, find_runs, write_json
+from ablation.jobs import facts, prepare
+from ablation.plan import plan_text
+from ablation.rundir import LAST, OVERRIDES, RESULT, RunDir, State, find_runs, write_json, write_yaml
+from ablation.schema import Config
 from ablation.sections import load_section, section_names
 from ablation.sweep import expand
 
@@ -100,15 +103,13 @@ def test_a_failing_run_stops_no_other_and_the_exit_code_says_so(capsys: pytest.C
     assert sweep("norm=batch", "plan=true") == 0
     name = "width-eighth_depth-resnet10_norm-none"
     config = compose_config([*TINY, "norm=none"])
-    from ablation.jobs import prepare
-
     blocked = prepare([config])[0].path
     blocked.parent.mkdir(exist_ok=True)
     blocked.write_text("a file where the run's directory should be")
     assert name.split("_")[-1] in blocked.name
     assert sweep("norm=batch,none,layer") == 1
     captured = capsys.readouterr()
-    assert "1 runs failed; the others are complete" in captured.err
+    assert "1 run failed; the others are complete" in captured.err
     assert "norm=none" in captured.err
     assert sorted(run.read_yaml("overrides.yaml")["norm"] for run in find_runs(Path("runs"))) == ["batch", "layer"]
 
@@ -188,3 +189,20 @@ def test_a_skipped_image_is_counted(folder_with_a_bad_file: list[str]) -> None:
     result = find_runs(Path("runs"))[0].read_json("result.json")
     assert (result["n_train"], result["n_val"], result["n_skipped"]) == (15, 16, 1)
     assert result["classes"] == ["dark", "light"]
+
+
+def test_the_plan_estimates_time_from_finished_runs_of_the_same_variant(tiny: Callable[..., Config]) -> None:
+    jobs = prepare([tiny("seed=0"), tiny("seed=1"), tiny("norm=none")])
+    assert "No finished run yet" in plan_text(jobs)
+    for job, seconds in ((jobs[0], 100.0), (jobs[2], 1000.0)):
+        run = RunDir(job.path)
+        run.path.mkdir(parents=True)
+        run.update_status(State.finished, **facts(job))
+        write_json(
+            run / RESULT,
+            {"seconds_train": seconds, "seconds_eval": 20.0, "epochs": 1, "n_train": 100, "val_final": 0.5},
+        )
+        write_yaml(run / OVERRIDES, job.levels)
+    # Seed 1 of the base: 120 s for 100 images and one epoch, so 240 s for its two epochs.
+    assert plan_text(jobs).endswith("About 4 min with 1 run at a time, judging by 2 finished ones.")
+    assert "About 2 min with 2 runs at a time" in plan_text(jobs, at_once=2)
