@@ -36,7 +36,15 @@ VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.star
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: end as after Ctrl-C, with exit code 143."""
+    """A signal that asks to end arrived: end as after Ctrl-C, with exit code 128 + its number."""
+
+    def __init__(self, number: int):
+        super().__init__(f"ended by {signal.Signals(number).name}")
+        self.code = 128 + number
+
+
+# Besides SIGTERM: a closed terminal, and what Slurm sends ahead of a time limit or before it preempts.
+ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 def run_command(body: Callable[[list[str]], None], help_text: Callable[[], str], argv: Sequence[str] | None) -> int:
@@ -45,7 +53,7 @@ def run_command(body: Callable[[list[str]], None], help_text: Callable[[], str],
     if "--help" in arguments or "-h" in arguments:
         print(help_text())
         return 0
-    signal.signal(signal.SIGTERM, _terminate)
+    end_on_signals()
     try:
         body(arguments)
         return 0
@@ -63,11 +71,20 @@ def run_command(body: Callable[[list[str]], None], help_text: Callable[[], str],
         return 2
     except KeyboardInterrupt as stop:
         print("\ninterrupted; the same command goes on after the last finished epoch", file=sys.stderr)
-        return 143 if isinstance(stop, Terminated) else 130
+        return stop.code if isinstance(stop, Terminated) else 130
 
 
-def _terminate(*_: Any) -> None:
-    raise Terminated
+def end_on_signals() -> None:
+    """Let each of ENDING_SIGNALS raise `Terminated` once; the second time it ends the process at once."""
+    for name in ENDING_SIGNALS:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, _terminate)
+
+
+def _terminate(number: int, _: Any) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated(number)
 
 
 def compose_config(overrides: Sequence[str], *, partial: bool = False) -> Config:

@@ -5,6 +5,7 @@ points code takes plain arguments or one of the small dataclasses of schema.py, 
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from omegaconf import OmegaConf
 from ablation.errors import UserError
 from ablation.schema import Config, DataName, NormKind, ScheduleKind
 
+ON_FAILURE = re.compile(r"continue|stop|retry:([1-9]\d{0,2})")
 PLUGINS = "hydra_plugins.ablation"  # Hydra accepts a plugin only from a module below hydra_plugins
 _HERE = Path(__file__).resolve().parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
@@ -70,6 +72,11 @@ def _range_problems(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _combination_problems(config: Config) -> Iterator[str]:
+    if not ON_FAILURE.fullmatch(config.on_failure):
+        yield (
+            f"on_failure={config.on_failure}: allowed are continue (train the others), stop (end the sweep at the "
+            "first failure), and retry:N (try a failed run N more times), for example on_failure=retry:2."
+        )
     norm, schedule, width = config.norm, config.lr_schedule, config.width
     if norm.kind is NormKind.group and norm.groups is None:
         yield "norm.kind=group needs norm.groups, the number of groups, for example norm=group8."

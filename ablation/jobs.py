@@ -5,18 +5,20 @@ that can be refused is refused here, before any work; finished runs are recognis
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from ablation.commandline import compose_config
+from ablation.config import to_config
 from ablation.data import DataInfo, describe, load
 from ablation.environment import cores, resolve_device, resolve_precision
 from ablation.errors import UserError
-from ablation.identity import code_digest, differences, levels_of, run_id_of, slug_of
-from ablation.rundir import RunDir, State, by_run_id
-from ablation.schema import FACTORS, Config, Retry
+from ablation.identity import canonical, code_digest, differences, levels_of, run_id_of, slug_of
+from ablation.rundir import CONFIG, OVERRIDES, RunDir, State, by_run_id, write_yaml
+from ablation.schema import FACTORS, Config, DataConfig, Precision, Retry
 from ablation.shapes import norm_problems
 
 
@@ -31,34 +33,31 @@ class Job:
     threads: int
     run_id: str
     label: str  # what differs from the preset, and the seed, for people
+    levels: dict[str, str]  # level name of every factor
     path: Path
 
-    @cached_property
-    def levels(self) -> dict[str, str]:
-        """Level name of every factor."""
-        return levels_of(self.config)
 
-
-def prepare(configs: Iterable[Config], jobs_at_once: int = 1) -> list[Job]:
+def prepare(configs: Iterable[Config], threads: int | None = None) -> list[Job]:
     """Make a job of every config; equal runs become one job, in the order of their first mention.
 
+    Args:    threads: of each run, where its config names no number; None takes all cores.
     Raises:  UserError: the data cannot be used, a device is missing, or a net cannot work on these images.
     """
     jobs: dict[str, Job] = {}
     known: dict[str, dict[str, RunDir]] = {}
     infos: dict[str, DataInfo] = {}
-    for config in configs:
+    for config in map(_settled, configs):
         if (source := repr(config.data)) not in infos:
             infos[source] = describe(config.data)
         if config.runs_dir not in known:
             known[config.runs_dir] = by_run_id(Path(config.runs_dir))
         base = compose_config([f"preset={config.preset}"], partial=True)
-        job = _job(config, infos[source], base, known[config.runs_dir], jobs_at_once)
+        job = _job(config, infos[source], base, known[config.runs_dir], threads or cores())
         jobs.setdefault(job.run_id, job)
     return list(jobs.values())
 
 
-def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir], jobs_at_once: int) -> Job:
+def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir], threads: int) -> Job:
     device = resolve_device(config.trainer.device)
     precision = resolve_precision(config.trainer.precision, device)
     norm, width, stem = config.norm, config.width, config.stem
@@ -71,9 +70,83 @@ def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir],
     changed = differences(config, base)
     words = [] if set(changed) & set(FACTORS) else ["base"]
     words += [*(f"{key}={value}" for key, value in changed.items()), f"seed={config.seed}"]
-    threads = config.trainer.threads or max(1, cores() // jobs_at_once)
+    threads = config.trainer.threads or threads
     path = known[run_id].path if run_id in known else Path(config.runs_dir) / f"{slug}-s{config.seed}-{run_id}"
-    return Job(config, info, device, precision, threads, run_id, " ".join(words), path)
+    return Job(config, info, device, precision, threads, run_id, " ".join(words), levels_of(config), path)
+
+
+def _settled(config: Config) -> Config:
+    """The config with absolute data folders: a run may go on in another folder or on another host."""
+
+    def absolute(folder: str | None) -> str | None:
+        return folder and str(Path(folder).expanduser().absolute())
+
+    data: DataConfig = replace(config.data, root=absolute(config.data.root), cache_dir=absolute(config.data.cache_dir))
+    return replace(config, data=data)
+
+
+def write_inputs(job: Job) -> None:
+    """Write what a run is made from, resolved: config.yaml (device apart) and overrides.yaml."""
+    run, trainer = RunDir(job.path), job.config.trainer
+    trainer = replace(trainer, precision=Precision[job.precision], threads=job.threads)
+    write_yaml(run / CONFIG, _plain(asdict(replace(job.config, trainer=trainer))))
+    write_yaml(run / OVERRIDES, job.levels)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value if isinstance(value, float) else canonical(value)
+
+
+def freeze(job: Job) -> None:
+    """Write a job into its directory as pending, so that what is edited in conf/ later no longer reaches it.
+
+    Raises:  RunBusy: another process trains it.
+    """
+    run = RunDir(job.path)
+    with run.held():
+        write_inputs(job)
+        run.update_status(State.pending, **facts(job))
+
+
+def frozen(paths: Iterable[Path]) -> list[Job]:
+    """The jobs that `freeze` or earlier runs wrote into directories, on this machine.
+
+    Raises:  UserError: one is no run directory, or its data are no longer those it was made for.
+    """
+    jobs: list[Job] = []
+    infos: dict[str, DataInfo] = {}
+    for path in paths:
+        run = RunDir(path)
+        status, content = run.raw_status(), run.read_yaml(CONFIG)
+        if status is None or not content:
+            raise UserError(f"run={path} is no run directory: it has no status.json or no {CONFIG}.")
+        config = to_config(OmegaConf.create(content))
+        if (source := repr(config.data)) not in infos:
+            infos[source] = describe(config.data)
+        jobs.append(_frozen(path, config, infos[source], status, run.read_yaml(OVERRIDES)))
+    return jobs
+
+
+def _frozen(path: Path, config: Config, info: DataInfo, status: dict[str, Any], levels: dict[str, str]) -> Job:
+    trainer = config.trainer
+    if run_id_of(config, info.fingerprint, trainer.precision.name) != status["run_id"]:
+        raise UserError(
+            f"run={path}: its data or settings are no longer those of run {status['run_id']}. "
+            f"Repair {config.data.root or CONFIG}, or start it again by the command that made it."
+        )
+    return Job(
+        config,
+        info,
+        device=resolve_device(trainer.device),
+        precision=trainer.precision.name,
+        threads=trainer.threads or cores(),
+        run_id=status["run_id"],
+        label=status.get("label") or path.name,
+        levels=levels,
+        path=path,
+    )
 
 
 def open_data(jobs: Iterable[Job]) -> None:
@@ -98,9 +171,12 @@ def remaining(job: Job) -> tuple[bool, str]:
         return False, f"failed before ({status.get('error')}); retry=failed trains it again"
     if state is State.running:
         return False, "is running in another process"
-    if state is None or not status.get("epoch"):
+    if not status.get("epoch"):
         return True, "not trained yet"
-    return True, f"{state.value} after epoch {status['epoch']}, to be resumed"
+    return (
+        True,
+        f"{'waits' if state in (None, State.pending) else state.value} after epoch {status['epoch']}, to be resumed",
+    )
 
 
 def describe_outcome(run: RunDir) -> str:
@@ -118,4 +194,10 @@ def _other_code(run: RunDir) -> str:
 
 def facts(job: Job) -> dict[str, Any]:
     """What status.json says of a run from its start."""
-    return {"run_id": job.run_id, "epochs": job.config.trainer.epochs, "seed": job.config.seed, "error": None}
+    return {
+        "run_id": job.run_id,
+        "label": job.label,
+        "epochs": job.config.trainer.epochs,
+        "seed": job.config.seed,
+        "error": None,
+    }

@@ -1,31 +1,223 @@
-"""The local launcher: one process per run from a fork server that has torch imported, `jobs` at once.
+"""One process per run: started, watched, ended and judged here, whatever engine carries the sweep.
 
-A run inherits nothing but its job. Whatever happens to its process, an exception or a signal, stays in its own
-directory; the other runs go on. Nothing of a run is returned through the process: its directory says it all.
+On this machine (`LocalLauncher`) processes come from a fork server that has torch imported, `jobs` at once. On a
+cluster engine each of its workers starts a fresh one (`ablation.engines`). A run inherits nothing but its job, and
+returns nothing: its directory says it all. Whatever happens to its process, an exception, `sys.exit`, a signal or a
+hang, stays there; the other runs go on.
 """
 
+import faulthandler
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from multiprocessing.process import BaseProcess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from ablation.commandline import compose_config
+from ablation.commandline import end_on_signals
 from ablation.errors import RunFailed, UserError
-from ablation.jobs import Job, facts, prepare
+from ablation.jobs import Job, facts, frozen
 from ablation.rundir import LOG, RunBusy, RunDir, State
-from ablation.sweepview import SweepView, view_for_terminal
 
 POLL = 0.1  # seconds between looks at the running processes
-GRACE = 10.0  # seconds a run gets to end after Ctrl-C
+GRACE = 10.0  # seconds a run gets to end by itself
+GENTLE = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")  # a run ended by one of these goes on when asked again
+
+
+class RunProcess(Protocol):
+    """What is needed of a process, as `multiprocessing.Process` has it."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its number, None before it starts."""
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it runs, -n after signal n."""
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end, `timeout` seconds at most."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a failure means for the rest of a sweep, and when a run takes too long."""
+
+    retries: int = 0
+    stop: bool = False
+    time_limit: float | None = None  # minutes that one attempt of a run may take
+
+    @classmethod
+    def of(cls, job: Job) -> "Policy":
+        """From a run's settings on_failure (continue, stop, retry:N) and time_limit."""
+        word, _, number = job.config.on_failure.partition(":")
+        return cls(int(number or 0), word == "stop", job.config.time_limit)
+
+
+@dataclass
+class Attempt:
+    """A run's process with the time it was started."""
+
+    job: Job
+    process: RunProcess
+    begin: float
+    overdue: bool = False
+
+    def watch(self, limit: float | None) -> None:
+        """Abort the process when it takes longer than `limit` minutes; faulthandler logs where it was."""
+        spent = time.monotonic() - self.begin
+        if limit is None or spent < limit * 60:
+            return
+        if not self.overdue and self.process.pid is not None:
+            self.overdue = True
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGABRT)
+        elif spent > limit * 60 + GRACE:
+            self.process.kill()
+
+
+def run_all(
+    jobs: Sequence[Job],
+    at_once: int,
+    policy: Policy,
+    start: Callable[[Job], RunProcess],
+    wanted: Callable[[], bool] = lambda: True,
+) -> None:
+    """Train every job, `at_once` at a time, each in a process of its own.
+
+    A run that fails is tried again as often as the policy says; under `stop` the first failure ends the others, which
+    go on when asked again. So does a `wanted` that turns false.
+    """
+    waiting, running, tries = list(jobs), list[Attempt](), Counter[str]()
+    try:
+        while (waiting or running) and wanted():
+            while waiting and len(running) < at_once:
+                job = waiting.pop(0)
+                tries[job.run_id] += 1
+                running.append(Attempt(job, start(job), time.monotonic()))
+            for attempt in list(running):
+                attempt.watch(policy.time_limit)
+                if attempt.process.is_alive():
+                    continue
+                running.remove(attempt)
+                if settle(attempt, policy) is not State.failed:
+                    continue
+                if policy.stop:
+                    return
+                if tries[attempt.job.run_id] <= policy.retries:
+                    waiting.append(attempt.job)
+            time.sleep(POLL)
+    finally:
+        end([attempt.process for attempt in running])
+
+
+def end(processes: Sequence[RunProcess]) -> None:
+    """Ask processes to end, and kill those that have not after GRACE seconds, or at once on a second Ctrl-C."""
+    try:
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + GRACE
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.kill()
+                process.join(GRACE)
+
+
+def settle(attempt: Attempt, policy: Policy) -> State | None:
+    """The state of a run whose process is gone, recorded by us if the process could not do so itself."""
+    attempt.process.join()
+    job, code = attempt.job, attempt.process.exitcode or 0
+    run = RunDir(job.path)
+    status = run.raw_status() or {}
+    silent = status.get("state") in (None, State.pending.value, State.running.value)
+    if not silent or run.is_held():
+        return run.state()
+    name = signal.Signals(-code).name if code < 0 else ""
+    if attempt.overdue:
+        state, reason = State.failed, f"took longer than time_limit={policy.time_limit:g} minutes"
+    elif name in GENTLE:
+        state, reason = State.interrupted, f"ended by {name}"
+    else:
+        state = State.failed
+        reason = f"killed by {name}" if name else f"its process ended early with exit code {code}"
+    with suppress(OSError, RunBusy), run.held():  # where nothing can be written, the sweep's own end table still tells
+        run.update_status(state, **facts(job) | {"error": reason})
+    return state
+
+
+def start_forked(job: Job) -> RunProcess:
+    """A process for a run from the fork server, which has torch imported, in a few hundredths of a second."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ablation.run"])
+    process = context.Process(target=_forked, args=(job,), name=job.run_id)
+    process.start()
+    return process
+
+
+def _forked(job: Job) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    sys.exit(train_in_process(job, parent.join))
+
+
+def train_in_process(job: Job, wait_for_parent: Callable[[], Any]) -> int:
+    """Body of a run's process: output goes to its train.log; returns the exit code.
+
+    Args:    wait_for_parent: returns when the process that started this one is gone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the sweep too, which decides
+    end_on_signals()
+    threading.Thread(target=_end_with_parent, args=(wait_for_parent,), daemon=True).start()
+    try:
+        job.path.mkdir(parents=True, exist_ok=True)
+        log = os.open(job.path / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except OSError as error:
+        print(f"{job.label}: the run directory cannot be written: {error}", file=sys.stderr)
+        return 1
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    faulthandler.enable()  # a crash below Python, or SIGABRT at the time limit, leaves every thread's stack in the log
+    from ablation.progress import Progress
+    from ablation.run import execute
+
+    try:
+        execute(job, Progress())
+    except RunBusy:
+        return 0
+    except (RunFailed, UserError):
+        return 1
+    except KeyboardInterrupt as stop:
+        return getattr(stop, "code", 130)
+    return 0
+
+
+def _end_with_parent(wait: Callable[[], Any]) -> None:
+    """A run must not outlive its sweep; the last finished epoch is saved, so an abrupt end loses nothing else."""
+    wait()
+    os._exit(130)
 
 
 class LocalLauncher(Launcher):
@@ -35,88 +227,10 @@ class LocalLauncher(Launcher):
         self.jobs = jobs
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing of Hydra's context is needed: a run is made from its overrides."""
+        """Nothing of Hydra's context is needed: a run is made from its directory."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Train the runs of the overrides; a run that ends badly is marked in its directory and stops no other."""
-        jobs = prepare([compose_config(overrides) for overrides in job_overrides], self.jobs)
-        run_all(jobs, self.jobs, view_for_terminal(len(jobs)))
+        """Train the frozen runs in the directories that stand in place of overrides, one each."""
+        jobs = frozen(Path(directory) for (directory,) in job_overrides)
+        run_all(jobs, self.jobs, Policy.of(jobs[0]), start_forked)
         return [JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED) for overrides in job_overrides]
-
-
-def run_all(jobs: Sequence[Job], at_once: int, view: SweepView) -> None:
-    """Train every job, `at_once` at a time, and show their progress."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ablation.run"])
-    waiting, running = list(jobs), dict[str, tuple[Job, BaseProcess]]()
-    try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                job = waiting.pop(0)
-                process: BaseProcess = context.Process(target=child, args=(job,), name=job.run_id)
-                process.start()
-                running[job.run_id] = (job, process)
-                view.started(job)
-            for job, process in list(running.values()):
-                if not process.is_alive():
-                    process.join()
-                    mark_death(job, process.exitcode)
-                    view.ended(job)
-                    del running[job.run_id]
-            view.refresh([job for job, _ in running.values()])
-            time.sleep(POLL)
-    finally:
-        _end([process for _, process in running.values()])
-        view.close()
-
-
-def _end(processes: Sequence[BaseProcess]) -> None:
-    """Let children that also got Ctrl-C write their status, then stop those that are left."""
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(GRACE)
-        if process.is_alive():
-            process.kill()
-
-
-def mark_death(job: Job, exitcode: int | None) -> None:
-    """Record a run whose process died without a word, by a signal or a hard exit."""
-    run = RunDir(job.path)
-    status = run.raw_status()
-    if not exitcode or (status and status["state"] != State.running.value) or run.is_held():
-        return
-    reason = f"killed by signal {-exitcode}" if exitcode < 0 else f"its process ended with exit code {exitcode}"
-    with suppress(OSError, RunBusy), run.held():  # where nothing can be written, the sweep's own end table still tells
-        run.update_status(State.failed, **facts(job) | {"error": reason})
-
-
-def child(job: Job) -> None:
-    """Body of a run's process: output goes to its train.log, the exit code says whether it failed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        job.path.mkdir(parents=True, exist_ok=True)
-        log = os.open(job.path / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    except OSError as error:
-        sys.exit(f"{job.label}: the run directory cannot be written: {error}")
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    from ablation.progress import Progress
-    from ablation.run import execute
-
-    try:
-        execute(job, Progress())
-    except RunBusy:
-        sys.exit(0)
-    except (RunFailed, UserError):
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _end_with_parent() -> None:
-    """A run must not outlive its sweep; the last finished epoch is saved, so an abrupt end loses nothing else."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(130)

@@ -5,6 +5,7 @@ epoch: weights of the best epoch, then last.pt (which holds the metrics too), th
 a resumed run writes again from last.pt.
 """
 
+import errno
 import io
 import logging
 import platform
@@ -12,10 +13,9 @@ import resource
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,13 +27,13 @@ from ablation.checkpoint import CheckpointError, load_last, save_last, save_weig
 from ablation.data import DataInfo, load
 from ablation.environment import describe_environment
 from ablation.errors import RunFailed, UserError
-from ablation.identity import canonical, code_digest
-from ablation.jobs import Job, describe_outcome, facts
+from ablation.identity import code_digest
+from ablation.jobs import Job, describe_outcome, facts, write_inputs
 from ablation.loop import Budget, Diverged, Evaluation, Row, evaluate, train_epochs
 from ablation.model import CONTIGUOUS_NORMS, NORMS, Net, count_macs, initialise, parameter_count
 from ablation.optim import build_optimizer, learning_rate
 from ablation.progress import Progress
-from ablation.rundir import RunDir, State, write_atomic, write_json, write_yaml
+from ablation.rundir import RunDir, State, write_atomic, write_json
 from ablation.schema import Config
 
 log = logging.getLogger("ablation")
@@ -85,21 +85,30 @@ def execute(job: Job, progress: Progress) -> State:
         run.update_status(State.running, **facts(job))
         try:
             return _train(job, run, progress)
-        except KeyboardInterrupt:
-            run.update_status(State.interrupted, error="interrupted by the user")
+        except KeyboardInterrupt as stop:
+            run.update_status(State.interrupted, error=str(stop) or "interrupted by Ctrl-C")
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.error("%s", traceback.format_exc())
             message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            run.update_status(State.failed, error=message)
+            with suppress(OSError):  # a full disk: the message still tells, and the run reads as interrupted
+                run.update_status(State.failed, error=message)
             if isinstance(error, UserError):
                 raise
-            raise RunFailed(f"{job.label} failed: {message}\nThe traceback is in {run / rundir.LOG}.") from error
+            raise RunFailed(f"{job.label} failed: {message}\n{_advice(run, error)}") from error
+
+
+def _advice(run: RunDir, error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        epoch = (run.raw_status() or {}).get("epoch", 0)
+        return f"Make room on the disk of {run.path}; with retry=failed it then goes on after epoch {epoch}."
+    return f"The traceback is in {run / rundir.LOG}."
 
 
 @contextmanager
 def _logging_to(run: RunDir) -> Iterator[None]:
     handler = logging.FileHandler(run / rundir.LOG, encoding="utf-8")
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is reported once, not per line
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -126,7 +135,8 @@ def _train(job: Job, run: RunDir, progress: Progress) -> State:
     model = model.to(job.device)
     training = Training(job, run, model, build_optimizer(model, config.optim.momentum, config.optim.weight_decay))
     training.resume()
-    _write_inputs(run, job, training.code)
+    write_inputs(job)
+    _write_environment(run, job, training.code)
     form = memory_format(config)
     train, val = (Images(s, splits.mean, splits.std, job.device, form) for s in (splits.train, splits.val))
     progress.start(job, sizes, len(training.rows))
@@ -164,18 +174,10 @@ def _budget(job: Job, n_train: int) -> Budget:
     )
 
 
-def _write_inputs(run: RunDir, job: Job, code: str) -> None:
-    write_yaml(run / rundir.CONFIG, _plain(asdict(job.config)))
-    write_yaml(run / rundir.OVERRIDES, job.levels)
+def _write_environment(run: RunDir, job: Job, code: str) -> None:
     name = torch.cuda.get_device_name() if job.device == "cuda" else platform.processor() or platform.machine()
     record = describe_environment(job.device, name, job.precision, job.threads)
     write_json(run / rundir.ENV, record | {"code_digest": code, "data_fingerprint": job.info.fingerprint})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value if isinstance(value, float) else canonical(value)
 
 
 @dataclass

@@ -11,8 +11,10 @@ import json
 import math
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -24,17 +26,20 @@ import yaml
 SCHEMA = 1
 STATUS, CONFIG, OVERRIDES = "status.json", "config.yaml", "overrides.yaml"
 METRICS, RESULT, PREDICTIONS, ENV = "metrics.csv", "result.json", "predictions.npz", "env.json"
-LAST, BEST, LOG, LOCK = "last.pt", "best.safetensors", "train.log", ".lock"
+LAST, BEST, LOG, LOCK, HEARTBEAT = "last.pt", "best.safetensors", "train.log", ".lock", ".heartbeat"
 METRIC_COLUMNS = (
     "epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc", "val_top5", "seconds_train", "seconds_eval",
     "images_per_second", "grad_norm", "peak_memory_mb",
 )  # fmt: skip
-LOCK_PATIENCE = 2.0  # seconds: longer than `held` keeps the lock when it looks whether a run is alive
+LOCK_PATIENCE = 2.0  # seconds: longer than `is_held` keeps the lock when it looks whether a run is alive
+BEAT = 20.0  # seconds between signs of life of a held directory
+SILENCE = 180.0  # seconds without one after which a run of another host is taken for dead; clocks differ by less
 
 
 class State(Enum):
-    """What became of a run; `running` is only believed while its process holds the lock."""
+    """What became of a run; `running` is only believed while its process gives a sign of life."""
 
+    pending = "pending"
     running = "running"
     finished = "finished"
     diverged = "diverged"
@@ -91,9 +96,9 @@ class RunDir:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the directory's lock, creating the directory if needed.
+        """Hold the directory's lock, creating the directory if needed, and give a sign of life every BEAT seconds.
 
-        Raises:  RunBusy: another process holds it.
+        Raises:  RunBusy: another process holds it, here or on another host.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(self / LOCK)
@@ -101,10 +106,31 @@ class RunDir:
             lock.acquire(timeout=LOCK_PATIENCE)
         except filelock.Timeout:
             raise RunBusy(str(self.path)) from None
+        end = threading.Event()
         try:
+            if self._beats_elsewhere():  # on file systems that do not carry locks from host to host
+                raise RunBusy(str(self.path))
+            (self / HEARTBEAT).touch()
+            threading.Thread(target=self._beat, args=(end,), daemon=True).start()
             yield
         finally:
+            end.set()
             lock.release()
+
+    def _beat(self, end: threading.Event) -> None:
+        while not end.wait(BEAT):
+            with suppress(OSError):  # a full or vanished disk is found out by whoever writes results to it
+                (self / HEARTBEAT).touch()
+
+    def _beats_elsewhere(self) -> bool:
+        """Whether a process of another host gave a sign of life a short while ago."""
+        status = self.raw_status() or {}
+        if status.get("state") != State.running.value or status.get("host") == socket.gethostname():
+            return False
+        try:
+            return time.time() - (self / HEARTBEAT).stat().st_mtime < SILENCE
+        except OSError:
+            return False
 
     def is_held(self) -> bool:
         """Whether some process holds the lock now."""
@@ -135,12 +161,14 @@ class RunDir:
         return content if isinstance(content, dict) and "run_id" in content else None
 
     def state(self) -> State | None:
-        """The run's state now: `running` without a living holder of the lock reads as `interrupted`."""
+        """The run's state now: `running` without a sign of life of its process reads as `interrupted`."""
         status = self.raw_status()
         if status is None:
             return None
         state = State(status["state"])
-        return State.interrupted if state is State.running and not self.is_held() else state
+        if state is State.running and not self.is_held() and not self._beats_elsewhere():
+            return State.interrupted
+        return state
 
     def write_metrics(self, rows: Sequence[Mapping[str, float | int | None]]) -> None:
         """Write metrics.csv from all finished epochs: one header, each epoch once; None becomes an empty cell."""

@@ -258,6 +258,10 @@ class Config:
     report_dir: str = MISSING
     plan: bool = MISSING
     retry: Retry = MISSING
+    on_failure: str = MISSING
+    time_limit: float | None = within(0.0, open_low=True, default=None)
 
 
-FACTORS: tuple[str, ...] = tuple(f.name for f in fields(Config) if issubclass(f.type, FactorConfig))  # type: ignore[arg-type]
+FACTORS: tuple[str, ...] = tuple(
+    f.name for f in fields(Config) if isinstance(f.type, type) and issubclass(f.type, FactorConfig)
+)

@@ -1,13 +1,15 @@
 """Sweeps: one command line with -m becomes jobs; all are checked before the first starts, and the disk is the truth.
 
 `AblationSweeper` replaces Hydra's own sweeper: it knows sections, trains a run that two sections share once, skips
-what is finished, and ends with a table of what failed. Any Hydra launcher can carry it; `LocalLauncher` is ours.
+what is finished, writes every other run into its directory before the first starts, and ends with a table of what
+failed. Any Hydra launcher can carry it; `LocalLauncher` is ours.
 """
 
 import importlib
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -21,12 +23,14 @@ from omegaconf import DictConfig
 
 from ablation.commandline import compose_config, override_values, parse, report_command
 from ablation.config import PLUGINS
+from ablation.engines import FrozenConfigs, at_once, threads_of, train_frozen
 from ablation.errors import RunFailed, UserError
-from ablation.jobs import Job, open_data, prepare, remaining
+from ablation.jobs import Job, freeze, open_data, prepare, remaining
 from ablation.launch import LocalLauncher
 from ablation.plan import plan_text, runs
-from ablation.rundir import LOG, RunDir, State
+from ablation.rundir import LOG, RunBusy, RunDir, State
 from ablation.sections import load_section
+from ablation.sweepview import watched
 
 
 class AblationSweeper(Sweeper):
@@ -34,13 +38,14 @@ class AblationSweeper(Sweeper):
 
     def __init__(self, sections: Sequence[str] = ()):
         self.sections = list(sections)
+        self.config: DictConfig | None = None
         self.launcher: Launcher | None = None
-        self.jobs_at_once = 1
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Make the launcher that the command line chose."""
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
-        self.jobs_at_once = int(config.hydra.launcher.get("jobs") or 1)
+        """Make the launcher that the command line chose; what it launches are frozen runs."""
+        self.config = config
+        context = HydraContext(config_loader=FrozenConfigs(), callbacks=hydra_context.callbacks)
+        self.launcher = Plugins.instance().instantiate_launcher(context, train_frozen, config)
 
     def sweep(self, arguments: list[str]) -> Sequence[JobReturn]:
         """Train every run of the sweep that is not done.
@@ -48,31 +53,50 @@ class AblationSweeper(Sweeper):
         Raises:  UserError: any run of the sweep is refused; nothing has been trained then.
                  RunFailed: some run ended with an error; the others were trained all the same.
         """
-        assert self.launcher is not None
-        batches = list(expand(arguments, self.sections))
-        jobs, commands = self._jobs(batches)
+        assert self.config is not None
+        jobs = self._jobs(list(expand(arguments, self.sections)))
+        together = at_once(self.config.hydra.launcher, len(jobs))
         if jobs[0].config.plan:
-            print(plan_text(jobs, self.jobs_at_once))
+            print(plan_text(jobs, together))
             return []
         todo = [job for job in jobs if remaining(job)[0]]
         open_data(todo)
         print(f"{runs(len(jobs))}: {len(jobs) - len(todo)} need nothing, {len(todo)} to train", flush=True)
-        results: Sequence[JobReturn] = []
-        if todo:
-            results = self.launcher.launch([commands[job.run_id] for job in todo], initial_job_idx=0)
-        print(f"{summary(jobs)}\nnext: {report_command(arguments)}", flush=True)
+        trouble = None
+        try:
+            for job in todo:
+                with suppress(RunBusy):  # another process began to train it a moment ago
+                    freeze(job)
+            with watched(todo):
+                trouble = self._train(todo)
+        finally:
+            print(summary(jobs), flush=True)
+        print(f"next: {report_command(arguments)}", flush=True)
         failed = [job for job in jobs if has_failed(job, launched=job in todo)]
-        if failed:
-            raise RunFailed(failure_table(failed))
-        return results
+        if failed or trouble:
+            raise RunFailed("\n".join(filter(None, [trouble, failure_table(failed) if failed else None])))
+        return []
 
-    def _jobs(self, batches: Sequence[list[str]]) -> tuple[list[Job], dict[str, list[str]]]:
-        """All jobs, seeds outermost so that a sweep cut short leaves whole comparisons; and their overrides."""
-        pairs = [(compose_config(overrides), overrides) for overrides in batches]
-        pairs.sort(key=lambda pair: pair[0].seed)
-        commands = {id(config): overrides for config, overrides in pairs}
-        jobs = prepare([config for config, _ in pairs], self.jobs_at_once)
-        return jobs, {job.run_id: commands[id(job.config)] for job in jobs}
+    def _train(self, todo: Sequence[Job]) -> str | None:
+        """Launch the jobs, again while an engine that broke down gets any further; returns what it broke down of."""
+        assert self.launcher is not None
+        left = list(todo)
+        while left:
+            try:
+                self.launcher.launch([[str(job.path.absolute())] for job in left], initial_job_idx=0)
+                return None
+            except Exception as error:  # an engine raises what it likes; the directories tell what became of the runs
+                still = [job for job in left if RunDir(job.path).state() in (State.pending, State.interrupted)]
+                if len(still) == len(left):
+                    return f"the launcher broke down: {type(error).__name__}: {error}"
+                left = still
+        return None
+
+    def _jobs(self, batches: Sequence[list[str]]) -> list[Job]:
+        """All jobs, seeds outermost so that a sweep cut short leaves whole comparisons."""
+        assert self.config is not None
+        configs = sorted((compose_config(overrides) for overrides in batches), key=lambda config: config.seed)
+        return prepare(configs, threads_of(self.config.hydra.launcher, len(configs)))
 
 
 def expand(arguments: Sequence[str], sections: Sequence[str] = ()) -> Iterator[list[str]]:
@@ -137,6 +161,7 @@ def register_plugins() -> None:
     module = sys.modules[PLUGINS] = ModuleType(PLUGINS)
     setattr(parent, PLUGINS.rpartition(".")[2], module)
     for plugin in (AblationSweeper, LocalLauncher):
-        plugin.__module__ = PLUGINS
+        home, plugin.__module__ = plugin.__module__, PLUGINS
         setattr(module, plugin.__name__, plugin)
         Plugins.instance().register(plugin)
+        plugin.__module__ = home  # where another process, which has no such module, finds the class when unpickling

@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -19,11 +21,13 @@ from ablation.commandline import (
     run_command,
 )
 from ablation.config import CONF_DIR, register_schema
+from ablation.engines import check_engine
 from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
-from ablation.jobs import describe_outcome, open_data, prepare, remaining
+from ablation.jobs import Job, describe_outcome, frozen, open_data, prepare, remaining
 from ablation.plan import plan_text
 from ablation.rundir import RunBusy, RunDir, State
+from ablation.schema import Retry
 from ablation.sweep import register_plugins
 
 OPTIONS_WITH_VALUE = (
@@ -50,12 +54,21 @@ def train_one(cfg: DictConfig) -> None:
     if job.config.plan:
         print(plan_text([job]))
         return
+    if train_job(job):
+        print(f"next: {report_command(HydraConfig.get().overrides.task)}")
+
+
+def train_job(job: Job) -> bool:
+    """Train a job unless it is done; returns whether it was trained.
+
+    Raises:  UserError and RunFailed, as `train_one`.
+    """
     todo, why = remaining(job)
     if not todo:
         if RunDir(job.path).state() is State.failed:
             raise RunFailed(f"{job.label}: {why}")
         print(f"{job.label}: {why}\nnothing to do; the run is in {job.path}")
-        return
+        return False
     open_data([job])
     from ablation.progress import progress_for_terminal
     from ablation.run import execute  # imports torch, seconds that a refused command need not wait for
@@ -68,12 +81,30 @@ def train_one(cfg: DictConfig) -> None:
     finally:
         progress.close()
     print(f"{describe_outcome(RunDir(job.path))}\nthe run is in {job.path}")
-    print(f"next: {report_command(HydraConfig.get().overrides.task)}")
+    return True
+
+
+def train_directory(arguments: Sequence[str]) -> None:
+    """Go on with the run of a directory, as it was written down: `run=DIRECTORY`, and `retry=failed` if it failed.
+
+    Raises:  UserError: it is no run, or something is to be changed.
+    """
+    paths = [text.removeprefix("run=") for text in arguments if text.startswith("run=")]
+    others = [text for text in arguments if not text.startswith("run=")]
+    if len(paths) > 1 or set(others) - {"retry=failed"}:
+        wrong = " ".join([*paths[1:], *others])
+        raise UserError(f"run={paths[0]} goes on with a run as it is, so nothing else can be set. Leave out {wrong}.")
+    job = frozen([Path(paths[0])])[0]
+    train_job(replace(job, config=replace(job.config, retry=Retry.failed if others else Retry.none)))
 
 
 def _body(arguments: list[str]) -> None:
+    if any(text.startswith("run=") for text in arguments):
+        train_directory(arguments)
+        return
     sweep = "-m" in arguments or "--multirun" in arguments
     check_overrides(overrides_in(arguments), sweep=sweep)
+    check_engine(arguments)
     register_schema()
     register_plugins()
     ended: list[UserError | RunFailed] = []

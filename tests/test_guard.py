@@ -31,7 +31,7 @@ ORDER = (
     "streams augment batches model optim checkpoint loop",
     "progress run label",
     # entry points of the torch half, which import it only when there is work
-    "sweepview launch sweep predict train",
+    "sweepview launch engines sweep predict train",
     # the report half
     "gather stats comparison study tables plots page report",
 )

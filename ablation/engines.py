@@ -1,0 +1,189 @@
+"""Cluster engines: joblib, submitit (local and Slurm) and Ray carry a sweep through their own Hydra launchers.
+
+An engine is handed one thing per run: the run's directory, with the frozen job in it. Its worker starts the run in a
+process of its own, so an engine never sees a run crash, and what is edited in conf/ meanwhile reaches no run.
+"""
+
+import copy
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict, read_write
+
+from ablation.environment import cores
+from ablation.errors import UserError, hint
+from ablation.jobs import Job, frozen
+from ablation.launch import Policy, RunProcess, run_all, train_in_process
+from ablation.rundir import RunDir, State
+
+STOPPED = "not started: on_failure=stop"  # status.json's error of a pending run that a stopped sweep takes back
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A kind of Hydra launcher: the package it needs, and the extra of this project that brings it."""
+
+    package: str
+    extra: str
+
+
+OWN = ("local", "basic")  # ours, and Hydra's own: one run after another
+ENGINES = {
+    "joblib": Engine("hydra_plugins.hydra_joblib_launcher", "joblib"),
+    "submitit_local": Engine("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "submitit_slurm": Engine("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "slurm": Engine("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "ray": Engine("hydra_plugins.hydra_ray_launcher", "ray"),
+}
+
+
+def check_engine(arguments: Sequence[str]) -> None:
+    """Check that the launcher a command line names is known, installed, and able to work here.
+
+    Raises:  UserError: with the remedy.
+    """
+    for name in [text.partition("=")[2] for text in arguments if text.startswith("hydra/launcher=")]:
+        if name not in (*OWN, *ENGINES):
+            known = ", ".join((*OWN, *ENGINES))
+            raise UserError(f"hydra/launcher={name} is not known. Known: {known}.{hint(name, (*OWN, *ENGINES))}")
+        problem = _engine_problem(name)
+        if problem:
+            raise UserError(f"hydra/launcher={name} {problem}")
+
+
+def _engine_problem(name: str) -> str | None:
+    if name in OWN:
+        return None
+    try:
+        installed = find_spec(ENGINES[name].package) is not None
+    except ModuleNotFoundError:  # not even the namespace package of Hydra's plugins is there
+        installed = False
+    if not installed:
+        return f"is not installed. Add it: pip install 'ablation-study[{ENGINES[name].extra}]'"
+    if not name.endswith("slurm"):
+        return None
+    if shutil.which("sbatch") is None:
+        return "needs sbatch, which is not here. Start the sweep where Slurm's commands are installed."
+    if subprocess.run(["sacct"], capture_output=True).returncode != 0:
+        return (
+            "needs Slurm's accounting, but `sacct` fails: without it, a job that dies would be waited for for ever. "
+            "Ask for slurmdbd, or submit single runs by sbatch."
+        )
+    return None
+
+
+def threads_of(launcher: DictConfig, n_jobs: int) -> int:
+    """Threads of each run under a launcher's config: what the engine gives it, else this machine's cores shared out.
+
+    Args:    n_jobs: runs to be launched; submitit's local executor starts all of them at once.
+    """
+    settings: dict[str, Any] = dict(launcher)
+    for given in (settings.get("cpus_per_task"), (settings.get("ray") or {}).get("remote", {}).get("num_cpus")):
+        if given:
+            return max(1, int(given))
+    name = str(settings["_target_"]).rpartition(".")[2]
+    if name in ("SlurmLauncher", "RayLauncher"):
+        return 1  # what both give a run that asks for nothing
+    return max(1, cores() // at_once(launcher, n_jobs))
+
+
+def at_once(launcher: DictConfig, n_jobs: int) -> int:
+    """How many runs a launcher trains at the same time, as far as its config tells."""
+    settings: dict[str, Any] = dict(launcher)
+    if "jobs" in settings:
+        return int(settings["jobs"])
+    if "n_jobs" in settings:  # joblib counts negative numbers back from all cores
+        number = int(settings["n_jobs"])
+        return number if number > 0 else max(1, cores() + 1 + number)
+    return n_jobs
+
+
+class FrozenConfigs(ConfigLoader):
+    """Gives a launcher its own config for every run; the run's config lies in its directory."""
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """The launcher's config, carrying the run's directory as its only override."""
+        config = copy.deepcopy(master_config)
+        with read_write(config), open_dict(config):
+            config.hydra.overrides.task = list(sweep_overrides)
+        return config
+
+    def _nothing(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError("a sweep is composed before it is launched")
+
+    load_configuration = get_search_path = get_sources = list_groups = get_group_options = _nothing
+    compute_defaults_list = _nothing
+
+
+def train_frozen(_: DictConfig) -> None:
+    """Task of an engine's worker: train the run in the directory that Hydra's context names, in a fresh process."""
+    (directory,) = HydraConfig.get().overrides.task
+    status = RunDir(Path(directory)).raw_status() or {}
+    if status.get("state") == State.pending.value and status.get("error"):
+        return
+    parent = os.getppid()
+    if parent == 1 and status.get("host") == socket.gethostname() and status.get("pid") != 1:
+        return  # the sweep was killed, and this worker of it is left over
+    job = frozen([Path(directory)])[0]
+
+    def alive() -> bool:
+        return os.getppid() == parent
+
+    run_all([job], 1, Policy.of(job), start_fresh, alive)
+
+
+class FreshProcess:
+    """A run in a new interpreter; its standard input is the life line to this process."""
+
+    def __init__(self, directory: Path):
+        command = [sys.executable, "-m", "ablation.engines", str(directory)]
+        # A session of its own: Ctrl-C and the signals of a cluster reach the worker, which decides.
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        self.pid = self._process.pid
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it runs, -n after signal n."""
+        return self._process.poll()
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end, `timeout` seconds at most."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+
+
+def start_fresh(job: Job) -> RunProcess:
+    """A process for a run in a new interpreter."""
+    return FreshProcess(job.path)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Body of a fresh process: train the run in the directory given, as long as standard input stays open."""
+    return train_in_process(frozen([Path(arguments[0])])[0], sys.stdin.buffer.read)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
