@@ -1,11 +1,13 @@
 """Saving and restoring a run: `last.pt` to resume, `best.safetensors` to share.
 
-Both are written beside the old file and renamed over it, so one complete version exists at every instant. There is
-no generator state to keep (see streams.py). Files hold tensors, numbers and strings only and are read without
+Both are written beside the old file and renamed over it, so one complete version exists at every instant; the epoch
+before last.pt stays as `previous.pt`, for a file that the disk has damaged. There is no generator state to keep (see
+streams.py). Files hold tensors, numbers and strings only and are read without
 unpickling objects.
 """
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ablation.rundir import write_atomic
+from ablation.rundir import LAST, PREVIOUS, RunDir, write_atomic
 
 CHECKPOINT_SCHEMA = 1
+CONTENT = {"schema", "run_id", "code", "rows", "model", "momentum"}
 
 
 class CheckpointError(Exception):
@@ -23,7 +26,7 @@ class CheckpointError(Exception):
 
 
 def save_last(
-    path: Path, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict[str, Any]], code: str
+    run: RunDir, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict[str, Any]], code: str
 ) -> None:
     """Save everything a resumed run needs: weights, buffers, momentum, and the metrics of all finished epochs."""
     momentum = {
@@ -41,7 +44,7 @@ def save_last(
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(run / LAST, buffer.getvalue(), previous=run / PREVIOUS)
 
 
 def load_last(
@@ -53,7 +56,8 @@ def load_last(
     """
     content = _read(path, device)
     if content["run_id"] != run_id:
-        raise CheckpointError(f"{path} belongs to another run.")
+        raise CheckpointError(f"{path.name} belongs to another run.")
+    _refuse_other_shapes(path, content["model"], model)
     model.load_state_dict(content["model"])
     for name, parameter in model.named_parameters():
         if name in content["momentum"]:
@@ -65,22 +69,35 @@ def load_last(
 def load_last_weights(path: Path, model: nn.Module) -> int:
     """Load only the weights of `last.pt` into the model; returns their epoch.
 
-    Raises:  CheckpointError: the file cannot be read.
+    Raises:  CheckpointError: the file cannot be read or holds another net.
     """
     content = _read(path, "cpu")
+    _refuse_other_shapes(path, content["model"], model)
     model.load_state_dict(content["model"])
     return int(content["rows"][-1]["epoch"])
 
 
 def _read(path: Path, device: str) -> dict[str, Any]:
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not check the sums that torch.save writes
+            if damaged := archive.testzip():
+                raise CheckpointError(f"{path.name} is damaged: the checksum of {damaged} is wrong.")
         content = torch.load(path, map_location=device, weights_only=True)
-        schema = content["schema"]
-    except Exception as error:  # torch.load raises many kinds for a damaged file
-        raise CheckpointError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    if schema != CHECKPOINT_SCHEMA:
-        raise CheckpointError(f"{path} was written by another version (schema {schema}).")
+        missing = CONTENT - set(content)
+    except CheckpointError:
+        raise
+    except Exception as error:  # zipfile and torch.load raise many kinds for a damaged file
+        raise CheckpointError(f"{path.name} cannot be read: {type(error).__name__}: {error}.") from error
+    if missing or content["schema"] != CHECKPOINT_SCHEMA:
+        raise CheckpointError(f"{path.name} is no checkpoint of this version (schema {content.get('schema')}).")
     return dict(content)
+
+
+def _refuse_other_shapes(path: Path, tensors: dict[str, torch.Tensor], model: nn.Module) -> None:
+    """Before anything is loaded: a net must never be left half one file's and half another's."""
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
+        raise CheckpointError(f"{path.name} holds the weights of another net.")
 
 
 def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
@@ -92,7 +109,7 @@ def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None
 def load_weights(path: Path, model: nn.Module) -> dict[str, str]:
     """Load weights saved by `save_weights` into the model; returns the strings saved with them.
 
-    Raises:  CheckpointError: the file cannot be read.
+    Raises:  CheckpointError: the file cannot be read or holds another net.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as stored:
@@ -100,5 +117,6 @@ def load_weights(path: Path, model: nn.Module) -> dict[str, str]:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
+    _refuse_other_shapes(path, tensors, model)
     model.load_state_dict(tensors)
     return metadata

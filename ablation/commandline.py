@@ -253,6 +253,6 @@ def resolved(cfg: DictConfig) -> Config:
 
 def report_command(overrides: Sequence[str]) -> str:
     """The command that reports what these overrides trained: their settings, without factors and seeds."""
-    varying = (*FACTORS, "recipe", "section", "seed", "retry", "hydra", "hydra/launcher")
+    varying = (*FACTORS, "recipe", "section", "seed", "retry", "on_failure", "time_limit", "hydra", "hydra/launcher")
     own = [one for one in parse(overrides) if one.key_or_group.partition(".")[0] not in varying]
     return shlex.join(["python", "-m", "ablation.report", *(one.input_line or "" for one in own)])

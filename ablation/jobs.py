@@ -4,7 +4,7 @@
 that can be refused is refused here, before any work; finished runs are recognised here, in a fraction of a second.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -179,12 +179,20 @@ def remaining(job: Job) -> tuple[bool, str]:
     )
 
 
+def short_labels(jobs: Sequence[Job]) -> dict[str, str]:
+    """The label of each job by run id, without the words that all of them share."""
+    words = {job.run_id: job.label.split(" ") for job in jobs}
+    shared = set.intersection(*map(set, words.values())) if len(words) > 1 else set()
+    return {run_id: " ".join(word for word in own if word not in shared) for run_id, own in words.items()}
+
+
 def describe_outcome(run: RunDir) -> str:
     """How a run ended, in one line."""
     status, result = run.raw_status() or {}, run.read_json("result.json")
+    notice = f" ({status['notice']})" if status.get("notice") else ""
     if status.get("state") == State.finished.value:
-        return f"finished: val accuracy {result['val_final']:.4f} at the last epoch"
-    return f"{status.get('state')}: {status.get('error')}"
+        return f"finished: val accuracy {result['val_final']:.4f} at the last epoch{notice}"
+    return f"{status.get('state')}: {status.get('error')}{notice}"
 
 
 def _other_code(run: RunDir) -> str:
@@ -200,4 +208,5 @@ def facts(job: Job) -> dict[str, Any]:
         "epochs": job.config.trainer.epochs,
         "seed": job.config.seed,
         "error": None,
+        "notice": None,
     }

@@ -26,7 +26,9 @@ def label(weights: Path, job: Job, images: np.ndarray) -> tuple[list[str], str]:
         else:
             source = f"last, epoch {load_last_weights(weights, model)}"
     except CheckpointError as error:
-        raise UserError(f"the weights cannot be used: {error}. Is there another copy of the run?") from error
+        raise UserError(
+            f"the weights of {weights.parent} cannot be used: {error} Is there another copy of the run?"
+        ) from error
     model = model.to(job.device)
     splits = load(job.config.data)  # for the training images' mean and sd
     unlabelled = Split(images, np.zeros(len(images), np.int64))

@@ -163,6 +163,8 @@ def settle(attempt: Attempt, policy: Policy) -> State | None:
     else:
         state = State.failed
         reason = f"killed by {name}" if name else f"its process ended early with exit code {code}"
+        if name == "SIGKILL":
+            reason += ", as happens when memory runs out"
     with suppress(OSError, RunBusy), run.held():  # where nothing can be written, the sweep's own end table still tells
         run.update_status(state, **facts(job) | {"error": reason})
     return state

@@ -193,22 +193,29 @@ class Training:
     optimizer: torch.optim.Optimizer
     rows: list[Row] = field(default_factory=list)
     code: str = CODE
+    notice: str | None = None  # what was wrong with the checkpoint
 
     def resume(self) -> None:
-        """Go back to the last finished epoch, if there is one."""
-        path = self.run / rundir.LAST
-        if not path.exists():
-            return
-        try:
-            self.rows, code = load_last(path, self.job.run_id, self.model, self.optimizer, self.job.device)
-        except CheckpointError as error:
-            log.warning("%s Training starts again from the first epoch.", error)
-            return
-        if code.split("+")[-1] != CODE:
-            log.warning("Resuming a run begun by other training code (%s, now %s).", code, CODE)
-            code = f"{code}+{CODE}"
-        self.code = code
-        self.run.write_metrics(self.rows)
+        """Go back to the last finished epoch, or to the one before it if its file is damaged; else start afresh."""
+        troubles = []
+        for path in (self.run / rundir.LAST, self.run / rundir.PREVIOUS):
+            if not path.exists():
+                continue
+            try:
+                self.rows, code = load_last(path, self.job.run_id, self.model, self.optimizer, self.job.device)
+            except CheckpointError as error:
+                troubles.append(str(error))
+                continue
+            if code.split("+")[-1] != CODE:
+                log.warning("Resuming a run begun by other training code (%s, now %s).", code, CODE)
+                code = f"{code}+{CODE}"
+            self.code = code
+            self.run.write_metrics(self.rows)
+            break
+        if troubles:
+            place = f"went on after epoch {len(self.rows)}" if self.rows else "started again from the first epoch"
+            self.notice = f"{' '.join(troubles)} Training {place}."
+            log.warning("%s", self.notice)
 
     def save_epoch(self, row: Row) -> None:
         """Save a finished epoch whole; a kill between two files costs nothing but the epoch's own work."""
@@ -216,9 +223,9 @@ class Training:
         if self.best is row:
             facts = {"run_id": self.job.run_id, "epoch": str(row["epoch"]), "val_acc": repr(row["val_acc"])}
             save_weights(self.run / rundir.BEST, self.model, facts)
-        save_last(self.run / rundir.LAST, self.job.run_id, self.model, self.optimizer, self.rows, self.code)
+        save_last(self.run, self.job.run_id, self.model, self.optimizer, self.rows, self.code)
         self.run.write_metrics(self.rows)
-        self.run.update_status(State.running, epoch=len(self.rows))
+        self.run.update_status(State.running, epoch=len(self.rows), notice=self.notice)
 
     @property
     def best(self) -> Row:
@@ -254,3 +261,4 @@ class Training:
         }
         write_json(self.run / rundir.RESULT, outcome | sizes)
         self.run.update_status(State.finished, epoch=len(rows))
+        (self.run / rundir.PREVIOUS).unlink(missing_ok=True)

@@ -26,7 +26,8 @@ import yaml
 SCHEMA = 1
 STATUS, CONFIG, OVERRIDES = "status.json", "config.yaml", "overrides.yaml"
 METRICS, RESULT, PREDICTIONS, ENV = "metrics.csv", "result.json", "predictions.npz", "env.json"
-LAST, BEST, LOG, LOCK, HEARTBEAT = "last.pt", "best.safetensors", "train.log", ".lock", ".heartbeat"
+LAST, PREVIOUS, BEST, LOG = "last.pt", "previous.pt", "best.safetensors", "train.log"
+LOCK, HEARTBEAT = ".lock", ".heartbeat"
 METRIC_COLUMNS = (
     "epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc", "val_top5", "seconds_train", "seconds_eval",
     "images_per_second", "grad_norm", "peak_memory_mb",
@@ -51,14 +52,19 @@ class RunBusy(Exception):
     """Another process is training this run right now."""
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` so that a crash leaves either the old file or the new one, complete."""
+def write_atomic(path: Path, content: bytes, previous: Path | None = None) -> None:
+    """Replace `path` by `content` so that a crash leaves either the old file or the new one, complete.
+
+    Args:    previous: where the old file is kept, in the same folder.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)  # a full disk must not be filled further
@@ -106,21 +112,24 @@ class RunDir:
             lock.acquire(timeout=LOCK_PATIENCE)
         except filelock.Timeout:
             raise RunBusy(str(self.path)) from None
+        if self._beats_elsewhere():  # on file systems that do not carry locks from host to host
+            lock.release()
+            raise RunBusy(str(self.path))
         end = threading.Event()
         try:
-            if self._beats_elsewhere():  # on file systems that do not carry locks from host to host
-                raise RunBusy(str(self.path))
             (self / HEARTBEAT).touch()
             threading.Thread(target=self._beat, args=(end,), daemon=True).start()
             yield
         finally:
             end.set()
+            with suppress(OSError):
+                (self / HEARTBEAT).unlink(missing_ok=True)
             lock.release()
 
     def _beat(self, end: threading.Event) -> None:
         while not end.wait(BEAT):
             with suppress(OSError):  # a full or vanished disk is found out by whoever writes results to it
-                (self / HEARTBEAT).touch()
+                os.utime(self / HEARTBEAT)
 
     def _beats_elsewhere(self) -> bool:
         """Whether a process of another host gave a sign of life a short while ago."""

@@ -8,7 +8,7 @@ failed. Any Hydra launcher can carry it; `LocalLauncher` is ours.
 import importlib
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -25,7 +25,7 @@ from ablation.commandline import compose_config, override_values, parse, report_
 from ablation.config import PLUGINS
 from ablation.engines import FrozenConfigs, at_once, threads_of, train_frozen
 from ablation.errors import RunFailed, UserError
-from ablation.jobs import Job, freeze, open_data, prepare, remaining
+from ablation.jobs import Job, freeze, open_data, prepare, remaining, short_labels
 from ablation.launch import LocalLauncher
 from ablation.plan import plan_text, runs
 from ablation.rundir import LOG, RunBusy, RunDir, State
@@ -72,9 +72,12 @@ class AblationSweeper(Sweeper):
         finally:
             print(summary(jobs), flush=True)
         print(f"next: {report_command(arguments)}", flush=True)
-        failed = [job for job in jobs if has_failed(job, launched=job in todo)]
-        if failed or trouble:
-            raise RunFailed("\n".join(filter(None, [trouble, failure_table(failed) if failed else None])))
+        stopped = jobs[0].config.on_failure == "stop"
+        failed = [job for job in jobs if has_failed(job, launched=job in todo and not stopped)]
+        if failed:
+            trouble = "\n".join(filter(None, [trouble, failure_table(failed, short_labels(jobs))]))
+        if trouble:
+            raise RunFailed(trouble)
         return []
 
     def _train(self, todo: Sequence[Job]) -> str | None:
@@ -137,14 +140,22 @@ def has_failed(job: Job, *, launched: bool) -> bool:
     return state is State.failed or (launched and state in (None, State.interrupted))
 
 
-def failure_table(failed: Sequence[Job]) -> str:
+def failure_table(failed: Sequence[Job], labels: Mapping[str, str]) -> str:
     """Every failed run with its reason and its log."""
-    lines = [f"{runs(len(failed))} failed; the others are complete. retry=failed trains them again."]
+    lines = [f"{runs(len(failed))} failed. The same command with retry=failed trains {_them(failed)} again."]
     for job in failed:
-        status: dict[str, Any] = RunDir(job.path).raw_status() or {}
-        reason = status.get("error") or "its process ended without a word"
-        lines.append(f"  {job.label}: {reason}\n    log: {RunDir(job.path) / LOG}")
+        run = RunDir(job.path)
+        status: dict[str, Any] = run.raw_status() or {}
+        if run.state() in (State.pending, State.interrupted):
+            reason = f"did not come to its end ({status.get('error') or 'its process left no word'})"
+        else:
+            reason = status.get("error") or "its directory could not be written"
+        lines.append(f"  {labels[job.run_id]}: {reason}\n    log: {run / LOG}")
     return "\n".join(lines)
+
+
+def _them(failed: Sequence[Job]) -> str:
+    return "it" if len(failed) == 1 else "them"
 
 
 def register_plugins() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from ablation.jobs import Job, describe_outcome
+from ablation.jobs import Job, describe_outcome, short_labels
 from ablation.plan import duration
 from ablation.rundir import RunDir, State
 
@@ -29,6 +29,7 @@ class SweepView:
 
     def __init__(self, jobs: Sequence[Job]):
         self.jobs = {job.run_id: job for job in jobs}
+        self.labels = short_labels(jobs)
         self.running: dict[str, dict[str, Any]] = {}  # status of the runs in progress
         self._states: dict[str, str | None] = dict.fromkeys(self.jobs)
         self._begin: dict[str, tuple[float, int]] = {}  # when a run was first seen, and after how many epochs
@@ -59,7 +60,8 @@ class SweepView:
         """Tell how a run ended."""
         begin, _ = self._begin.pop(job.run_id, (time.monotonic(), 0))
         total, spent = str(len(self.jobs)), duration(time.monotonic() - begin)
-        self.say(f"[{self.ended:>{len(total)}}/{total}] {job.label}: {describe_outcome(RunDir(job.path))} ({spent})")
+        outcome = describe_outcome(RunDir(job.path))
+        self.say(f"[{self.ended:>{len(total)}}/{total}] {self.labels[job.run_id]}: {outcome} ({spent})")
 
     def left(self, run_id: str) -> float | None:
         """Seconds until a run in progress ends, at the pace seen so far; None before its first epoch here."""
@@ -74,7 +76,7 @@ class SweepView:
         """`label, epoch 3 of 25, 40 s left`."""
         seconds, epochs = self.left(run_id), self.jobs[run_id].config.trainer.epochs
         left = "" if seconds is None else f", {duration(seconds)} left"
-        return f"{self.jobs[run_id].label}, epoch {self.running[run_id].get('epoch', 0)} of {epochs}{left}"
+        return f"{self.labels[run_id]}, epoch {self.running[run_id].get('epoch', 0)} of {epochs}{left}"
 
     def say(self, line: str) -> None:
         """Print a line at once, also when standard output is a file."""
@@ -116,8 +118,8 @@ class BarView(SweepView):
             self._bars.remove_task(self._tasks.pop(run_id))
         for run_id, status in self.running.items():
             if run_id not in self._tasks and len(self._tasks) < BARS:
-                job = self.jobs[run_id]
-                self._tasks[run_id] = self._bars.add_task(job.label, total=job.config.trainer.epochs, left="")
+                epochs = self.jobs[run_id].config.trainer.epochs
+                self._tasks[run_id] = self._bars.add_task(self.labels[run_id], total=epochs, left="")
             if run_id in self._tasks:
                 seconds = self.left(run_id)
                 left = "" if seconds is None else f"{duration(seconds)} left"

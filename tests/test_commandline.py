@@ -294,7 +294,7 @@ def ends(error: BaseException) -> Callable[[list[str]], None]:
         (UserError("wrong"), 2, "error: wrong\n"),
         (RunFailed("failed"), 1, "error: failed\n"),
         (KeyboardInterrupt(), 130, "\ninterrupted; the same command goes on after the last finished epoch\n"),
-        (Terminated(), 143, "\ninterrupted; the same command goes on after the last finished epoch\n"),
+        (Terminated(15), 143, "\ninterrupted; the same command goes on after the last finished epoch\n"),
     ],
     ids=["mistake", "failed run", "ctrl-c", "sigterm"],
 )
