@@ -27,6 +27,14 @@ def hang() -> None:
     time.sleep(3600)
 
 
+def deafen() -> None:
+    """Hang where no signal but SIGKILL ends the process; a file tells the test that it is so."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    os.close(os.open(f"{os.path.dirname(os.readlink('/proc/self/fd/1'))}/deaf", os.O_CREAT))
+    hang()
+
+
 def fail() -> None:
     raise RuntimeError("a fault of the test")
 
@@ -39,6 +47,7 @@ KINDS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "segfault": segfault,
     "hang": hang,
+    "deaf": deafen,
     "full_disk": lambda: None,  # see break_saving
 }
 

@@ -1,0 +1,267 @@
+"""What becomes of a run when files, disks and hosts fail: damage from outside, and what is left afterwards."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ablation import rundir
+from ablation.checkpoint import CheckpointError, load_last
+from ablation.commandline import compose_config
+from ablation.errors import RunFailed, UserError
+from ablation.jobs import Job, freeze, frozen, prepare, remaining
+from ablation.progress import Progress
+from ablation.run import Training, build_net, build_optimizer, execute
+from ablation.rundir import RunBusy, RunDir, State, write_json
+from ablation.schema import Config
+from tests.conftest import TINY
+from tests.processes import status, wait_for, without_times
+
+# Damage to the files of a run
+
+
+@pytest.fixture
+def stopped(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A run of four epochs that was stopped after three, with both checkpoints."""
+    job = prepare([tiny("trainer.epochs=4", "dropout=p20")])[0]
+    honest = Training.save_epoch
+
+    def save(training: Training, row: dict[str, float | int | None]) -> None:
+        honest(training, row)
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "save_epoch", save)
+        with pytest.raises(KeyboardInterrupt):
+            execute(job, Progress())
+    assert RunDir(job.path).state() is State.interrupted
+    return job
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def make_foreign(path: Path) -> None:
+    torch.save(torch.load(path, weights_only=True) | {"run_id": "0123456789"}, path)
+
+
+def make_other_net(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"model": {"conv1.weight": torch.zeros(1)}}, path)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "half": cut_in_half,
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("<html>not found</html>"),
+    "flipped": flip_a_bit,
+    "foreign": make_foreign,
+    "other net": make_other_net,
+    "gone": Path.unlink,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, str]], dict[str, torch.Tensor]]:
+    """Metrics and weights of the same run without any trouble."""
+    folder = tmp_path_factory.mktemp("whole")
+    job = prepare([compose_config([*TINY, f"runs_dir={folder}", "trainer.epochs=4", "dropout=p20"])])[0]
+    execute(job, Progress())
+    weights = torch.load(job.path / rundir.LAST, weights_only=True)["model"]
+    return without_times(RunDir(job.path)), weights
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
+    kind: str, stopped: Job, whole: tuple[list[dict[str, str]], dict[str, torch.Tensor]]
+) -> None:
+    run = RunDir(stopped.path)
+    DAMAGE[kind](run / rundir.LAST)
+    (run / ".last.pt.123.tmp").write_bytes(b"left over by a kill")
+    assert execute(stopped, Progress()) is State.finished
+    log = (run / rundir.LOG).read_text()
+    assert log.count("from epoch 3 of 4") == 1
+    if kind != "gone":
+        assert "last.pt" in str(status(run)["notice"])
+        assert "Training went on after epoch 2." in str(status(run)["notice"])
+        assert "Training went on after epoch 2." in log
+    assert without_times(run) == whole[0]
+    weights = torch.load(run / rundir.LAST, weights_only=True)["model"]
+    assert all(torch.equal(weights[name], whole[1][name]) for name in whole[1])
+    assert not (run / rundir.PREVIOUS).exists()
+
+
+def test_two_damaged_checkpoints_start_again_from_the_first_epoch(
+    stopped: Job, whole: tuple[list[dict[str, str]], dict[str, torch.Tensor]]
+) -> None:
+    run = RunDir(stopped.path)
+    make_other_net(run / rundir.LAST)
+    cut_in_half(run / rundir.PREVIOUS)
+    assert execute(stopped, Progress()) is State.finished
+    assert "Training started again from the first epoch." in str(status(run)["notice"])
+    assert without_times(run) == whole[0]
+
+
+def test_any_flipped_bit_of_a_checkpoint_is_found(stopped: Job, tmp_path: Path) -> None:
+    """torch.load itself does not look at the checksums: it returned other weights for 199 of 200 flipped bits."""
+    original = (stopped.path / rundir.LAST).read_bytes()
+    net = build_net(stopped.config, stopped.info)
+    optimizer = build_optimizer(net, 0.9, 0.0)
+    rows, _ = load_last(stopped.path / rundir.LAST, stopped.run_id, net, optimizer, "cpu")
+    good = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    draws, path = np.random.default_rng(0), tmp_path / rundir.LAST
+    for place in draws.integers(0, len(original), 60):
+        content = bytearray(original)
+        content[place] ^= 0x10
+        path.write_bytes(content)
+        with suppress(CheckpointError):
+            found, _ = load_last(path, stopped.run_id, net, optimizer, "cpu")
+            assert found == rows  # a bit that carries nothing
+        assert all(torch.equal(tensor, good[name]) for name, tensor in net.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [rundir.LAST, rundir.BEST, rundir.METRICS, rundir.STATUS])
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(
+    name: str, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job, honest, full = prepare([tiny("trainer.epochs=3")])[0], rundir.write_atomic, {"now": False}
+
+    def write(path: Path, content: bytes, previous: Path | None = None) -> None:
+        if path.name == name and (path.parent / rundir.METRICS).exists():
+            full["now"] = True
+        if full["now"]:
+            raise OSError(28, "No space left on device", str(path))
+        honest(path, content, previous)
+
+    with monkeypatch.context() as patch:
+        for module in ("rundir", "checkpoint", "run"):
+            patch.setattr(f"ablation.{module}.write_atomic", write)
+        with pytest.raises(RunFailed) as caught:
+            execute(job, Progress())
+    assert "No space left on device" in str(caught.value)
+    assert "Make room on the disk" in str(caught.value)
+    run = RunDir(job.path)
+    assert run.state() in (State.failed, State.interrupted)
+    assert not [path.name for path in run.path.iterdir() if path.name.endswith(".tmp")]
+    assert execute(job, Progress()) is State.finished
+    assert [row["epoch"] for row in run.read_metrics()] == [1, 2, 3]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_write_that_fails_half_way_keeps_the_old_file_and_leaves_no_rest(tmp_path: Path) -> None:
+    """A real limit of the operating system on the size of files stands in for a full disk."""
+    target = tmp_path / "file"
+    rundir.write_atomic(target, b"old")
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from ablation.rundir import write_atomic\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_atomic(Path(sys.argv[1]), bytes(100_000))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(target)], capture_output=True, text=True)
+    assert "File too large" in done.stderr
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# Signs of life
+
+
+def test_a_run_of_another_host_is_believed_while_its_heart_beats(tiny: Callable[..., Config]) -> None:
+    run = RunDir(prepare([tiny()])[0].path)
+    with run.held():
+        run.update_status(State.running, run_id="x", epochs=2)
+    write_json(run / rundir.STATUS, status(run) | {"host": "another-host"})
+    assert run.state() is State.interrupted  # it let go of the directory in good order
+    (run / rundir.HEARTBEAT).touch()
+    assert run.state() is State.running
+    with pytest.raises(RunBusy), run.held():
+        pass
+    long_ago = time.time() - rundir.SILENCE - 1
+    os.utime(run / rundir.HEARTBEAT, (long_ago, long_ago))
+    assert run.state() is State.interrupted
+    with run.held():
+        assert (run / rundir.HEARTBEAT).stat().st_mtime > long_ago
+    assert not (run / rundir.HEARTBEAT).exists()
+
+
+def test_a_run_of_this_host_whose_process_is_gone_is_interrupted_at_once(tiny: Callable[..., Config]) -> None:
+    run = RunDir(prepare([tiny()])[0].path)
+    with run.held():
+        run.update_status(State.running, run_id="x", epochs=2)
+        assert status(run)["host"] == socket.gethostname()
+    (run / rundir.HEARTBEAT).touch()
+    assert run.state() is State.interrupted
+
+
+def test_a_held_directory_gives_signs_of_life(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rundir, "BEAT", 0.02)
+    run = RunDir(prepare([tiny()])[0].path)
+    with run.held():
+        os.utime(run / rundir.HEARTBEAT, (0, 0))
+        wait_for(lambda: (run / rundir.HEARTBEAT).stat().st_mtime > 0, 10)
+
+
+# Frozen runs
+
+
+def test_a_frozen_run_is_the_run_whatever_becomes_of_the_command_line(
+    tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = prepare([tiny("norm=group8", "dropout.p=0.15", "seed=3")], threads=1)[0]
+    freeze(job)
+    assert RunDir(job.path).state() is State.pending
+    assert remaining(job) == (True, "not trained yet")
+    again = frozen([job.path])[0]
+    assert (again.run_id, again.levels, again.label, again.precision, again.threads, again.path) == (
+        job.run_id, job.levels, job.label, job.precision, job.threads, job.path,
+    )  # fmt: skip
+    assert prepare([again.config])[0].run_id == job.run_id
+    assert execute(again, Progress()) is State.finished
+
+
+def test_folders_are_stored_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Field bug S1: taken relative to where the command was typed, and the same run from everywhere."""
+    for split in ("train", "val"):
+        for name in ("dark", "light"):
+            folder = tmp_path / "typed here" / "images" / split / name
+            folder.mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (16, 16), (number + 250 * (name == "light"),) * 3).save(folder / f"{number}.png")
+    monkeypatch.chdir(tmp_path / "typed here")
+    settings = ["data=imagefolder", "data.root=images", "data.image_size=16", "data.per_class=null"]
+    config = compose_config([*settings, "data.cache_dir=cache", "width=eighth", f"runs_dir={tmp_path}/runs"])
+    job = prepare([config])[0]
+    freeze(job)
+    monkeypatch.chdir(tmp_path)
+    stored = RunDir(job.path).read_yaml("config.yaml")["data"]
+    assert stored["root"] == str(tmp_path / "typed here" / "images")
+    assert stored["cache_dir"] == str(tmp_path / "typed here" / "cache")
+    assert frozen([job.path])[0].run_id == job.run_id
+
+
+def test_a_frozen_run_whose_settings_were_edited_is_refused(tiny: Callable[..., Config]) -> None:
+    job = prepare([tiny()])[0]
+    freeze(job)
+    path = job.path / "config.yaml"
+    path.write_text(path.read_text().replace("momentum: 0.9", "momentum: 0.8"))
+    with pytest.raises(UserError, match="no longer those of run"):
+        frozen([job.path])
+    with pytest.raises(UserError, match="is no run directory"):
+        frozen([job.path.parent])
