@@ -5,11 +5,14 @@ ARGS   ?=
 DATA   ?=
 PRESET ?= $(if $(value DATA),writeup,demo)
 CORES  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
+LAUNCHER ?= local
 # The demo's small nets use one core each; a full-size run uses them all.
 JOBS   ?= $(if $(filter demo,$(PRESET)),$(CORES),1)
 
 BIN      := .venv/bin
 READY    := .venv/.ready
+CLUSTERS := .venv/.clusters
+SLURM    := slurm-wlm slurmdbd munge mariadb-server
 SECTIONS := $(basename $(notdir $(wildcard conf/section/*.yaml)))
 FIVE     := dropout,norm,lr_schedule,residual,depth
 
@@ -17,23 +20,33 @@ FIVE     := dropout,norm,lr_schedule,residual,depth
 one_word = '$(subst ','\'',$(1))'
 quoted   = "$(subst ",\",$(1))"
 SETTING  = $(call one_word,preset=$(PRESET)) $(if $(value DATA),$(call one_word,data.root=$(call quoted,$(value DATA))))
-RUNS     = $(call one_word,hydra.launcher.jobs=$(JOBS)) $(call one_word,seed=$(SEEDS)) $(SETTING)
+ENGINE   = $(call one_word,$(if $(filter local,$(LAUNCHER)),hydra.launcher.jobs=$(JOBS),hydra/launcher=$(LAUNCHER)))
+RUNS     = $(ENGINE) $(call one_word,seed=$(SEEDS)) $(SETTING)
 SWEEP    = $(BIN)/python -m ablation.train -m $(RUNS)
 REPORT   = $(BIN)/python -m ablation.report $(SETTING)
 
-.PHONY: help setup demo test check format study plan report open clean
+.PHONY: help setup clusters demo test check format study plan report open clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo
 	@echo "sections:   $(SECTIONS)"
-	@echo "variables:  SEEDS=$(SEEDS) JOBS=$(JOBS) PRESET=$(PRESET) DATA=... ARGS=\"name=value ...\""
+	@echo "variables:  SEEDS=$(SEEDS) JOBS=$(JOBS) PRESET=$(PRESET) LAUNCHER=$(LAUNCHER) DATA=... ARGS=\"name=value ...\""
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+$(CLUSTERS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,joblib,slurm,ray]'
+	touch $@
+
+clusters: $(CLUSTERS)  ## The cluster engines and, as root on Debian, a Slurm to test with
+	@PATH="$$PATH:/usr/sbin"; { command -v slurmctld && command -v slurmdbd && command -v munged; } >/dev/null \
+	|| { test "$$(id -u)" = 0 && apt-get -q update && apt-get -qy install --no-install-recommends $(SLURM); } \
+	|| echo "Slurm is not installed ($(SLURM)); its tests are skipped."
 
 setup: $(READY)  ## Install everything into .venv
 
@@ -56,7 +69,7 @@ report: $(READY)  ## Tables, figures and the page from the runs there are
 open: report  ## The report in your browser
 	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"
 
-test: $(READY)  ## All tests
+test: $(READY) $(if $(CI),clusters)  ## All tests; those of cluster engines need `make clusters` once
 	$(BIN)/python -m pytest
 
 check: $(READY)  ## Format, lint, types and the quick tests

@@ -45,6 +45,7 @@ ENGINES = {
     "submitit_slurm": Engine("hydra_plugins.hydra_submitit_launcher", "slurm"),
     "slurm": Engine("hydra_plugins.hydra_submitit_launcher", "slurm"),
     "ray": Engine("hydra_plugins.hydra_ray_launcher", "ray"),
+    "ray_local": Engine("hydra_plugins.hydra_ray_launcher", "ray"),
 }
 
 

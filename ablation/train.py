@@ -30,6 +30,7 @@ from ablation.rundir import RunBusy, RunDir, State
 from ablation.schema import Retry
 from ablation.sweep import register_plugins
 
+MULTIRUN = ("-m", "--multirun")
 OPTIONS_WITH_VALUE = (
     "--cfg",
     "-c",
@@ -102,7 +103,7 @@ def _body(arguments: list[str]) -> None:
     if any(text.startswith("run=") for text in arguments):
         train_directory(arguments)
         return
-    sweep = "-m" in arguments or "--multirun" in arguments
+    sweep = any(text in MULTIRUN for text in arguments)
     check_overrides(overrides_in(arguments), sweep=sweep)
     check_engine(arguments)
     register_schema()
@@ -130,10 +131,11 @@ def overrides_in(arguments: Sequence[str]) -> list[str]:
 
 
 def for_hydra(arguments: Sequence[str]) -> list[str]:
-    """The arguments with +section=a,b handed to our sweeper; a section is no part of a run's config."""
+    """The arguments with -m first, as Hydra wants it, and +section=a,b handed to our sweeper as no part of a run."""
     sections = [text for text in arguments if text.lstrip("+").startswith("section=")]
     names = [name for one in parse(sections) for name in override_values(one)]
-    rest = [text for text in arguments if text not in sections]
+    many = [text for text in arguments if text in MULTIRUN]
+    rest = [*many[:1], *(text for text in arguments if text not in (*sections, *MULTIRUN))]
     return [*rest, f"hydra.sweeper.sections=[{','.join(names)}]"] if names else rest
 
 

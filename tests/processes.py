@@ -36,7 +36,8 @@ def by_name(folder: Path) -> dict[str, RunDir]:
 
 
 def command(*overrides: str) -> list[str]:
-    return [sys.executable, "-m", "ablation.train", *SMALL, *overrides]
+    many = ["-m"] if "-m" in overrides else []
+    return [sys.executable, "-m", "ablation.train", *many, *SMALL, *(text for text in overrides if text != "-m")]
 
 
 def start(folder: Path, *overrides: str, faults: dict[str, str] | None = None) -> subprocess.Popen[str]:
