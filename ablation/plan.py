@@ -1,11 +1,82 @@
-"""What a command would do, in words: runs, what exists of them, and how long the rest will take."""
+"""What a command would do, in words: what it compares, what exists of it, and the time and disk that the rest takes.
 
-import statistics
-from collections.abc import Sequence
+A plan reads status and result files and nothing else: it trains nothing, writes nothing and decodes no image.
+"""
+
+import heapq
+import shutil
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import ne
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-from ablation.jobs import Job, remaining
-from ablation.rundir import OVERRIDES, RESULT, find_runs
+from ablation.environment import cores
+from ablation.identity import code_digest
+from ablation.jobs import Job, remaining, short_labels
+from ablation.questions import question_lines
+from ablation.rundir import CONFIG, ENV, LAST, OVERRIDES, RESULT, RunDir, State, find_runs
+from ablation.schema import Config
+
+# What becomes of a run, in words, in the order in which a plan tells it.
+KINDS = {
+    "train": "to train from the start",
+    "waiting": "waiting to be trained",
+    "resume": "to resume",
+    "finished": "finished",
+    "diverged": "diverged",
+    "failed": "failed before",
+    "running": "running elsewhere",
+}
+TO_DO = ("train", "waiting", "resume")
+REASON_WIDTH = 100
+CLEAR = 1.25  # a range whose ends are closer than this factor is told as one figure
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A job with what becomes of it: its variant in words, kind, finished epochs, how it ended, code not today's."""
+
+    job: Job
+    variant: str
+    kind: str
+    epoch: int
+    reason: str
+    other_code: str
+
+    @property
+    def words(self) -> str:
+        """Kind and detail, for a line that names the seeds."""
+        if self.kind == "resume":
+            return f"to resume after epoch {self.epoch} of {self.job.config.trainer.epochs}"
+        reason = f" ({self.reason})" if self.kind in ("diverged", "failed") else ""
+        return ("to train" if self.kind == "train" else KINDS[self.kind]) + reason
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished run as a yardstick: its variant and set-up, seconds a training image and an evaluation, and bytes."""
+
+    levels: tuple[str, ...]
+    setup: tuple[Any, ...]
+    threads: int | None
+    n_train: int
+    seconds_train: float
+    seconds_eval: float
+    bytes: int
+
+    def seconds(self, one: Standing) -> float:
+        """Of the epochs that are left of a run, at this run's speed."""
+        images, setup = one.job.info.n_train, _setup(one.job)
+        evaluation = self.seconds_eval * (1 if self.setup == setup else images / self.n_train)
+        return (self.seconds_train * images + evaluation) * (one.job.config.trainer.epochs - one.epoch)
+
+    def more_threads(self, job: Job) -> float:
+        """How many times a job's threads this run had."""
+        return self.threads / job.threads if self.threads and job.device == "cpu" else 1.0
 
 
 def duration(seconds: float) -> str:
@@ -20,34 +91,185 @@ def runs(number: int) -> str:
     return f"{number} run{'' if number == 1 else 's'}"
 
 
-def plan_text(jobs: Sequence[Job], at_once: int = 1) -> str:
-    """One line per run with what exists of it, then counts and, judging by finished runs, the time for the rest."""
-    states = [remaining(job) for job in jobs]
-    lines = [f"  {job.label:<48} {why}" for job, (_, why) in zip(jobs, states, strict=True)]
-    todo = [job for job, (train, _) in zip(jobs, states, strict=True) if train]
-    left = len(jobs) - len(todo)
-    lines.append(f"{runs(len(jobs))}, {len(todo)} to train, {left} left as they are; nothing was trained.")
+def volume(number: float) -> str:
+    """Bytes in words: `12 MB`, `3.4 GB`."""
+    units = ["kB", "MB", "GB", "TB"]
+    while (number := number / 1000) >= 999.5 and len(units) > 1:
+        del units[0]
+    return f"{number:.{1 if number < 9.95 else 0}f} {units[0]}"
+
+
+def plan_text(jobs: Sequence[Job], at_once: int = 1, sections: Mapping[str, Sequence[Config]] | None = None) -> str:
+    """What the jobs compare, what is to be done for each, how many they are, and the time and disk they take.
+
+    Args:    at_once: how many train at the same time.
+             sections: by name, the configs that a section needs, its levels in order for every other setting.
+    """
+    questions = question_lines(jobs, sections or {})
+    standings = list(_standings(jobs))
+    lines = [*questions, *[""] * bool(questions), *_run_lines(standings), *[""] * (len(jobs) > 1), *_totals(standings)]
+    todo = [one for one in standings if one.kind in TO_DO]
     if todo:
-        lines.append(_time_text(todo, at_once))
+        measured = list(_measured(Path(jobs[0].config.runs_dir)))
+        lines += [_time_line(todo, at_once, measured), *_disk_lines(todo, measured)]
     return "\n".join(lines)
 
 
-def _time_text(todo: Sequence[Job], at_once: int) -> str:
-    """Rough: seconds per training image of finished runs of the same variant, or else of all of them."""
-    rates: dict[tuple[str, ...], list[float]] = {}
-    for run in find_runs(Path(todo[0].config.runs_dir)):
-        if result := run.read_json(RESULT):
-            seconds = (result["seconds_train"] + result["seconds_eval"]) / (result["epochs"] * result["n_train"])
-            rates.setdefault(tuple(run.read_yaml(OVERRIDES).values()), []).append(seconds)
-    measured = [rate for found in rates.values() for rate in found]
+def _standings(jobs: Sequence[Job]) -> Iterator[Standing]:
+    short = short_labels(jobs)
+    names = [_without_seed(short[job.run_id]) for job in jobs]
+    if not any(names):  # there is one variant only
+        names = [_without_seed(job.label) for job in jobs]
+    for job, name in zip(jobs, names, strict=True):
+        run = RunDir(job.path)
+        state, status = run.state(), run.raw_status() or {}
+        epoch = int(status.get("epoch") or 0)
+        if remaining(job)[0]:
+            kind = "resume" if epoch else "waiting" if state is State.pending else "train"
+        else:
+            assert state is not None  # what is not to be trained has a directory
+            kind = state.value
+        code = run.read_json(ENV).get("code_digest") if epoch or kind == "diverged" else None
+        other = "" if code in (None, code_digest()) else str(code)
+        reason = textwrap.shorten(str(status.get("error")), REASON_WIDTH, placeholder=" ...")
+        yield Standing(job, " ".join(name) or "base", kind, epoch, reason, other)
+
+
+def _without_seed(label: str) -> list[str]:
+    return [word for word in label.split() if not word.startswith("seed=")]
+
+
+def _run_lines(standings: Sequence[Standing]) -> Iterator[str]:
+    """One line per variant: its seeds, grouped by what is to be done."""
+    first = standings[0]
+    shared = [word for word in _without_seed(first.job.label) if word not in (*first.variant.split(), "base")]
+    yield "Runs" + (f", all with {' '.join(shared)}" if shared else "")
+    variants = list(dict.fromkeys(one.variant for one in standings))
+    width = max(map(len, variants))
+    ordered = sorted(standings, key=lambda one: list(KINDS).index(one.kind))
+    for variant in variants:
+        found: dict[str, list[int]] = {}
+        for one in ordered:
+            if one.variant == variant:
+                found.setdefault(one.words, []).append(one.job.config.seed)
+        yield f"  {variant:<{width}}  {'; '.join(f'{_seeds(numbers)} {words}' for words, numbers in found.items())}"
+
+
+def _seeds(numbers: Iterable[int]) -> str:
+    """`seed 3`, `seeds 0-4, 7`."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    words = [str(low) if low == high else f"{low}{'-' if high > low + 1 else ', '}{high}" for low, high in spans]
+    return f"seed{'' if words == [str(spans[0][0])] else 's'} {', '.join(words)}"
+
+
+def _totals(standings: Sequence[Standing]) -> Iterator[str]:
+    counts = Counter(one.kind for one in standings)
+    listed = ", ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items() if counts[kind])
+    yield f"{runs(len(standings))}: {listed}; nothing was trained."
+    if counts["waiting"]:
+        yield "The waiting runs were written down by a sweep that has not started them; this command trains them."
+    if counts["failed"]:
+        yield "What failed before is left as it is; retry=failed trains it again."
+    codes: dict[str, dict[str, list[int]]] = {}
+    for one in standings:
+        if one.other_code:
+            codes.setdefault(one.other_code, {}).setdefault(one.variant, []).append(one.job.config.seed)
+    for code, found in codes.items():
+        named = "; ".join(f"{variant} {_seeds(numbers)}" for variant, numbers in found.items())
+        yield f"Trained by other training code (digest {code}, now {code_digest()}): {named}."
+
+
+def _setup(job: Job) -> tuple[Any, ...]:
+    """What the speed of a run depends on besides its variant and threads."""
+    return job.device, job.precision, job.info.fingerprint, job.config.data.image_size
+
+
+def _measured(runs_dir: Path) -> Iterator[Measured]:
+    for run in find_runs(runs_dir):
+        if not (result := run.read_json(RESULT)):
+            continue
+        env, data = run.read_json(ENV), run.read_yaml(CONFIG).get("data", {})
+        known = (env.get("device"), env.get("precision"), env.get("data_fingerprint"), data.get("image_size"))
+        yield Measured(
+            levels=tuple(run.read_yaml(OVERRIDES).values()),
+            setup=known,
+            threads=env.get("threads"),
+            n_train=result["n_train"],
+            seconds_train=result["seconds_train"] / result["epochs"] / result["n_train"],
+            seconds_eval=result.get("seconds_eval", 0.0) / result["epochs"],
+            bytes=sum(path.stat().st_size for path in run.path.iterdir() if path.is_file()),
+        )
+
+
+def _time_line(todo: Sequence[Standing], at_once: int, measured: Sequence[Measured]) -> str:
+    """From finished runs of the same variant, else from the fastest to the slowest of the most similar variants."""
     if not measured:
-        return "No finished run yet to estimate the time from."
-    seconds = sum(
-        statistics.median(rates.get(tuple(job.levels.values()), measured))
-        * job.info.n_train
-        * job.config.trainer.epochs
-        for job in todo
-    )
+        return "Time: no finished run yet to judge by; plan again when the first has finished."
+    job = todo[0].job
+    at_once = min(at_once, len(todo))
+    alike = [one for one in measured if one.setup == _setup(job)] or list(measured)
+    ends = [_ends(one, alike) for one in todo]
+    known = {found.levels for found in alike}
+    new = sum(tuple(one.job.levels.values()) not in known for one in todo)
+    fitting = max(1, cores() // min(job.threads, cores())) if job.device == "cpu" else at_once
+    low = _span([end[0] for end in ends], at_once)
+    high = _span([end[1] for end in ends], min(at_once, fitting))
+    apart = high > low * CLEAR
+    about = f"{duration(low)} to {duration(high)}" if apart else f"about {duration((low + high) / 2)}"
+    threads = f" of {job.threads} thread{'' if job.threads == 1 else 's'}" if job.device == "cpu" else ""
+    line = f"Time: {about} with {runs(at_once)}{threads} at a time, judging by {runs(len(alike))} that finished."
+    if new:
+        line += f" For {runs(new)} none of the same variant has finished; the most similar ones give a guess."
+    if apart and fitting < at_once:
+        line += f" The longer time is for {runs(fitting)} at a time, all that the {cores()} cores here carry."
+    if alike[0].setup != _setup(job):
+        line += " They had other images, another device or precision, so this is rough."
+    return line
+
+
+def _ends(one: Standing, alike: Sequence[Measured]) -> tuple[float, float]:
+    """Least and most seconds for the rest of a run, from finished runs of its variant or of those most like it."""
+    levels = one.job.levels.values()
+    times: dict[tuple[str, ...], list[list[float]]] = {}
+    for found in alike:
+        seconds = found.seconds(one)  # more threads help between not at all and in full
+        ends = sorted((seconds, seconds * found.more_threads(one.job)))
+        times.setdefault(found.levels, []).append(ends)
+    distance = {other: sum(map(ne, other, levels)) for other in times}
+    nearest = [times[other] for other in times if distance[other] == min(distance.values())]
     return (
-        f"About {duration(seconds / at_once)} with {runs(at_once)} at a time, judging by {len(measured)} finished ones."
+        min(median(low for low, _ in ends) for ends in nearest),
+        max(median(high for _, high in ends) for ends in nearest),
     )
+
+
+def _span(seconds: Sequence[float], at_once: int) -> float:
+    """How long runs take that start in this order, each as soon as there is room."""
+    ends = [0.0] * at_once
+    for one in seconds:
+        heapq.heapreplace(ends, ends[0] + one)
+    return max(ends)
+
+
+def _disk_lines(todo: Sequence[Standing], measured: Sequence[Measured]) -> Iterator[str]:
+    new = [one.job for one in todo if not (one.job.path / LAST).exists()]
+    home = Path(todo[0].job.config.runs_dir).absolute()
+    folder = next(path for path in (home, *home.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    there = f"{volume(free)} are free for {home}."
+    if not measured or not new:
+        yield f"Disk: {'no finished run yet to judge by' if new else 'no new run directory'}; {there}"
+        return
+    sizes: dict[tuple[str, ...], list[int]] = {}
+    for found in measured:
+        sizes.setdefault(found.levels, []).append(found.bytes)
+    usual = [one.bytes for one in measured]
+    needed = sum(median(sizes.get(tuple(job.levels.values()), usual)) for job in new)
+    yield f"Disk: about {volume(needed)} for {runs(len(new))}; {there}"
+    if needed > free:
+        yield "Warning: the runs do not fit on that disk. Make room, or put them elsewhere: runs_dir=/path."

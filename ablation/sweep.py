@@ -57,7 +57,8 @@ class AblationSweeper(Sweeper):
         jobs = self._jobs(list(expand(arguments, self.sections)))
         together = at_once(self.config.hydra.launcher, len(jobs))
         if jobs[0].config.plan:
-            print(plan_text(jobs, together))
+            asked = {name: list(map(compose_config, expand(arguments, [name]))) for name in self.sections}
+            print(plan_text(jobs, together, asked))
             return []
         todo = [job for job in jobs if remaining(job)[0]]
         open_data(todo)

@@ -26,7 +26,7 @@ ORDER = (
     "errors datasets schema",
     "config sections rundir shapes environment identity",
     "commandline imagefolder data",
-    "jobs plan help",
+    "jobs questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint loop",
     "progress run label",

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,10 +9,8 @@ from ablation.commandline import compose_config
 from ablation.config import choices
 from ablation.errors import UserError
 from ablation.identity import levels_of
-from ablation.jobs import facts, prepare
-from ablation.plan import plan_text
-from ablation.rundir import LAST, OVERRIDES, RESULT, RunDir, State, find_runs, write_json, write_yaml
-from ablation.schema import Config
+from ablation.jobs import prepare
+from ablation.rundir import LAST, RunDir, State, find_runs, write_json
 from ablation.sections import load_section, section_names
 from ablation.sweep import expand
 
@@ -67,14 +65,6 @@ def test_lists_ranges_and_globs_multiply() -> None:
 def test_a_section_refuses_what_it_sets_itself() -> None:
     with pytest.raises(UserError, match="section=dropout sets norm itself"):
         list(expand(["norm=layer"], ["dropout"]))
-
-
-def test_plan_lists_every_run_once_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert sweep("+section=norm,residual", "seed=0,1", "plan=true") == 0
-    out = capsys.readouterr().out
-    assert out.count("not trained yet") == 2 * (3 + 1)
-    assert "8 runs, 8 to train, 0 left as they are" in out
-    assert not find_runs(Path("runs"))
 
 
 def test_one_bad_value_refuses_the_whole_sweep(capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,20 +179,3 @@ def test_a_skipped_image_is_counted(folder_with_a_bad_file: list[str]) -> None:
     result = find_runs(Path("runs"))[0].read_json("result.json")
     assert (result["n_train"], result["n_val"], result["n_skipped"]) == (15, 16, 1)
     assert result["classes"] == ["dark", "light"]
-
-
-def test_the_plan_estimates_time_from_finished_runs_of_the_same_variant(tiny: Callable[..., Config]) -> None:
-    jobs = prepare([tiny("seed=0"), tiny("seed=1"), tiny("norm=none")])
-    assert "No finished run yet" in plan_text(jobs)
-    for job, seconds in ((jobs[0], 100.0), (jobs[2], 1000.0)):
-        run = RunDir(job.path)
-        run.path.mkdir(parents=True)
-        run.update_status(State.finished, **facts(job))
-        write_json(
-            run / RESULT,
-            {"seconds_train": seconds, "seconds_eval": 20.0, "epochs": 1, "n_train": 100, "val_final": 0.5},
-        )
-        write_yaml(run / OVERRIDES, job.levels)
-    # Seed 1 of the base: 120 s for 100 images and one epoch, so 240 s for its two epochs.
-    assert plan_text(jobs).endswith("About 4 min with 1 run at a time, judging by 2 finished ones.")
-    assert "About 2 min with 2 runs at a time" in plan_text(jobs, at_once=2)
