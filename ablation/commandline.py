@@ -255,4 +255,5 @@ def report_command(overrides: Sequence[str]) -> str:
     """The command that reports what these overrides trained: their settings, without factors and seeds."""
     varying = (*FACTORS, "recipe", "section", "seed", "retry", "on_failure", "time_limit", "hydra", "hydra/launcher")
     own = [one for one in parse(overrides) if one.key_or_group.partition(".")[0] not in varying]
-    return shlex.join(["python", "-m", "ablation.report", *(one.input_line or "" for one in own)])
+    typed = {one.key_or_group: one.input_line or "" for one in own}  # of a setting given twice, the last counts
+    return shlex.join(["python", "-m", "ablation.report", *typed.values()])

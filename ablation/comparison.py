@@ -4,13 +4,13 @@ A section's rows are the levels its YAML lists plus any other level of its facto
 finish never enter a mean; they stay visible as seeds. Nothing is formatted here and no file is read but conf/.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from ablation.comparability import mixed
 from ablation.gather import LeftOut
 from ablation.identity import changed_factors, levels_of
 from ablation.rundir import State
@@ -19,14 +19,6 @@ from ablation.sections import Section, load_section, section_names
 from ablation.stats import Interval, Summary, paired_difference, summary
 
 MISSING_RUN = "missing"
-FACTS = {
-    "data_fingerprint": ("data fingerprints", "The images differ, so no effect belongs to the factor alone."),
-    "code_digest": ("versions of the training code", "A change of code may look like an effect."),
-    "precision": ("precisions", "Rounding differs between the runs, so pairs differ by more than the factor."),
-    "device": ("devices", "Sums are rounded differently on each, and seconds are not comparable."),
-    "threads": ("thread counts", "Sums are rounded differently, and seconds are not comparable."),
-}
-_REMEDY = "To compare like with like, move one group of runs out of the way and train the missing ones again."
 _METRIC_COLUMN = {Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best"}
 
 Variant = Mapping[str, str]
@@ -98,7 +90,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A section's rows, the reference first, with what a reader must know; mixed holds a warning per fact of FACTS."""
+    """A section's rows, the reference first, with what a reader must know; mixed holds a warning per fact that differs."""
 
     name: str
     section: Section
@@ -241,7 +233,8 @@ def _listing(seeds: Sequence[int]) -> str:
 def _fate(run: SeedRun) -> str:
     if run.state == MISSING_RUN:
         return "not run"
-    word = "is running, at" if run.state == State.running.value else f"{run.state} after"
+    words = {State.running.value: "is running, at", State.pending.value: "waits to be trained, at"}
+    word = words.get(run.state, f"{run.state} after")
     because = f" ({run.error[:160]})" if run.state == State.failed.value and run.error else ""
     return f"{word} {run.epoch} of {run.epochs} epochs{because}"
 
@@ -282,14 +275,3 @@ def _notes(plan: Plan, base: Variant) -> tuple[str, ...]:
     if not changed_factors(plan.reference, base):
         return ("The reference is the base variant; every section that uses it shares its runs.",)
     return (f"The reference differs from the base variant: {describe_variant(plan.reference, base)}.",)
-
-
-def mixed(rows: Iterable[Mapping[Any, Any]]) -> dict[str, str]:
-    """A warning for each of FACTS that differs between compared runs: what was found, its consequence, the remedy."""
-    table, found = list(rows), {}
-    for fact, (words, consequence) in FACTS.items():
-        counts = Counter("unknown" if pd.isna(row[fact]) or row[fact] == "" else str(row[fact]) for row in table)
-        if len(counts) > 1:
-            told = ", ".join(f"{value} ({count} run{'s' * (count > 1)})" for value, count in sorted(counts.items()))
-            found[fact] = f"The runs mix {words}: {told}. {consequence} {_REMEDY}"
-    return found

@@ -7,9 +7,11 @@ process of its own, so an engine never sees a run crash, and what is edited in c
 import copy
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from ablation.jobs import Job, frozen
 from ablation.launch import Policy, RunProcess, run_all, train_in_process
 from ablation.rundir import RunDir, State
 
-STOPPED = "not started: on_failure=stop"  # status.json's error of a pending run that a stopped sweep takes back
+PATIENCE = 40.0  # seconds; longer than Slurm's usual KillWait of 30
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,14 @@ def train_frozen(_: DictConfig) -> None:
     def alive() -> bool:
         return os.getppid() == parent
 
+    in_slurm = "SLURM_JOB_ID" in os.environ
+    if in_slurm and callable(requeue := signal.getsignal(signal.SIGUSR2)):
+        signal.signal(signal.SIGUSR1, requeue)  # submitit requeues on one of the two signals that clusters use
     run_all([job], 1, Policy.of(job), start_fresh, alive)
+    while in_slurm and RunDir(job.path).state() is State.interrupted:
+        # A signal that reached the run alone. Mostly Slurm ends or requeues the job next; if not, the run goes on.
+        time.sleep(PATIENCE)
+        run_all([job], 1, Policy.of(job), start_fresh, alive)
 
 
 class FreshProcess:

@@ -80,7 +80,8 @@ def _git(*command: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The installed version of a package, found without importing it; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -95,7 +96,7 @@ def describe_environment(device: str, device_name: str, precision: str, threads:
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
         "machine": platform.machine(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "cores": cores(),
         "device": device,
         "device_name": device_name,

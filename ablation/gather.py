@@ -24,15 +24,15 @@ from ablation.schema import FACTORS, Config
 _ACCURACIES = ("val_final", "val_last3", "val_best", "train_eval_acc")
 _COUNTS = ("best_epoch", "params", "macs", "epochs", "n_train", "n_val", "n_skipped")
 _FACTS = ("precision", "threads", "code_digest", "data_fingerprint")
-_EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_commit", "git_dirty")
+_EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_commit", "git_dirty", "processes")
 
 RUN_COLUMNS = (
     "run_id", "state", "seed", *FACTORS, "val_final", "val_last3", "val_best", "best_epoch", "train_eval_acc",
     "params", "macs", "seconds_train", "epochs", "n_train", "n_val", *_FACTS, "run_dir",
-    "epoch", "error", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch",
+    "epoch", "error", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch", "classes",
 )  # fmt: skip
 CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
-_INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
+_INTEGERS = {"seed", "epoch", "threads", "cores", "processes", *_COUNTS}
 _FLOATS = {*_ACCURACIES, "seconds_train", *METRIC_COLUMNS} - {"epoch"}
 
 
@@ -180,6 +180,8 @@ def _read(directory: RunDir) -> _Run:
         "setting": digest(loose_setting(config)),
         "updated": status.get("updated"),
         "torch": packages.get("torch"),
+        "classes": digest(result["classes"]) if result.get("classes") else None,
+        "processes": env.get("processes", 1) if env else None,
     }
     shared = {name: row[name] for name in ("run_id", "seed", *FACTORS)}
     curve = [{**shared, **{name: line[name] for name in METRIC_COLUMNS}} for line in directory.read_metrics()]

@@ -22,6 +22,7 @@ from ablation.study import Study
 GLYPHS = {
     State.finished.value: "\u2713",
     State.running.value: "\u25d0",
+    State.pending.value: "\u25cc",
     State.interrupted.value: "\u2016",
     State.diverged.value: "\u2197",
     State.failed.value: "\u2715",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from ablation import comparison as comparisons
+from ablation.comparability import mixed
 from ablation.comparison import Comparison, Plan, Runs, SeedRun, Variant, describe_variant
 from ablation.errors import UserError
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
@@ -24,7 +25,7 @@ Compose = Callable[..., Config]  # commandline.compose_config
 
 _OWN_KEYS = ("report.", "report_dir=", "runs_dir=")
 _ENVIRONMENT = (
-    "device", "device_name", "cores", "threads", "precision", "torch", "python", "platform", "git_commit",
+    "device", "device_name", "cores", "threads", "processes", "precision", "torch", "python", "platform", "git_commit",
     "git_dirty", "code_digest", "data_fingerprint",
 )  # fmt: skip
 
@@ -235,7 +236,7 @@ def _matrix(compared: Sequence[Comparison], base: Variant) -> tuple[MatrixRow, .
 def _warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config) -> tuple[str, ...]:
     finished = rows[rows["state"] == State.finished.value].to_dict("records")
     found = []
-    for fact, text in comparisons.mixed(finished).items():
+    for fact, text in mixed(finished).items():
         sections = [item.name for item in compared if fact in item.mixed]
         found.append(f"{text} Concerned: {', '.join(sections) or 'no section by itself'}.")
     if config.report.metric is Metric.best:

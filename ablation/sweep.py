@@ -22,8 +22,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ablation.commandline import compose_config, override_values, parse, report_command
+from ablation.comparability import mixed_by_sweep
 from ablation.config import PLUGINS
 from ablation.engines import FrozenConfigs, at_once, threads_of, train_frozen
+from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, freeze, open_data, prepare, remaining, short_labels
 from ablation.launch import LocalLauncher
@@ -63,6 +65,9 @@ class AblationSweeper(Sweeper):
         todo = [job for job in jobs if remaining(job)[0]]
         open_data(todo)
         print(f"{runs(len(jobs))}: {len(jobs) - len(todo)} need nothing, {len(todo)} to train", flush=True)
+        done = [job for job in jobs if RunDir(job.path).state() is State.finished]
+        for warning in mixed_by_sweep(done, todo, package_version("torch")).values():
+            print(f"warning: {warning}", flush=True)
         trouble = None
         try:
             for job in todo:
@@ -73,12 +78,10 @@ class AblationSweeper(Sweeper):
         finally:
             print(summary(jobs), flush=True)
         print(f"next: {report_command(arguments)}", flush=True)
-        stopped = jobs[0].config.on_failure == "stop"
-        failed = [job for job in jobs if has_failed(job, launched=job in todo and not stopped)]
-        if failed:
-            trouble = "\n".join(filter(None, [trouble, failure_table(failed, short_labels(jobs))]))
-        if trouble:
-            raise RunFailed(trouble)
+        troubles = [trouble] if trouble else []
+        troubles += failures(jobs, todo)
+        if troubles:
+            raise RunFailed("\n".join(troubles))
         return []
 
     def _train(self, todo: Sequence[Job]) -> str | None:
@@ -135,28 +138,28 @@ def summary(jobs: Sequence[Job]) -> str:
     return f"{runs(len(jobs))}: " + ", ".join(f"{count} {name}" for name, count in (counts | missing).items())
 
 
-def has_failed(job: Job, *, launched: bool) -> bool:
-    """Whether a run ended with an error, or was launched and came to no end while nobody is training it."""
-    state = RunDir(job.path).state()
-    return state is State.failed or (launched and state in (None, State.interrupted))
+def failures(jobs: Sequence[Job], launched: Sequence[Job]) -> list[str]:
+    """Every run that failed, and every launched one that came to no end while nobody trains it, with the reason."""
+    labels, lines = short_labels(jobs), []
+    states = {job.run_id: RunDir(job.path).state() for job in jobs}
+    failed = [job for job in jobs if states[job.run_id] is State.failed]
+    cut = [job for job in launched if states[job.run_id] in (None, State.pending, State.interrupted)]
+    if failed:
+        lines.append(f"{runs(len(failed))} failed. The same command with retry=failed trains what failed again.")
+        lines += [_line(job, labels) for job in failed]
+    if cut:
+        lines.append(f"{runs(len(cut))} did not come to an end. The same command goes on.")
+        lines += [_line(job, labels) for job in cut]
+    return lines
 
 
-def failure_table(failed: Sequence[Job], labels: Mapping[str, str]) -> str:
-    """Every failed run with its reason and its log."""
-    lines = [f"{runs(len(failed))} failed. The same command with retry=failed trains {_them(failed)} again."]
-    for job in failed:
-        run = RunDir(job.path)
-        status: dict[str, Any] = run.raw_status() or {}
-        if run.state() in (State.pending, State.interrupted):
-            reason = f"did not come to its end ({status.get('error') or 'its process left no word'})"
-        else:
-            reason = status.get("error") or "its directory could not be written"
-        lines.append(f"  {labels[job.run_id]}: {reason}\n    log: {run / LOG}")
-    return "\n".join(lines)
-
-
-def _them(failed: Sequence[Job]) -> str:
-    return "it" if len(failed) == 1 else "them"
+def _line(job: Job, labels: Mapping[str, str]) -> str:
+    run = RunDir(job.path)
+    status: dict[str, Any] = run.raw_status() or {}
+    if run.state() is State.pending:
+        return f"  {labels[job.run_id]}: {status.get('error') or 'not started'}"
+    reason = status.get("error") or ("its process left no word" if status else "its directory could not be written")
+    return f"  {labels[job.run_id]}: {reason}\n    log: {run / LOG}"
 
 
 def register_plugins() -> None:

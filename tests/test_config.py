@@ -119,7 +119,7 @@ def refusals(name: str, value: Any) -> list[str]:
 
 def test_every_factor_has_a_folder_and_every_folder_is_a_factor_or_another_group() -> None:
     assert len(set(FACTORS)) == len(FACTORS) == len(WRITEUP_LEVELS)
-    assert {path.name for path in CONF_DIR.iterdir() if path.is_dir()} == {*GROUPS, "section"}
+    assert {path.name for path in CONF_DIR.iterdir() if path.is_dir()} == {*GROUPS, "section", "hydra"}
     assert set(FACTORS) == set(WRITEUP_LEVELS)
 
 

@@ -99,7 +99,7 @@ def test_a_failing_run_stops_no_other_and_the_exit_code_says_so(capsys: pytest.C
     assert name.split("_")[-1] in blocked.name
     assert sweep("norm=batch,none,layer") == 1
     captured = capsys.readouterr()
-    assert "1 run failed. The same command with retry=failed trains it again." in captured.err
+    assert "1 run did not come to an end. The same command goes on." in captured.err
     assert "norm=none" in captured.err
     assert sorted(run.read_yaml("overrides.yaml")["norm"] for run in find_runs(Path("runs"))) == ["batch", "layer"]
 

@@ -1,0 +1,77 @@
+"""What must not differ between compared runs apart from the factor, and what it means when it does.
+
+The report asks it of the runs there are, a sweep of the runs it will leave behind, before it trains any.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ablation.identity import code_digest, digest
+from ablation.jobs import Job
+from ablation.rundir import ENV, RESULT, RunDir
+
+# Fact of a run -> what is mixed, and the consequence. Epochs and the other settings are part of what makes runs one
+# setting, and only runs of one setting are compared.
+FACTS = {
+    "data_fingerprint": ("data fingerprints", "The images differ, so no effect belongs to the factor alone."),
+    "classes": ("lists of classes", "The task differs, so no effect belongs to the factor alone."),
+    "n_train": ("numbers of training images", "More images may look like an effect."),
+    "n_val": ("numbers of validation images", "Accuracies are over different images."),
+    "n_skipped": ("numbers of skipped image files", "The images differ, so no effect belongs to the factor alone."),
+    "code_digest": ("versions of the training code", "A change of code may look like an effect."),
+    "precision": ("precisions", "Rounding differs between the runs, so pairs differ by more than the factor."),
+    "device": ("devices", "Sums are rounded differently on each, and seconds are not comparable."),
+    "threads": ("thread counts", "Sums are rounded differently, and seconds are not comparable."),
+    "processes": ("numbers of processes", "Sums are rounded differently, and seconds are not comparable."),
+    "torch": ("versions of PyTorch", "Its operations may be computed differently."),
+}
+_REMEDY = "To compare like with like, move one group of runs out of the way and train the missing ones again."
+
+
+def mixed(rows: Iterable[Mapping[Any, Any]]) -> dict[str, str]:
+    """A warning for each of FACTS that differs between compared runs: what was found, its consequence, the remedy.
+
+    Args:    rows: one mapping per run; a fact that a row lacks altogether is not asked of it, an empty one is unknown.
+    """
+    table, found = list(rows), {}
+    for fact, (words, consequence) in FACTS.items():
+        counts = Counter("unknown" if _missing(row[fact]) else str(row[fact]) for row in table if fact in row)
+        if len(counts) > 1:
+            told = ", ".join(f"{value} ({count} run{'s' * (count > 1)})" for value, count in sorted(counts.items()))
+            found[fact] = f"The runs mix {words}: {told}. {consequence} {_REMEDY}"
+    return found
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value == "" or value != value or str(value) == "<NA>"
+
+
+def facts_of(env: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """FACTS of a finished run from its env.json and result.json."""
+    classes = result.get("classes")
+    found = {name: env.get(name, result.get(name)) for name in FACTS}
+    packages = env.get("packages") or {}
+    return found | {
+        "classes": digest(classes) if classes else None,
+        "torch": packages.get("torch"),
+        "processes": env.get("processes", 1),
+    }
+
+
+def mixed_by_sweep(done: Iterable[Job], todo: Iterable[Job], torch_version: str | None) -> dict[str, str]:
+    """The warnings that the finished runs of a sweep will share with those it is about to train."""
+    rows = [facts_of(RunDir(job.path).read_json(ENV), RunDir(job.path).read_json(RESULT)) for job in done]
+    planned = [
+        {
+            "data_fingerprint": job.info.fingerprint,
+            "classes": digest(list(job.info.classes)),
+            "code_digest": code_digest(),
+            "precision": job.precision,
+            "device": job.device,
+            "threads": job.threads,
+            "torch": torch_version,
+        }
+        for job in todo
+    ]
+    return mixed([*rows, *planned]) if planned else {}

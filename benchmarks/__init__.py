@@ -1,0 +1,1 @@
+"""Measurements of speed; each module names the command that runs it."""
