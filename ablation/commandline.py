@@ -47,8 +47,16 @@ class Terminated(KeyboardInterrupt):
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
-def run_command(body: Callable[[list[str]], None], help_text: Callable[[], str], argv: Sequence[str] | None) -> int:
-    """Run a command's body on its arguments and turn what it raises into a message and an exit code."""
+def run_command(
+    body: Callable[[list[str]], None],
+    help_text: Callable[[], str],
+    argv: Sequence[str] | None,
+    interrupted: str = "the same command goes on after the last finished epoch",
+) -> int:
+    """Run a command's body on its arguments and turn what it raises into a message and an exit code.
+
+    Args:    interrupted: what an interruption leaves behind, in words.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--help" in arguments or "-h" in arguments:
         print(help_text())
@@ -70,7 +78,7 @@ def run_command(body: Callable[[list[str]], None], help_text: Callable[[], str],
         print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print("\ninterrupted; the same command goes on after the last finished epoch", file=sys.stderr)
+        print(f"\ninterrupted; {interrupted}", file=sys.stderr)
         return stop.code if isinstance(stop, Terminated) else 130
 
 

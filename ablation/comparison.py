@@ -90,7 +90,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A section's rows, the reference first, with what a reader must know; mixed holds a warning per fact that differs."""
+    """A section's rows, the reference first; `mixed` holds a warning for every fact that differs between its runs."""
 
     name: str
     section: Section

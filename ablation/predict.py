@@ -5,8 +5,9 @@ default test), out (default test.txt), weights (best or last), data.root (if the
 output has one line per image in natural order: file name, tab, class name.
 """
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,21 +36,31 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
 
     Raises:  UserError: an argument is no key=value, its key is unknown, or weights is neither best nor last.
     """
-    values = dict(DEFAULTS)
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals or key not in DEFAULTS:
-            raise UserError(f"{argument!r} is not known. Known: {', '.join(DEFAULTS)}.{hint(key, DEFAULTS, '{}=')}")
-        values[key] = value
+    values = over_defaults(arguments, DEFAULTS)
     if values["weights"] not in WEIGHTS:
         raise UserError(f"weights={values['weights']}: allowed are best and last.{hint(values['weights'], WEIGHTS)}")
     return values
 
 
-def choose_run(wanted: str, runs_dir: Path) -> RunDir:
+def over_defaults(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
+    """key=value arguments over their defaults.
+
+    Raises:  UserError: an argument is no key=value, or its key is unknown.
+    """
+    values = dict(defaults)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in defaults:
+            raise UserError(f"{argument!r} is not known. Known: {', '.join(defaults)}.{hint(key, defaults, '{}=')}")
+        values[key] = value
+    return values
+
+
+def choose_run(wanted: str, runs_dir: Path, ended: Sequence[State] = (State.finished,)) -> RunDir:
     """The run named by directory or id; the newest finished one when none is named.
 
-    Raises:  UserError: there is no such run, or it is not finished.
+    Args:    ended: the states in which a named run is accepted.
+    Raises:  UserError: there is no such run, or it is in another state.
     """
     finished = [run for run in find_runs(runs_dir) if run.state() is State.finished]
     if not wanted:
@@ -58,12 +69,22 @@ def choose_run(wanted: str, runs_dir: Path) -> RunDir:
         return max(finished, key=lambda run: str((run.raw_status() or {}).get("updated")))
     named = [run for run in find_runs(runs_dir) if wanted in ((run.raw_status() or {}).get("run_id"), run.path.name)]
     run = RunDir(Path(wanted)) if not named else named[0]
-    if run.state() is not State.finished:
-        state = run.state()
+    state = run.state()
+    if state not in ended:
         what = "is no run directory and no run id" if state is None else f"is {state.value}, not finished"
         names = [str(candidate.path) for candidate in finished]
-        raise UserError(f"run={wanted} {what}. Finished runs in {runs_dir}: {', '.join(names[:5]) or 'none'}.")
+        listed = f"Finished runs in {runs_dir}: {', '.join(names[:5]) or 'none'}."
+        raise UserError(f"run={wanted} {what}. {_to_the_end(run, state)}{listed}")
     return run
+
+
+def _to_the_end(run: RunDir, state: State | None) -> str:
+    """What finishes a run that is not finished, if anything does."""
+    if state not in (State.pending, State.interrupted, State.failed):
+        return ""
+    retry = ["retry=failed"] if state is State.failed else []
+    command = shlex.join(["python", "-m", "ablation.train", f"run={run.path}", *retry])
+    return f"To train it to its end: {command}. "
 
 
 def job_of(run: RunDir, root: str) -> Job:
@@ -109,7 +130,7 @@ def _body(arguments: list[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `ablation-predict`; returns the exit code."""
-    return run_command(_body, predict_help, argv)
+    return run_command(_body, predict_help, argv, "no labels were written")
 
 
 if __name__ == "__main__":

@@ -26,17 +26,17 @@ ORDER = (
     "errors datasets schema",
     "config sections rundir shapes environment identity",
     "commandline imagefolder data",
-    "jobs questions plan help",
+    "jobs comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint loop",
-    "progress run label",
+    "progress run label agreement",
     # entry points of the torch half, which import it only when there is work
-    "sweepview launch engines sweep predict train",
+    "sweepview launch engines sweep predict verify train",
     # the report half
     "gather stats comparison study tables plots page report",
 )
 RANK = {name: place for place, name in enumerate(" ".join(ORDER).split())}
-TORCH = {"streams", "augment", "batches", "model", "optim", "checkpoint", "loop", "run", "label"}
+TORCH = {"streams", "augment", "batches", "model", "optim", "checkpoint", "loop", "run", "label", "agreement"}
 REPORT = set(ORDER[-1].split())
 LIGHT = set(RANK) - TORCH
 
