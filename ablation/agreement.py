@@ -6,7 +6,6 @@ is written.
 
 import json
 import math
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ablation.checkpoint import CheckpointError, load_last_weights, load_weights
+from ablation.checkpoint import load_last_weights, load_weights
 from ablation.jobs import Job
 from ablation.run import build_net
 from ablation.rundir import BEST, ENV, LAST, METRIC_COLUMNS, METRICS, PREDICTIONS, RESULT, RunDir
@@ -23,40 +22,34 @@ VARYING = {"seconds_train", "seconds_eval", "images_per_second", "peak_memory_mb
 COLUMNS = tuple(name for name in METRIC_COLUMNS if name not in VARYING)
 # Facts of env.json that can change numbers, the likeliest first; the others follow them.
 REASONS = ("code_digest", "data_fingerprint", "device", "precision", "threads", "device_name", "torch", "machine")
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, CheckpointError)
 
 
 @dataclass
 class Agreement:
-    """What was compared and what differs, a line each; how far apart val_acc is, and the first epoch that differs.
+    """What was compared and what differs, a line each; the files that are the same; how far apart val_acc is.
 
-    accuracy is infinite where the epochs are not the same ones; first_epoch is None where every metric agrees.
+    accuracy is infinite where the epochs cannot be compared one by one.
     """
 
     compared: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
-    first_epoch: int | None = None
+    same: set[str] = field(default_factory=set)
     accuracy: float = math.inf
-    accuracy_epoch: int = 0
 
 
 def compare(then: RunDir, now: RunDir, job: Job) -> Agreement:
     """Compare the directory of a run with that of its repetition, made by `job`."""
-    found = Agreement()
     outcomes = [_outcome(run) for run in (then, now)]
+    found = Agreement(compared=outcomes[:1])
     if outcomes[0] != outcomes[1]:
         found.differences.append(f"outcome: {outcomes[0]} then, {outcomes[1]} now")
     for name in (METRICS, RESULT, PREDICTIONS, LAST, BEST):
-        there, again = ((run / name).exists() for run in (then, now))
-        if there and again:
-            try:
-                found.differences += _compare_file(found, name, then, now, job)
-            except UNREADABLE as error:
-                found.differences.append(f"{name}: cannot be read ({error})")
-        elif there or again:
-            found.differences.append(f"{name}: {'the run' if there else 'the repetition'} alone has one")
-        elif name == METRICS:
-            found.accuracy = 0.0  # both diverged in their first epoch
+        lines = _compare_file(found, name, then, now, job)
+        found.differences += lines
+        if not lines:
+            found.same.add(name)
+    if METRICS in found.same:
+        found.accuracy = 0.0
     return found
 
 
@@ -66,34 +59,37 @@ def _outcome(run: RunDir) -> str:
 
 
 def _compare_file(found: Agreement, name: str, then: RunDir, now: RunDir, job: Job) -> list[str]:
-    if name == METRICS:
-        return _compare_metrics(found, then, now)
-    if name == RESULT:
-        return _compare_results(found, then.read_json(RESULT), now.read_json(RESULT))
-    if name == PREDICTIONS:
-        return _compare_predictions(found, then, now)
-    return _compare_weights(found, name, _weights(then, name, job), _weights(now, name, job))
+    there, again = ((run / name).exists() for run in (then, now))
+    if not (there and again):
+        return [f"{name}: only the {'run' if there else 'repetition'} has one"] if there or again else []
+    try:
+        if name == METRICS:
+            return _compare_metrics(found, then.read_metrics(), now.read_metrics())
+        if name == RESULT:
+            return _compare_results(found, then.read_json(RESULT), now.read_json(RESULT))
+        if name == PREDICTIONS:
+            return _compare_predictions(found, then, now)
+        return _compare_weights(found, name, _weights(then, name, job), _weights(now, name, job))
+    except Exception as error:  # a damaged file raises one of many kinds
+        return [f"{name}: cannot be read ({type(error).__name__}: {error})"]
 
 
-def _compare_metrics(found: Agreement, then: RunDir, now: RunDir) -> list[str]:
+def _compare_metrics(found: Agreement, then: list[dict[str, float]], now: list[dict[str, float]]) -> list[str]:
     """Every column of every epoch; a difference is told by the largest one of its column."""
-    rows = list(zip(then.read_metrics(), now.read_metrics(), strict=False))
-    lengths = len(then.read_metrics()), len(now.read_metrics())
+    found.compared.append(f"{len(now)} epoch{'' if len(now) == 1 else 's'} of metrics")
     largest: dict[str, tuple[float, int]] = {}
-    for epoch, (old, new) in enumerate(rows, 1):
+    first = 0
+    for epoch, (old, new) in enumerate(zip(then, now, strict=False), 1):
         for name in COLUMNS:
             if not _same(old[name], new[name]):
                 gap = abs(old[name] - new[name])
                 largest[name] = max(largest.get(name, (0.0, 0)), (math.inf if math.isnan(gap) else gap, epoch))
-                found.first_epoch = found.first_epoch or epoch
-    found.compared.append(f"{len(rows)} epochs of metrics")
-    lines = [f"{METRICS}: {lengths[0]} epochs then, {lengths[1]} now"] if lengths[0] != lengths[1] else []
+                first = first or epoch
+    lines = [f"{METRICS}: {len(then)} epochs then, {len(now)} now"] if len(then) != len(now) else []
     if not lines:
-        found.accuracy, found.accuracy_epoch = largest.get("val_acc", (0.0, 0))
-    elif found.first_epoch is None:
-        found.first_epoch = len(rows) + 1
+        found.accuracy = largest.get("val_acc", (0.0, 0))[0]
     told = ", ".join(f"{name} by up to {gap:.3g} (epoch {epoch})" for name, (gap, epoch) in largest.items())
-    return [*lines, *([f"{METRICS}: {told}"] if told else [])]
+    return [*lines, *([f"{METRICS}: first in epoch {first}; {told}"] if told else [])]
 
 
 def _same(old: float, new: float) -> bool:
@@ -102,7 +98,7 @@ def _same(old: float, new: float) -> bool:
 
 def _compare_results(found: Agreement, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     names = [name for name in dict.fromkeys([*then, *now]) if name not in VARYING]
-    found.compared.append(f"{len(names)} results")
+    found.compared.append(f"{len(names)} values of {RESULT}")
     changed = [name for name in names if json.dumps(then.get(name)) != json.dumps(now.get(name))]
     return [f"{RESULT}: {name} {then.get(name, 'missing')} then, {now.get(name, 'missing')} now" for name in changed]
 

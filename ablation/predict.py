@@ -18,7 +18,7 @@ from ablation.config import to_config
 from ablation.data import describe, load_unlabelled
 from ablation.errors import UserError, hint
 from ablation.jobs import Job, prepare
-from ablation.rundir import BEST, CONFIG, ENV, LAST, RESULT, RunDir, State, find_runs, write_atomic
+from ablation.rundir import BEST, CONFIG, ENV, LAST, RESULT, RunDir, State, by_run_id, find_runs, write_atomic
 
 DEFAULTS = {"run": "", "split": "test", "out": "test.txt", "weights": "best", "data.root": "", "runs_dir": "runs"}
 WEIGHTS = ("best", "last")
@@ -62,19 +62,23 @@ def choose_run(wanted: str, runs_dir: Path, ended: Sequence[State] = (State.fini
     Args:    ended: the states in which a named run is accepted.
     Raises:  UserError: there is no such run, or it is in another state.
     """
-    finished = [run for run in find_runs(runs_dir) if run.state() is State.finished]
+    known = find_runs(runs_dir)
+    finished = [run for run in known if run.state() is State.finished]
     if not wanted:
         if not finished:
             raise UserError(f"no finished run in {runs_dir}. Train one first: python -m ablation.train")
         return max(finished, key=lambda run: str((run.raw_status() or {}).get("updated")))
-    named = [run for run in find_runs(runs_dir) if wanted in ((run.raw_status() or {}).get("run_id"), run.path.name)]
-    run = RunDir(Path(wanted)) if not named else named[0]
+    ids = by_run_id(runs_dir)
+    run = ({run.path.name: run for run in known} | ids).get(wanted, RunDir(Path(wanted)))
     state = run.state()
+    if state is None:
+        listed = ", ".join(str(candidate.path) for candidate in finished[:5]) or "none"
+        nearest = hint(wanted, [*(str(candidate.path) for candidate in known), *ids], "run={}")
+        raise UserError(
+            f"run={wanted} is no run directory and no run id.{nearest} Finished runs in {runs_dir}: {listed}."
+        )
     if state not in ended:
-        what = "is no run directory and no run id" if state is None else f"is {state.value}, not finished"
-        names = [str(candidate.path) for candidate in finished]
-        listed = f"Finished runs in {runs_dir}: {', '.join(names[:5]) or 'none'}."
-        raise UserError(f"run={wanted} {what}. {_to_the_end(run, state)}{listed}")
+        raise UserError(f"run={wanted} is {state.value}, not finished.{_to_the_end(run, state)}")
     return run
 
 
@@ -84,7 +88,7 @@ def _to_the_end(run: RunDir, state: State | None) -> str:
         return ""
     retry = ["retry=failed"] if state is State.failed else []
     command = shlex.join(["python", "-m", "ablation.train", f"run={run.path}", *retry])
-    return f"To train it to its end: {command}. "
+    return f" To train it to its end: {command}"
 
 
 def job_of(run: RunDir, root: str) -> Job:

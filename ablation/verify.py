@@ -6,28 +6,26 @@ version of PyTorch), keep (a new folder in which to keep the repetition), data.r
 runs_dir. The run itself is only read. Exit codes: 0 it agrees, 1 it does not, 2 it cannot be verified.
 """
 
-import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 
-from ablation.commandline import explained, run_command
+from ablation.commandline import compose_config, explained, run_command
 from ablation.config import check, to_config
 from ablation.data import DataInfo, describe
 from ablation.environment import cores, resolve_device
 from ablation.errors import RunFailed, UserError
-from ablation.identity import changed_factors, code_digest, levels_of, run_id_of
+from ablation.identity import code_digest, levels_of, run_id_of, setting_of
 from ablation.jobs import Job, open_data
 from ablation.plan import duration
 from ablation.predict import choose_run, over_defaults
-from ablation.rundir import CONFIG, ENV, LOG, OVERRIDES, RESULT, RunDir, State
+from ablation.rundir import CONFIG, ENV, LAST, LOG, METRICS, RESULT, RunDir, State
 from ablation.schema import Config, Device
 
 DEFAULTS = {"run": "", "tolerance": "0", "keep": "", "data.root": "", "runs_dir": "runs"}
@@ -64,24 +62,25 @@ def job_again(run: RunDir, root: str) -> Job:
     Raises:  UserError: its settings or images are no longer those it was trained with.
     """
     status, (env, config) = run.raw_status() or {}, _recorded(run)
+    if root and not config.data.root:
+        raise UserError(f"data.root={root}: {run.path} was trained on the embedded images, in no folder. Leave it out.")
     if root:
         config = replace(config, data=replace(config.data, root=str(Path(root).expanduser().absolute())))
-    info = _describe(run, check(config), env, moved=bool(root))
-    precision = config.trainer.precision.name
+    info, precision = _images(run, config, env, moved=bool(root)), config.trainer.precision.name
     if run_id_of(config, info.fingerprint, precision) != status["run_id"]:
         raise UserError(
-            f"run={run.path}: {CONFIG} is no longer what the run was trained with{_changed(run, config, status, env)}. "
+            f"run={run.path}: {CONFIG} is no longer what the run was trained with ({_changed(config, status, env)}). "
             "Restore it from a copy of the run; as it is, there is nothing to compare with."
         )
     return Job(
         config,
         info,
-        device=_device(env.get("device"), config),
+        device=_device(str(env.get("device", config.trainer.device.name))),
         precision=precision,
-        threads=config.trainer.threads or env.get("threads") or cores(),
+        threads=env.get("threads") or config.trainer.threads or cores(),
         run_id=status["run_id"],
         label=status.get("label") or run.path.name,
-        levels=run.read_yaml(OVERRIDES),
+        levels=levels_of(config),
         path=run.path,
     )
 
@@ -89,47 +88,51 @@ def job_again(run: RunDir, root: str) -> Job:
 def _recorded(run: RunDir) -> tuple[dict[str, Any], Config]:
     """Environment and config of a run."""
     try:
-        env, content = run.read_json(ENV), run.read_yaml(CONFIG)
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"run={run.path} cannot be trained again: a file of it is damaged ({error}).") from error
-    if not content:
-        raise UserError(f"run={run.path} cannot be trained again: it has no {CONFIG}.")
-    with explained():
-        return env, check(to_config(OmegaConf.create(content)))
+        with explained():
+            env, content = run.read_json(ENV), run.read_yaml(CONFIG)
+            if not content:
+                raise UserError("it is missing.")
+            return env, check(to_config(OmegaConf.create(content)))
+    except UserError as error:
+        raise UserError(f"run={run.path} cannot be trained again, because of its {CONFIG}: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"run={run.path} cannot be trained again: {ENV} or {CONFIG} is damaged ({error}).") from error
 
 
-def _describe(run: RunDir, config: Config, env: dict[str, Any], *, moved: bool) -> DataInfo:
-    advice = "" if moved else " If the images have moved, name their folder: data.root=/path."
+def _images(run: RunDir, config: Config, env: dict[str, Any], *, moved: bool) -> DataInfo:
     try:
         info = describe(config.data)
+        if (then := env.get("data_fingerprint", info.fingerprint)) != info.fingerprint:
+            raise UserError(
+                f"The images of {config.data.root or 'the package'} are not those it was trained on "
+                f"(fingerprint {then} then, {info.fingerprint} now)."
+            )
+        return info
     except UserError as error:
-        raise UserError(f"run={run.path} cannot be trained again. {error}{advice}") from error
-    if env.get("data_fingerprint") not in (None, info.fingerprint):
-        where = config.data.root or "the embedded data"
-        raise UserError(
-            f"run={run.path} cannot be trained again: the images of {where} are not those it was trained on "
-            f"(fingerprint {env['data_fingerprint']} then, {info.fingerprint} now).{advice}"
+        advice = (
+            "" if moved or not config.data.root else " If the images have moved, name their folder: data.root=/path."
         )
-    return info
+        raise UserError(f"run={run.path} cannot be trained again. {error}{advice}") from error
 
 
-def _changed(run: RunDir, config: Config, status: dict[str, Any], env: dict[str, Any]) -> str:
-    """Which settings were changed, as far as the other files of the run tell."""
-    trainer, now, then = config.trainer, levels_of(config), run.read_yaml(OVERRIDES)
-    found = [f"{name}={now[name]}, was {then[name]}" for name in changed_factors(now, now | then)]
-    others = (
-        ("seed", config.seed, status.get("seed")),
-        ("trainer.epochs", trainer.epochs, status.get("epochs")),
-        ("trainer.precision", trainer.precision.name, env.get("precision")),
-    )
-    found += [f"{name}={new}, was {old}" for name, new, old in others if old not in (None, new)]
-    return f" ({'; '.join(found)})" if found else ""
+def _changed(config: Config, status: dict[str, Any], env: dict[str, Any]) -> str:
+    """Which settings were changed since training, by the run's label: what it set otherwise than its preset."""
+
+    def settings(one: Config) -> dict[str, str]:
+        values = levels_of(one) | setting_of(one, "", one.trainer.precision.name) | {"seed": one.seed}
+        return {name: str(value) for name, value in values.items()}
+
+    label = dict(word.split("=", 1) for word in str(status.get("label")).split(" ") if "=" in word)
+    preset, now = settings(compose_config([f"preset={config.preset}"], partial=True)), settings(config)
+    then = preset | label | {"trainer.precision": str(env.get("precision"))}
+    changed = [f"{name}={value}, was {then[name]}" for name, value in now.items() if value != then[name]]
+    return "; ".join(changed) if label and changed else "what was changed is not on record"
 
 
-def _device(recorded: str | None, config: Config) -> str:
-    """The device type on record, or the one that the config finds where this machine has none."""
+def _device(recorded: str) -> str:
+    """The device type on record, or the best one of this machine where it has none such."""
     try:
-        return resolve_device(Device[recorded or config.trainer.device.name])
+        return resolve_device(Device[recorded])
     except (UserError, KeyError):
         return resolve_device(Device.auto)
 
@@ -144,7 +147,7 @@ def _scratch(keep: str, run: RunDir, runs_dir: Path) -> Iterator[Path]:
     path = Path(keep).expanduser()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"keep={keep} is there already. Name a new folder.")
-    for place in (run.path, runs_dir):
+    for place in (runs_dir, run.path.absolute().parent):
         if path.resolve().is_relative_to(place.resolve()):
             raise UserError(f"keep={keep} lies in {place}, where it would pass for a run. Name a folder elsewhere.")
     yield path
@@ -153,16 +156,23 @@ def _scratch(keep: str, run: RunDir, runs_dir: Path) -> Iterator[Path]:
 def _notices(run: RunDir, job: Job, tolerance: float) -> Iterator[str]:
     """What is known before training to make a difference.
 
-    Raises:  UserError: no training from the start can repeat the run to the last bit.
+    Raises:  UserError: no training from the start on this machine can repeat the run to the last bit.
     """
-    digest = str(run.read_json(ENV).get("code_digest"))
-    if "+" in digest and not tolerance:
+    env = run.read_json(ENV)
+    code, device = str(env.get("code_digest", "not recorded")), env.get("device", job.device)
+    obstacles = []
+    if "+" in code:
+        obstacles.append(f"by several versions of the training code, one after the other ({code})")
+    if device != job.device:
+        obstacles.append(f"on {device}, which is not to be had here")
+    if obstacles and not tolerance:
         raise UserError(
-            f"run={run.path} was trained by several versions of the training code, one after the other ({digest}), so "
-            "none repeats it to the last bit. Compare its accuracy instead: tolerance=0.01."
+            f"run={run.path} was trained {' and '.join(obstacles)}, so nothing repeats it to the last bit. "
+            "Compare its accuracy instead: tolerance=0.01."
         )
-    if digest != code_digest():
-        yield f"note: the training code was {digest} then and is {code_digest()} now."
+    yield from (f"note: it was trained {obstacle}." for obstacle in obstacles)
+    if code.split("+")[-1] != code_digest():
+        yield f"note: the training code was {code} then and is {code_digest()} now."
     if job.threads > cores():
         yield f"note: {job.threads} threads, as then, on the {cores()} cores here: the same numbers, more slowly."
 
@@ -174,10 +184,8 @@ def _train_again(job: Job) -> None:
     try:
         execute(job, PlainProgress())
     except RunFailed as error:
-        cause = error.__cause__
-        raise RunFailed(
-            f"training the run again failed: {type(cause).__name__}: {cause}. With keep=FOLDER its {LOG} stays."
-        ) from error
+        cause = f"{type(error.__cause__).__name__}: {error.__cause__}"
+        raise UserError(f"training the run again failed ({cause}). With keep=FOLDER its {LOG} stays.") from error
 
 
 def _body(arguments: list[str]) -> None:
@@ -188,13 +196,17 @@ def _body(arguments: list[str]) -> None:
     notices = list(_notices(run, job, tolerance))
     with _scratch(values["keep"], run, runs_dir) as path:
         open_data([job])
-        result = run.read_json(RESULT)
-        took = result.get("seconds_train", 0.0) + result.get("seconds_eval", 0.0)
-        print(f"training {run.path} again{f', which took {duration(took)}' if took else ''}")
-        print("\n".join([*notices, ""]), end="", flush=True)
+        print("\n".join([f"training {run.path} again{_took(run)}", *notices]), flush=True)
         again = replace(job, path=path)
         _train_again(again)
         _judge(run, again, tolerance)
+
+
+def _took(run: RunDir) -> str:
+    with suppress(ValueError, TypeError, KeyError):  # a diverged run has no result; damage is told by the comparison
+        result = run.read_json(RESULT)
+        return f", which took {duration(result['seconds_train'] + result['seconds_eval'])}"
+    return ""
 
 
 def _judge(run: RunDir, again: Job, tolerance: float) -> None:
@@ -206,35 +218,28 @@ def _judge(run: RunDir, again: Job, tolerance: float) -> None:
 
     found = compare(run, RunDir(again.path), again)
     changes = environment_changes(run, RunDir(again.path))
-    print("\n".join([f"environment: {'' if changes else 'the same in all that is on record'}", *_indented(changes)]))
+    print("\n  ".join(["environment:", *changes]) if changes else "environment: the same in all that is on record")
     if not found.differences:
-        status = run.raw_status() or {}
-        ended = f"; it diverges again: {status['error']}" if status["state"] == State.diverged.value else ""
-        compared = ", ".join(found.compared) or "nothing was saved"
-        print(f"{run.path} is identical to the last bit ({compared}){ended}")
+        print(f"{run.path} is identical to the last bit ({', '.join(found.compared)})")
         return
-    print("\n".join(["differences:", *_indented(found.differences)]), flush=True)
-    at = f" (epoch {found.accuracy_epoch})" if found.accuracy_epoch else ""
-    if tolerance and found.accuracy <= tolerance:
-        print(f"{run.path} agrees within {tolerance:g}: val_acc differs by at most {found.accuracy:.3g}{at}")
+    print("\n  ".join(["differences:", *found.differences]), flush=True)
+    within = found.accuracy <= tolerance + 1e-12  # the difference of two fractions has an error of its own
+    if tolerance and within:
+        print(f"{run.path} agrees within {tolerance:g}: val_acc differs by at most {found.accuracy:.3g}")
         return
-    why = "the differences of the environment" if changes else "a file changed after training, or another processor"
-    if found.first_epoch is None:
-        verdict = "has the same metrics in every epoch, but other differences"
-    elif tolerance and math.isfinite(found.accuracy):
-        verdict = f"differs by more than {tolerance:g}: val_acc by {found.accuracy:.3g}{at}"
-    else:
-        verdict = f"differs from epoch {found.first_epoch} on"
-    raise RunFailed(f"{run.path} {verdict}. Likely reasons: {why}.")
-
-
-def _indented(lines: Sequence[str]) -> list[str]:
-    return [f"  {line}" for line in lines]
+    verdict = f"does not agree within {tolerance:g}" if tolerance else "is not identical"
+    again_the_same = {METRICS, LAST} & found.same  # then what differs was not made by this training
+    reasons = ["a file changed after training"] if again_the_same or not changes else []
+    if changes:
+        reasons.append("the environment, which is not the same")
+    elif not again_the_same:
+        reasons.append("another kind of processor")
+    raise RunFailed(f"{run.path} {verdict}. Likely reason: {', or '.join(reasons)}.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `ablation-verify`; returns the exit code."""
-    return run_command(_body, verify_help, argv, "nothing was kept; the run is as it was")
+    return run_command(_body, verify_help, argv, "the run is as it was")
 
 
 if __name__ == "__main__":
