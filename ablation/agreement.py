@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def _compare_file(found: Agreement, name: str, then: RunDir, now: RunDir, job: J
         if name == RESULT:
             return _compare_results(found, then.read_json(RESULT), now.read_json(RESULT))
         if name == PREDICTIONS:
-            return _compare_predictions(found, then, now)
+            return _compare_predictions(found, *(_arrays(run / PREDICTIONS) for run in (then, now)))
         return _compare_weights(found, name, _weights(then, name, job), _weights(now, name, job))
     except Exception as error:  # a damaged file raises one of many kinds
         return [f"{name}: cannot be read ({type(error).__name__}: {error})"]
@@ -103,19 +104,20 @@ def _compare_results(found: Agreement, then: Mapping[str, Any], now: Mapping[str
     return [f"{RESULT}: {name} {then.get(name, 'missing')} then, {now.get(name, 'missing')} now" for name in changed]
 
 
-def _compare_predictions(found: Agreement, then: RunDir, now: RunDir) -> list[str]:
+def _compare_predictions(found: Agreement, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    found.compared.append(f"predictions of {len(now['predicted']):,} images")
     lines = []
-    with (
-        np.load(then / PREDICTIONS, allow_pickle=False) as old,
-        np.load(now / PREDICTIONS, allow_pickle=False) as new,
-    ):
-        found.compared.append(f"predictions of {len(new['predicted']):,} images")
-        for name in new.files:
-            if old[name].shape != new[name].shape:
-                lines.append(f"{PREDICTIONS}: {len(old[name]):,} images then, {len(new[name]):,} now, in {name}")
-            elif differing := int((old[name] != new[name]).sum()):
-                lines.append(f"{PREDICTIONS}: {differing:,} of {len(new[name]):,} images differ in {name}")
+    for name, new in now.items():
+        if (old := then[name]).shape != new.shape:
+            lines.append(f"{PREDICTIONS}: {len(old):,} images then, {len(new):,} now, in {name}")
+        elif differing := int((old != new).sum()):
+            lines.append(f"{PREDICTIONS}: {differing:,} of {len(new):,} images differ in {name}")
     return lines
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
+        return dict(stored)
 
 
 def _weights(run: RunDir, name: str, job: Job) -> dict[str, torch.Tensor]:
