@@ -25,6 +25,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def processes() -> int:
+    """How many processes torchrun started to train one run together; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+
+
+def cores_of_process() -> int:
+    """The cores that this process may keep busy: its share, where torchrun started several here."""
+    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 @cache
 def _available(device: str) -> bool:
     may_have_gpu = sys.platform in ("darwin", "win32") or any(

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from ablation.commandline import compose_config
 from ablation.config import to_config
 from ablation.data import DataInfo, describe, load
-from ablation.environment import cores, resolve_device, resolve_precision
+from ablation.environment import cores_of_process, processes, resolve_device, resolve_precision
 from ablation.errors import UserError
 from ablation.identity import canonical, code_digest, differences, levels_of, run_id_of, slug_of
 from ablation.rundir import CONFIG, OVERRIDES, RunDir, State, by_run_id, write_yaml
@@ -35,12 +35,13 @@ class Job:
     label: str  # what differs from the preset, and the seed, for people
     levels: dict[str, str]  # level name of every factor
     path: Path
+    processes: int = 1  # that train it together
 
 
 def prepare(configs: Iterable[Config], threads: int | None = None) -> list[Job]:
     """Make a job of every config; equal runs become one job, in the order of their first mention.
 
-    Args:    threads: of each run, where its config names no number; None takes all cores.
+    Args:    threads: of each process, where its config names no number; None takes all cores that it has.
     Raises:  UserError: the data cannot be used, a device is missing, or a net cannot work on these images.
     """
     jobs: dict[str, Job] = {}
@@ -52,7 +53,7 @@ def prepare(configs: Iterable[Config], threads: int | None = None) -> list[Job]:
         if config.runs_dir not in known:
             known[config.runs_dir] = by_run_id(Path(config.runs_dir))
         base = compose_config([f"preset={config.preset}"], partial=True)
-        job = _job(config, infos[source], base, known[config.runs_dir], threads or cores())
+        job = _job(config, infos[source], base, known[config.runs_dir], threads or cores_of_process())
         jobs.setdefault(job.run_id, job)
     return list(jobs.values())
 
@@ -72,7 +73,8 @@ def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir],
     words += [*(f"{key}={value}" for key, value in changed.items()), f"seed={config.seed}"]
     threads = config.trainer.threads or threads
     path = known[run_id].path if run_id in known else Path(config.runs_dir) / f"{slug}-s{config.seed}-{run_id}"
-    return Job(config, info, device, precision, threads, run_id, " ".join(words), levels_of(config), path)
+    label, levels = " ".join(words), levels_of(config)
+    return Job(config, info, device, precision, threads, run_id, label, levels, path, processes())
 
 
 def _settled(config: Config) -> Config:
@@ -141,11 +143,12 @@ def _frozen(path: Path, config: Config, info: DataInfo, status: dict[str, Any], 
         info,
         device=resolve_device(trainer.device),
         precision=trainer.precision.name,
-        threads=trainer.threads or cores(),
+        threads=trainer.threads or cores_of_process(),
         run_id=status["run_id"],
         label=status.get("label") or path.name,
         levels=levels,
         path=path,
+        processes=processes(),
     )
 
 

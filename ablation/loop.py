@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor, nn
 
 from ablation.batches import Images, cut, epoch_order
+from ablation.world import ALONE, World
 
 Row = dict[str, float | int | None]  # keys: rundir.METRIC_COLUMNS
 # A net that knows nothing has a loss of log(classes), below 12 for any data; a thousand times more is no training.
@@ -43,6 +44,7 @@ class Budget:
     rate: Callable[[int], float]  # epoch from 0 -> learning rate
     draws: Callable[[int], Tensor]  # epoch from 0 -> uniform draws, one row per training sample
     transform: Callable[[Tensor, Tensor], Tensor]  # images (B, C, H, W), their rows of draws -> images
+    world: World = ALONE
 
 
 @dataclass(frozen=True)
@@ -55,49 +57,59 @@ class Evaluation:
     predicted: np.ndarray
 
 
-def evaluate(model: nn.Module, images: Images, batch_size: int, autocast: bool) -> Evaluation:
-    """Evaluate the whole split in eval mode, every image once, with the same result for every batch size."""
+def evaluate(model: nn.Module, images: Images, batch_size: int, autocast: bool, world: World = ALONE) -> Evaluation:
+    """Evaluate the whole split in eval mode, every image once, with the same result for every batch size and world."""
     model.eval()
-    losses, ranks = [], []
+    own = world.part(len(images))
+    # Zeros where another process fills in, so that sums are exact; classes count from 1 meanwhile.
+    losses, ranked = torch.zeros(len(images), dtype=torch.float64), torch.zeros(len(images), 5, dtype=torch.int64)
     with torch.no_grad():
-        for indices in cut(np.arange(len(images)), batch_size, merge_single=False):
+        for indices in cut(np.arange(own.start, own.stop), batch_size, merge_single=False):
             # A lone image may take another code path than a batch (measured: other last bits in fp32), so it gets
             # its own copy for company, which is not counted.
             batch, labels = images.take(np.repeat(indices, 2) if len(indices) == 1 else indices)
             with torch.autocast(images.device, dtype=torch.bfloat16, enabled=autocast):
                 logits = model(batch)
             logits = logits.float()
-            ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
-            losses.append(F.cross_entropy(logits, labels, reduction="none")[: len(indices)].cpu().double())
-            ranks.append(ranked[: len(indices)].cpu())
-    loss, ranked = torch.cat(losses).mean().item(), torch.cat(ranks)
-    correct = (ranked == torch.from_numpy(images.split.labels).view(-1, 1)).double()
-    return Evaluation(loss, correct[:, 0].mean().item(), correct.sum(1).mean().item(), ranked[:, 0].numpy())
+            best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+            each = F.cross_entropy(logits, labels, reduction="none")
+            losses[indices] = each[: len(indices)].cpu().double()
+            ranked[indices, : best.shape[1]] = best[: len(indices)].cpu() + 1
+    loss, classes = world.total(losses).mean().item(), world.total(ranked) - 1
+    correct = (classes == torch.from_numpy(images.split.labels).view(-1, 1)).double()
+    return Evaluation(loss, correct[:, 0].mean().item(), correct.sum(1).mean().item(), classes[:, 0].numpy())
 
 
 def train_epoch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: Images, budget: Budget, epoch: int
+    model: nn.Module, net: nn.Module, optimizer: torch.optim.Optimizer, images: Images, budget: Budget, epoch: int
 ) -> tuple[float, float, float]:
-    """One pass over the training images; returns running loss and accuracy, and the mean gradient norm of a step."""
+    """One pass over the training images; returns running loss and accuracy, and the mean gradient norm of a step.
+
+    Args:    net: the model, as what is called when several processes train it.
+    """
     model.train()
-    loss_sum = torch.zeros((), dtype=torch.float64, device="cpu" if budget.device == "mps" else budget.device)
-    hits, norms = torch.zeros_like(loss_sum), torch.zeros_like(loss_sum)
-    draws, steps = budget.draws(epoch), 0
+    world = budget.world
+    sums = torch.zeros(2, dtype=torch.float64, device="cpu" if budget.device == "mps" else budget.device)
+    norms, draws, steps = torch.zeros_like(sums[0]), budget.draws(epoch), 0
     for indices in cut(epoch_order(len(images), budget.seed, epoch), budget.batch_size, merge_single=True):
-        batch, labels = images.take(indices)
-        batch = budget.transform(batch, draws[torch.from_numpy(indices)].to(budget.device))
+        rows = world.part(len(indices))
+        own = indices[rows]
+        batch, labels = images.take(own)
+        batch = budget.transform(batch, draws[torch.from_numpy(own)].to(budget.device))
+        model.start_batch(len(indices), rows)  # type: ignore[operator]
         with torch.autocast(budget.device, dtype=torch.bfloat16, enabled=budget.autocast):
-            logits = model(batch)
-        loss = F.cross_entropy(logits.float(), labels)
+            logits = net(batch)
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum") / len(indices)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * world.size).backward()  # type: ignore[no-untyped-call]  # the mean over processes is of the whole batch
         optimizer.step()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         norms += torch.nn.utils.get_total_norm(gradients).to(norms)
-        loss_sum += loss.detach().to(loss_sum) * len(labels)
-        hits += (logits.detach().argmax(1) == labels).sum().to(hits)
+        sums[0] += loss.detach().to(sums) * len(indices)
+        sums[1] += (logits.detach().argmax(1) == labels).sum().to(sums)
         steps += 1
-    return float(loss_sum) / len(images), float(hits) / len(images), float(norms) / steps
+    loss_sum, hits = world.total(sums).tolist()
+    return loss_sum / len(images), hits / len(images), float(norms) / steps
 
 
 def train_epochs(
@@ -107,16 +119,17 @@ def train_epochs(
 
     Raises:  Diverged: a loss, gradient or weight is not finite, or the validation loss is beyond LOSS_BOUND.
     """
+    net = budget.world.share(model, optimizer, done > 0)
     for epoch in range(done, budget.epochs):
         start = time.perf_counter()
         rate = budget.rate(epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate
         model.start_epoch(budget.seed, epoch, budget.device)  # type: ignore[operator]
-        train_loss, train_acc, grad_norm = train_epoch(model, optimizer, train, budget, epoch)
+        train_loss, train_acc, grad_norm = train_epoch(model, net, optimizer, train, budget, epoch)
         middle = time.perf_counter()
         _refuse_divergence(model, epoch + 1, {"training loss": train_loss, "gradient norm": grad_norm})
-        result = evaluate(model, val, budget.eval_batch_size, budget.autocast)
+        result = evaluate(model, val, budget.eval_batch_size, budget.autocast, budget.world)
         _refuse_divergence(model, epoch + 1, {"validation loss": result.loss})
         yield (
             {

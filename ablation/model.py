@@ -31,23 +31,33 @@ CONTIGUOUS_NORMS = frozenset({NormKind.instance, NormKind.group, NormKind.layer}
 
 
 class SeededDropout(nn.Module):
-    """Dropout whose masks come from the stream (seed, "dropout", epoch), so a resumed epoch repeats them."""
+    """Dropout whose masks come from the stream (seed, "dropout", epoch), so a resumed epoch repeats them.
+
+    Masks are drawn for the whole batch, also where only a part of it comes in here.
+    """
 
     def __init__(self, p: float):
         super().__init__()
         self.p = p
         self.generator: torch.Generator | None = None
+        self.batch: tuple[int, slice] | None = None
 
     def start_epoch(self, seed: int, epoch: int, device: str) -> None:
         """Put the stream of masks at the start of an epoch."""
         self.generator = stream(seed, "dropout", epoch, device=device)
+
+    def start_batch(self, batch_size: int, rows: slice) -> None:
+        """Say that only these rows of a batch come in next."""
+        self.batch = batch_size, rows
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero each element with probability p and scale the rest by 1 / (1 - p); identity in eval mode."""
         if not self.training or self.p == 0:
             return x
         assert self.generator is not None, "start_epoch comes before training"
-        keep = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.p
+        batch_size, rows = self.batch or (len(x), slice(None))
+        draws = torch.rand((batch_size, *x.shape[1:]), generator=self.generator, device=x.device)
+        keep = draws[rows] >= self.p
         return x * keep / (1 - self.p)
 
 
@@ -115,6 +125,11 @@ class Net(nn.Module):
         """Tell every part that draws random numbers in training which epoch's stream to draw from."""
         for part in (self.dropout_features, self.dropout_logits):
             part.start_epoch(seed, epoch, device)
+
+    def start_batch(self, batch_size: int, rows: slice) -> None:
+        """Tell them how many samples the next batch has, and which rows of it come in here."""
+        for part in (self.dropout_features, self.dropout_logits):
+            part.start_batch(batch_size, rows)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> logits (B, n_classes)."""

@@ -24,7 +24,9 @@ def headline(job: Job, sizes: dict[str, int]) -> str:
     """What a run is: variant, images, net, machine and folder, one line each."""
     info, config, levels = job.info, job.config, job.levels
     colour = "grey" if info.channels == 1 else "colour"
-    threads = f"{job.threads} thread{'s' if job.threads > 1 else ''}"
+    threads = f"{job.threads} thread{'s' * (job.threads > 1)}"
+    if job.processes > 1:
+        threads = f"{job.processes} processes, {threads} each"
     return (
         f"{job.label} (preset {config.preset})\n"
         f"  levels   {', '.join(f'{factor}={level}' for factor, level in levels.items())}\n"

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -24,7 +24,7 @@ from ablation import rundir
 from ablation.augment import augment, epoch_draws
 from ablation.batches import Images
 from ablation.checkpoint import CheckpointError, load_last, save_last, save_weights
-from ablation.data import DataInfo, load
+from ablation.data import DataInfo, Splits, load
 from ablation.environment import describe_environment
 from ablation.errors import RunFailed, UserError
 from ablation.identity import code_digest
@@ -35,14 +35,16 @@ from ablation.optim import build_optimizer, learning_rate
 from ablation.progress import Progress
 from ablation.rundir import RunDir, State, write_atomic, write_json
 from ablation.schema import Config
+from ablation.world import ALONE, PART_NORMS, World
 
 log = logging.getLogger("ablation")
 CODE = code_digest()  # at import: a fork server keeps running the code it read, whatever is edited meanwhile
 
 
-def build_net(config: Config, info: DataInfo) -> Net:
+def build_net(config: Config, info: DataInfo, world: World = ALONE) -> Net:
     """The net of a config for images of this shape, in its memory format, parameters drawn from the seed."""
     norm = config.norm
+    norms = NORMS if world.size == 1 else NORMS | PART_NORMS
     model = Net(
         in_channels=info.channels,
         n_classes=len(info.classes),
@@ -50,7 +52,7 @@ def build_net(config: Config, info: DataInfo) -> Net:
         channels=config.width.first_stage,
         stem_kernel=config.stem.kernel,
         stem_pool=config.stem.pool,
-        norm=lambda channels: NORMS[norm.kind](channels, norm.groups, norm.affine),
+        norm=lambda channels: norms[norm.kind](channels, norm.groups, norm.affine),
         shortcut=config.residual.shortcut,
         dropout=config.dropout.p,
         dropout_place=config.dropout.where,
@@ -70,21 +72,24 @@ def set_threads(threads: int) -> None:
     torch.set_flush_denormal(True)
 
 
-def execute(job: Job, progress: Progress) -> State:
+def execute(job: Job, progress: Progress, world: World = ALONE) -> State:
     """Train a job to its end, from its last finished epoch if it has one, and say how it ended.
 
+    Args:    world: the processes that train it together; only the leading one touches the directory.
     Raises:  RunBusy: another process trains this run.
              UserError: the data cannot be used.
              RunFailed: anything else went wrong; the traceback is in train.log.
     """
     run = RunDir(job.path)
+    if not world.leads:
+        return _follow(job, run, progress, world)
     with run.held(), _logging_to(run):
         status = run.raw_status() or {}
         if status.get("state") in (State.finished.value, State.diverged.value):
             return State(status["state"])  # another process got here first
         run.update_status(State.running, **facts(job))
         try:
-            return _train(job, run, progress)
+            return _train(job, run, progress, world)
         except KeyboardInterrupt as stop:
             run.update_status(State.interrupted, error=str(stop) or "interrupted by Ctrl-C")
             raise
@@ -96,6 +101,15 @@ def execute(job: Job, progress: Progress) -> State:
             if isinstance(error, UserError):
                 raise
             raise RunFailed(f"{job.label} failed: {message}\n{_advice(run, error)}") from error
+
+
+def _follow(job: Job, run: RunDir, progress: Progress, world: World) -> State:
+    try:
+        return _train(job, run, progress, world)
+    except Exception:
+        with _logging_to(run):  # a line of another process at the end of the log does no harm, and tells the reason
+            log.error("process %d of %d: %s", world.rank, world.size, traceback.format_exc())
+        raise
 
 
 def _advice(run: RunDir, error: BaseException) -> str:
@@ -120,42 +134,51 @@ def _logging_to(run: RunDir) -> Iterator[None]:
         handler.close()
 
 
-def _train(job: Job, run: RunDir, progress: Progress) -> State:
+def _train(job: Job, run: RunDir, progress: Progress, world: World) -> State:
     config = job.config
     set_threads(job.threads)
     splits = load(config.data)
-    model = build_net(config, job.info)
-    sizes = {
+    model = build_net(config, job.info, world)
+    sizes = _sizes(model, job.info, splits)
+    model = model.to(job.device)
+    training = Training(job, run, model, build_optimizer(model, config.optim.momentum, config.optim.weight_decay))
+    if world.leads:
+        training.resume()
+        write_inputs(job)
+        _write_environment(run, job, training.code)
+        progress.start(job, sizes, len(training.rows))
+        log.info("%s: from epoch %d of %d, %s", job.label, len(training.rows) + 1, config.trainer.epochs, sizes)
+    form = memory_format(config)
+    train, val = (Images(s, splits.mean, splits.std, job.device, form) for s in (splits.train, splits.val))
+    budget, last = replace(_budget(job, len(train)), world=world), None
+    done = world.same(len(training.rows))
+    try:
+        for row, last in train_epochs(model, training.optimizer, train, val, budget, done):  # noqa: B007
+            if world.leads:
+                training.save_epoch(row)
+                log.info("%s", progress.epoch(row))
+    except Diverged as end:
+        if world.leads:
+            run.update_status(State.diverged, error=str(end), epoch=len(training.rows))
+            log.info("%s", end)
+        return State.diverged
+    start = time.perf_counter()
+    last = last or evaluate(model, val, budget.eval_batch_size, budget.autocast, world)  # killed after the last epoch
+    clean = evaluate(model, train, budget.eval_batch_size, budget.autocast, world)
+    if world.leads:
+        training.finish(last, val.split.labels, clean, sizes, time.perf_counter() - start)
+        log.info("%s", describe_outcome(run))
+    return State.finished
+
+
+def _sizes(model: Net, info: DataInfo, splits: Splits) -> dict[str, int]:
+    return {
         "params": parameter_count(model),
-        "macs": count_macs(model, job.info.channels, job.info.image_size),
+        "macs": count_macs(model, info.channels, info.image_size),
         "n_train": len(splits.train),
         "n_val": len(splits.val),
         "n_skipped": splits.n_skipped,
     }
-    model = model.to(job.device)
-    training = Training(job, run, model, build_optimizer(model, config.optim.momentum, config.optim.weight_decay))
-    training.resume()
-    write_inputs(job)
-    _write_environment(run, job, training.code)
-    form = memory_format(config)
-    train, val = (Images(s, splits.mean, splits.std, job.device, form) for s in (splits.train, splits.val))
-    progress.start(job, sizes, len(training.rows))
-    log.info("%s: from epoch %d of %d, %s", job.label, len(training.rows) + 1, config.trainer.epochs, sizes)
-    budget, last = _budget(job, len(train)), None
-    try:
-        for row, last in train_epochs(model, training.optimizer, train, val, budget, len(training.rows)):  # noqa: B007
-            training.save_epoch(row)
-            log.info("%s", progress.epoch(row))
-    except Diverged as end:
-        run.update_status(State.diverged, error=str(end), epoch=len(training.rows))
-        log.info("%s", end)
-        return State.diverged
-    start = time.perf_counter()
-    last = last or evaluate(model, val, budget.eval_batch_size, budget.autocast)  # killed after the last epoch
-    clean = evaluate(model, train, budget.eval_batch_size, budget.autocast)
-    training.finish(last, val.split.labels, clean, sizes, time.perf_counter() - start)
-    log.info("%s", describe_outcome(run))
-    return State.finished
 
 
 def _budget(job: Job, n_train: int) -> Budget:
@@ -177,7 +200,8 @@ def _budget(job: Job, n_train: int) -> Budget:
 def _write_environment(run: RunDir, job: Job, code: str) -> None:
     name = torch.cuda.get_device_name() if job.device == "cuda" else platform.processor() or platform.machine()
     record = describe_environment(job.device, name, job.precision, job.threads)
-    write_json(run / rundir.ENV, record | {"code_digest": code, "data_fingerprint": job.info.fingerprint})
+    ours = {"processes": job.processes, "code_digest": code, "data_fingerprint": job.info.fingerprint}
+    write_json(run / rundir.ENV, record | ours)
 
 
 @dataclass

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +23,7 @@ from ablation.commandline import (
 )
 from ablation.config import CONF_DIR, register_schema
 from ablation.engines import check_engine
+from ablation.environment import processes
 from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
 from ablation.jobs import Job, describe_outcome, frozen, open_data, prepare, remaining
@@ -29,6 +31,9 @@ from ablation.plan import plan_text
 from ablation.rundir import RunBusy, RunDir, State
 from ablation.schema import Retry
 from ablation.sweep import register_plugins
+
+if TYPE_CHECKING:
+    from ablation.world import World
 
 MULTIRUN = ("-m", "--multirun")
 OPTIONS_WITH_VALUE = (
@@ -60,11 +65,29 @@ def train_one(cfg: DictConfig) -> None:
 
 
 def train_job(job: Job) -> bool:
-    """Train a job unless it is done; returns whether it was trained.
+    """Train a job unless it is done, together with the processes that torchrun started; returns whether it was trained.
 
     Raises:  UserError and RunFailed, as `train_one`.
     """
+    if job.processes == 1:
+        return _lead(job, None)
+    from ablation.world import joined
+
+    with joined(job.device) as world:
+        if world.leads:
+            return _lead(job, world)
+        if world.same(0):  # what the leader decides
+            from ablation.progress import Progress
+            from ablation.run import execute
+
+            execute(job, Progress(), world)
+        return False
+
+
+def _lead(job: Job, world: "World | None") -> bool:
     todo, why = remaining(job)
+    if world is not None:
+        world.same(todo)
     if not todo:
         if RunDir(job.path).state() is State.failed:
             raise RunFailed(f"{job.label}: {why}")
@@ -76,7 +99,7 @@ def train_job(job: Job) -> bool:
 
     progress = progress_for_terminal()
     try:
-        execute(job, progress)
+        execute(job, progress, *([world] if world else []))
     except RunBusy:
         raise UserError(f"{job.label} is being trained by another process, in {job.path}. Wait for it.") from None
     finally:
@@ -104,6 +127,8 @@ def _body(arguments: list[str]) -> None:
         train_directory(arguments)
         return
     sweep = any(text in MULTIRUN for text in arguments)
+    if sweep and processes() > 1:
+        raise UserError("torchrun trains one run in several processes, not a sweep. Leave out -m, or torchrun.")
     check_overrides(overrides_in(arguments), sweep=sweep)
     check_engine(arguments)
     register_schema()

@@ -28,7 +28,7 @@ ORDER = (
     "commandline imagefolder data",
     "jobs comparability questions plan help",
     # the torch half
-    "streams augment batches model optim checkpoint loop",
+    "streams augment batches model optim checkpoint world loop",
     "progress run label agreement",
     # entry points of the torch half, which import it only when there is work
     "sweepview launch engines sweep predict verify train",
@@ -36,7 +36,7 @@ ORDER = (
     "gather stats comparison study tables plots page report",
 )
 RANK = {name: place for place, name in enumerate(" ".join(ORDER).split())}
-TORCH = {"streams", "augment", "batches", "model", "optim", "checkpoint", "loop", "run", "label", "agreement"}
+TORCH = {"streams", "augment", "batches", "model", "optim", "checkpoint", "world", "loop", "run", "label", "agreement"}
 REPORT = set(ORDER[-1].split())
 LIGHT = set(RANK) - TORCH
 

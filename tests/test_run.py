@@ -236,7 +236,7 @@ def test_a_damaged_checkpoint_is_refused_and_training_starts_again(tiny: Callabl
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_last(job.path / rundir.LAST, job.run_id, net, run.build_optimizer(net, 0.9, 0.0), "cpu")
     assert run.execute(job, Progress()) is State.finished
-    assert "starts again from the first epoch" in (job.path / rundir.LOG).read_text()
+    assert "started again from the first epoch" in (job.path / rundir.LOG).read_text()
     assert len(without_times(RunDir(job.path))) == len(whole)
 
 

@@ -59,18 +59,18 @@ def break_run(module: ModuleType) -> None:
     honest_execute, honest_epoch, honest_save = module.execute, loop.train_epoch, module.save_last  # type: ignore[attr-defined]
     current: dict[str, str | None] = {"fault": None}
 
-    def execute(job: Any, progress: Any) -> Any:
+    def execute(job: Any, *others: Any) -> Any:
         once = job.path.parent / f"once-{job.run_id}"
         kind = FAULTS.get(f"{job.levels['norm']}-{job.config.seed}")
         if kind and kind.startswith("once_"):
             kind = None if once.exists() else kind.removeprefix("once_")
             once.touch()
         current["fault"] = kind
-        return honest_execute(job, progress)
+        return honest_execute(job, *others)
 
-    def train_epoch(model: Any, optimizer: Any, images: Any, budget: Any, epoch: int) -> Any:
-        found = honest_epoch(model, optimizer, images, budget, epoch)
-        if epoch != 1 or current["fault"] is None:
+    def train_epoch(*arguments: Any) -> Any:
+        found = honest_epoch(*arguments)
+        if arguments[-1] != 1 or current["fault"] is None:
             return found
         if current["fault"] == "nan":
             return (float("nan"), *found[1:])
