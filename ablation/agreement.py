@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ablation.checkpoint import load_last_weights, load_weights
+from ablation.checkpoint import CheckpointError, load_last_weights, load_weights
 from ablation.jobs import Job
 from ablation.run import build_net
 from ablation.rundir import BEST, ENV, LAST, METRIC_COLUMNS, METRICS, PREDICTIONS, RESULT, RunDir
@@ -71,8 +71,10 @@ def _compare_file(found: Agreement, name: str, then: RunDir, now: RunDir, job: J
         if name == PREDICTIONS:
             return _compare_predictions(found, *(_arrays(run / PREDICTIONS) for run in (then, now)))
         return _compare_weights(found, name, _weights(then, name, job), _weights(now, name, job))
+    except CheckpointError as error:
+        return [str(error)]
     except Exception as error:  # a damaged file raises one of many kinds
-        return [f"{name}: cannot be read ({type(error).__name__}: {error})"]
+        return [f"{name} cannot be read: {type(error).__name__}: {error}."]
 
 
 def _compare_metrics(found: Agreement, then: list[dict[str, float]], now: list[dict[str, float]]) -> list[str]:

@@ -116,7 +116,7 @@ def load_weights(path: Path, model: nn.Module) -> dict[str, str]:
             metadata = dict(stored.metadata() or {})
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+        raise CheckpointError(f"{path.name} cannot be read: {error}.") from error
     _refuse_other_shapes(path, tensors, model)
     model.load_state_dict(tensors)
     return metadata

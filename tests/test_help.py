@@ -97,6 +97,8 @@ def test_the_help_of_predict_names_every_argument(name: str) -> None:
         ("predict", ["--help"], 0),
         ("predict", ["weights=bset"], 2),
         ("predict", ["run=none"], 2),
+        ("verify", ["--help"], 0),
+        ("verify", ["run=none"], 2),
     ],
 )
 def test_help_plans_and_refused_commands_do_not_import_torch(

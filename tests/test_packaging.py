@@ -39,12 +39,12 @@ def test_the_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> Non
     environment = {**os.environ, "PYTHONPATH": str(wheel)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "3 runs, 3 to train" in done.stdout
+    assert "3 runs: 3 to train from the start; nothing was trained." in done.stdout
 
 
 def test_the_distribution_has_a_name_of_its_own_and_scripts_for_each_command(wheel: Path) -> None:
     metadata = next(wheel.glob("*.dist-info"))
     assert "\nName: ablation-study\n" in (metadata / "METADATA").read_text()
     scripts = (metadata / "entry_points.txt").read_text()
-    for command in ("train", "report", "predict"):
+    for command in ("train", "report", "predict", "verify"):
         assert f"ablation-{command} = ablation.{command}:main" in scripts

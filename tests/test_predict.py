@@ -242,7 +242,7 @@ def test_weights_that_cannot_be_read_are_refused_by_name(
     if damage == "cut off":
         path.write_bytes(content[: len(content) // 2])
     answer = label(f"run={tmp_path}/copy", f"runs_dir={tmp_path}", f"weights={weights}", f"out={tmp_path}/x.txt")
-    refused(answer, str(path), "cannot be read")
+    refused(answer, f"the weights of {tmp_path}/copy cannot be used: {file} cannot be read: ")
     assert not (tmp_path / "x.txt").exists()
 
 

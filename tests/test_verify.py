@@ -259,19 +259,19 @@ def cut_in_half(path: Path) -> None:
 
 
 CHANGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "weight": (LAST, change_a_weight, "1 of 74 tensors differ, by up to 1 of their largest value (fc.weight)"),
+    "weight": (LAST, change_a_weight, ": 1 of 74 tensors differ, by up to 1 of their largest value (fc.weight)"),
     "metric": (
         METRICS,
         lambda path: change_a_cell(path, 1, "val_loss", 0.5),
-        "first in epoch 1; val_loss by up to 0.5 (epoch 1)",
+        ": first in epoch 1; val_loss by up to 0.5 (epoch 1)",
     ),
-    "predictions": (PREDICTIONS, change_predictions, "3 of 2,500 images differ in predicted"),
-    "result": (RESULT, lambda path: change_json(path, params=5), "params 5 then, 77858 now"),
-    "damaged weights": (BEST, cut_in_half, "cannot be read (CheckpointError: "),
-    "damaged metrics": (METRICS, lambda path: path.write_text("epoch\n1\n2\n"), "cannot be read (KeyError: 'lr')"),
-    "damaged predictions": (PREDICTIONS, cut_in_half, "cannot be read (BadZipFile: "),
-    "damaged result": (RESULT, cut_in_half, "cannot be read (JSONDecodeError: "),
-    **{f"no {name}": (name, Path.unlink, "only the repetition has one") for name in (LAST, METRICS, RESULT)},
+    "predictions": (PREDICTIONS, change_predictions, ": 3 of 2,500 images differ in predicted"),
+    "result": (RESULT, lambda path: change_json(path, params=5), ": params 5 then, 77858 now"),
+    "damaged weights": (BEST, cut_in_half, " cannot be read: "),
+    "damaged metrics": (METRICS, lambda path: path.write_text("epoch\n1\n2\n"), " cannot be read: KeyError: 'lr'."),
+    "damaged predictions": (PREDICTIONS, cut_in_half, " cannot be read: BadZipFile: "),
+    "damaged result": (RESULT, cut_in_half, " cannot be read: JSONDecodeError: "),
+    **{f"no {name}": (name, Path.unlink, ": only the repetition has one") for name in (LAST, METRICS, RESULT)},
 }
 
 
@@ -282,7 +282,7 @@ def test_a_file_that_was_changed_is_named_with_what_is_different_in_it(
     name, change, line = CHANGES[kind]
     change(copied / name)
     answer = compared()
-    different(answer, copied, f"  {name}: {line}")
+    different(answer, copied, f"  {name}{line}")
     assert answer[1].partition("\ndifferences:\n")[2].count("\n") == 1
     assert answer[2].endswith("Likely reason: a file changed after training.\n")
 
