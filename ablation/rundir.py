@@ -23,6 +23,8 @@ from typing import Any
 import filelock
 import yaml
 
+from ablation.errors import UserError
+
 SCHEMA = 1
 STATUS, CONFIG, OVERRIDES = "status.json", "config.yaml", "overrides.yaml"
 METRICS, RESULT, PREDICTIONS, ENV = "metrics.csv", "result.json", "predictions.npz", "env.json"
@@ -170,11 +172,16 @@ class RunDir:
         return content if isinstance(content, dict) and "run_id" in content else None
 
     def state(self) -> State | None:
-        """The run's state now: `running` without a sign of life of its process reads as `interrupted`."""
+        """The run's state now: `running` without a sign of life of its process reads as `interrupted`.
+
+        Raises:  UserError: the state on record is none that this version knows.
+        """
         status = self.raw_status()
         if status is None:
             return None
-        state = State(status["state"])
+        if (name := status.get("state")) not in [state.value for state in State]:
+            raise UserError(f"{self / STATUS}: the state {name!r} is not known. Repair it, or move its folder away.")
+        state = State(name)
         if state is State.running and not self.is_held() and not self._beats_elsewhere():
             return State.interrupted
         return state
@@ -207,7 +214,7 @@ class RunDir:
     def read_yaml(self, name: str) -> dict[str, Any]:
         """A YAML mapping of the run, or an empty one while the file is not there yet."""
         path = self / name
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
 
 
 def find_runs(root: Path) -> list[RunDir]:

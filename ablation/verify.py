@@ -91,7 +91,7 @@ def _recorded(run: RunDir) -> tuple[dict[str, Any], Config]:
         with explained():
             env, content = run.read_json(ENV), run.read_yaml(CONFIG)
             if not content:
-                raise UserError("it is missing.")
+                raise UserError("it is missing or empty.")
             return env, check(to_config(OmegaConf.create(content)))
     except UserError as error:
         raise UserError(f"run={run.path} cannot be trained again, because of its {CONFIG}: {error}") from error
@@ -163,6 +163,8 @@ def _notices(run: RunDir, job: Job, tolerance: float) -> Iterator[str]:
     obstacles = []
     if "+" in code:
         obstacles.append(f"by several versions of the training code, one after the other ({code})")
+    if (processes := env.get("processes", 1)) != 1:
+        obstacles.append(f"by {processes} processes together")
     if device != job.device:
         obstacles.append(f"on {device}, which is not to be had here")
     if obstacles and not tolerance:
@@ -174,7 +176,7 @@ def _notices(run: RunDir, job: Job, tolerance: float) -> Iterator[str]:
     if code.split("+")[-1] != code_digest():
         yield f"note: the training code was {code} then and is {code_digest()} now."
     if job.threads > cores():
-        yield f"note: {job.threads} threads, as then, on the {cores()} cores here: the same numbers, more slowly."
+        yield f"note: {job.threads} threads, as then, on fewer cores ({cores()}): the same numbers, more slowly."
 
 
 def _train_again(job: Job) -> None:

@@ -17,6 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ablation import rundir
+from ablation.errors import UserError
 from ablation.rundir import METRIC_COLUMNS, RunBusy, RunDir, State, by_run_id, find_runs, write_atomic, write_json
 
 HOLD = """
@@ -185,6 +186,13 @@ def test_a_status_that_is_damaged_or_of_another_program_is_no_run(content: str, 
     assert run.raw_status() is None
     assert run.state() is None
     assert find_runs(run.path) == []
+
+
+@pytest.mark.parametrize("content", ['{"run_id": "0", "state": "asleep"}', '{"run_id": "0"}'])
+def test_a_state_that_is_not_known_is_refused_with_its_file(content: str, run: RunDir) -> None:
+    (run / "status.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"status\.json: the state ('asleep'|None) is not known\."):
+        run.state()
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.running])

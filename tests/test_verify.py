@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ablation import environment, loop, run, verify
+from ablation import environment, loop, verify
 from ablation.commandline import compose_config
+from ablation.errors import RunFailed
 from ablation.identity import code_digest
 from ablation.jobs import freeze, prepare
 from ablation.progress import Progress
@@ -162,7 +163,7 @@ def test_a_run_that_was_stopped_and_resumed_is_identical(
     config = tiny("dropout=p20", "augment=crop_flip", "trainer.epochs=3")
     with monkeypatch.context() as patch:
         stop_after(patch, 2, stop)
-        with pytest.raises((KeyboardInterrupt, run.RunFailed)):
+        with pytest.raises((KeyboardInterrupt, RunFailed)):
             train(config)
     directory = train(config)
     assert "from epoch 3 of 3" in (directory / "train.log").read_text()
@@ -180,7 +181,7 @@ def test_more_threads_than_cores_are_announced(
     compared: Verify, copied: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verify, "cores", lambda: 0)
-    assert "note: 1 threads, as then, on the 0 cores here: the same numbers, more slowly." in compared()[1]
+    assert "note: 1 threads, as then, on fewer cores (0): the same numbers, more slowly.\n" in compared()[1]
 
 
 def test_a_run_that_diverges_in_its_first_epoch_does_so_again(again: Verify, tiny: Tiny) -> None:
@@ -357,8 +358,8 @@ def test_a_config_that_was_edited_is_refused_with_what_was_changed(
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [
-        (CONFIG, None, "because of its config.yaml: it is missing."),
-        (CONFIG, "", "env.json or config.yaml is damaged"),
+        (CONFIG, None, "because of its config.yaml: it is missing or empty."),
+        (CONFIG, "", "because of its config.yaml: it is missing or empty."),
         (CONFIG, "- a list", "env.json or config.yaml is damaged"),
         (ENV, '{"threads": ', "env.json or config.yaml is damaged"),
     ],
@@ -444,11 +445,12 @@ def test_a_repetition_is_not_kept_beside_a_run_of_another_folder(again: Verify, 
     ("facts", "why"),
     [
         ({"code_digest": "aaaaaaaaaa+bbbbbbbbbb"}, "by several versions of the training code, one after the other"),
+        ({"processes": 2}, "by 2 processes together"),
         ({"device": "cuda"}, "on cuda, which is not to be had here"),
     ],
 )
 def test_what_cannot_be_identical_is_refused_but_its_accuracy_can_be_compared(
-    facts: dict[str, str], why: str, compared: Verify, copied: RunDir, monkeypatch: pytest.MonkeyPatch
+    facts: dict[str, Any], why: str, compared: Verify, copied: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "_available", lambda device: device == "cpu")
     change_json(copied / ENV, **facts)
