@@ -109,9 +109,7 @@ def _images(run: RunDir, config: Config, env: dict[str, Any], *, moved: bool) ->
             )
         return info
     except UserError as error:
-        advice = (
-            "" if moved or not config.data.root else " If the images have moved, name their folder: data.root=/path."
-        )
+        advice = "" if moved or not config.data.root else " If the images have moved, say so: data.root=/path."
         raise UserError(f"run={run.path} cannot be trained again. {error}{advice}") from error
 
 
@@ -156,7 +154,7 @@ def _scratch(keep: str, run: RunDir, runs_dir: Path) -> Iterator[Path]:
 def _notices(run: RunDir, job: Job, tolerance: float) -> Iterator[str]:
     """What is known before training to make a difference.
 
-    Raises:  UserError: no training from the start on this machine can repeat the run to the last bit.
+    Raises:  UserError: it was not trained in one go as it would be here, so identity to the last bit is no fair test.
     """
     env = run.read_json(ENV)
     code, device = str(env.get("code_digest", "not recorded")), env.get("device", job.device)
@@ -169,8 +167,8 @@ def _notices(run: RunDir, job: Job, tolerance: float) -> Iterator[str]:
         obstacles.append(f"on {device}, which is not to be had here")
     if obstacles and not tolerance:
         raise UserError(
-            f"run={run.path} was trained {' and '.join(obstacles)}, so nothing repeats it to the last bit. "
-            "Compare its accuracy instead: tolerance=0.01."
+            f"run={run.path} was trained {' and '.join(obstacles)}, so it need not repeat to the last bit. "
+            "Say how far its accuracy may be off: tolerance=0.01."
         )
     yield from (f"note: it was trained {obstacle}." for obstacle in obstacles)
     if code.split("+")[-1] != code_digest():

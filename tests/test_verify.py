@@ -384,7 +384,7 @@ def test_images_are_found_where_they_moved_to_and_refused_when_they_are_others(
     directory = train(tiny(*painted))
     identical(again(), directory)
     images.rename(moved)
-    advice = "If the images have moved, name their folder: data.root=/path."
+    advice = "If the images have moved, say so: data.root=/path."
     refused(again(), f"data.root={images}: there is no folder train/", advice)
     identical(again(f"data.root={moved}"), directory)
     (moved / "train" / "dark" / "0.png").unlink()
@@ -454,7 +454,7 @@ def test_what_cannot_be_identical_is_refused_but_its_accuracy_can_be_compared(
 ) -> None:
     monkeypatch.setattr(environment, "_available", lambda device: device == "cpu")
     change_json(copied / ENV, **facts)
-    refused(compared(), why, "Compare its accuracy instead: tolerance=0.01.")
+    refused(compared(), why, "Say how far its accuracy may be off: tolerance=0.01.")
     code, said, _ = compared("tolerance=0.01")
     assert code == 0
     assert f"note: it was trained {why}" in said
