@@ -42,4 +42,4 @@ def _crop(images: Tensor, down: Tensor, right: Tensor, padding: int) -> Tensor:
     columns = (right * (2 * padding + 1)).long().view(-1, 1) + torch.arange(width, device=images.device)
     samples = torch.arange(batch, device=images.device).view(-1, 1, 1, 1)
     planes = torch.arange(channels, device=images.device).view(1, -1, 1, 1)
-    return padded[samples, planes, rows.view(batch, 1, -1, 1), columns.view(batch, 1, 1, -1)]
+    return padded[samples, planes, rows.view(batch, 1, height, 1), columns.view(batch, 1, 1, width)]

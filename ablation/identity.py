@@ -22,7 +22,19 @@ from ablation.errors import UserError
 from ablation.schema import FACTORS, Config, FactorConfig
 
 # The modules whose source decides what a run computes; a test compares the list with what run.py imports.
-TRAINING_MODULES = ("augment", "batches", "data", "imagefolder", "loop", "model", "optim", "run", "streams", "world")
+TRAINING_MODULES = (
+    "augment",
+    "batches",
+    "data",
+    "imagefolder",
+    "loop",
+    "model",
+    "optim",
+    "run",
+    "streams",
+    "training",
+    "world",
+)
 
 
 def canonical(value: Any) -> Any:

@@ -1,44 +1,38 @@
-"""One run from start to end: build, resume, train, save after every epoch, and record how it ended.
+"""One run from start to end: build, resume, train, and record how it ended.
 
-The directory is the only truth: `execute` may be killed at any instant and called again. Order of writing after an
-epoch: weights of the best epoch, then last.pt (which holds the metrics too), then metrics.csv and status.json, which
-a resumed run writes again from last.pt.
+The directory is the only truth: `execute` may be killed at any instant and called again.
 """
 
 import errno
-import io
 import logging
 import platform
-import resource
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
+from typing import NoReturn
 
-import numpy as np
 import torch
 
 from ablation import rundir
 from ablation.augment import augment, epoch_draws
 from ablation.batches import Images
-from ablation.checkpoint import CheckpointError, load_last, save_last, save_weights
 from ablation.data import DataInfo, Splits, load
 from ablation.environment import describe_environment
 from ablation.errors import RunFailed, UserError
-from ablation.identity import code_digest
 from ablation.jobs import Job, describe_outcome, facts, write_inputs
-from ablation.loop import Budget, Diverged, Evaluation, Row, evaluate, train_epochs
+from ablation.loop import Budget, Diverged, evaluate, train_epochs
 from ablation.model import CONTIGUOUS_NORMS, NORMS, Net, count_macs, initialise, parameter_count
 from ablation.optim import build_optimizer, learning_rate
 from ablation.progress import Progress
-from ablation.rundir import RunDir, State, write_atomic, write_json
+from ablation.rundir import RunDir, State, write_json
 from ablation.schema import Config
+from ablation.training import Training
 from ablation.world import ALONE, PART_NORMS, World
 
 log = logging.getLogger("ablation")
-CODE = code_digest()  # at import: a fork server keeps running the code it read, whatever is edited meanwhile
 
 
 def build_net(config: Config, info: DataInfo, world: World = ALONE) -> Net:
@@ -90,26 +84,40 @@ def execute(job: Job, progress: Progress, world: World = ALONE) -> State:
         run.update_status(State.running, **facts(job))
         try:
             return _train(job, run, progress, world)
-        except KeyboardInterrupt as stop:
-            run.update_status(State.interrupted, error=str(stop) or "interrupted by Ctrl-C")
-            raise
-        except (Exception, SystemExit) as error:
-            log.error("%s", traceback.format_exc())
-            message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            reason = world.heard()
+            stopped = isinstance(error, KeyboardInterrupt) or world.lost(error)
+            if not reason and stopped:
+                _interrupted(run, error)
+            if not reason:
+                log.error("%s", traceback.format_exc())
+                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             with suppress(OSError):  # a full disk: the message still tells, and the run reads as interrupted
-                run.update_status(State.failed, error=message)
+                run.update_status(State.failed, error=reason)
             if isinstance(error, UserError):
                 raise
-            raise RunFailed(f"{job.label} failed: {message}\n{_advice(run, error)}") from error
+            raise RunFailed(f"{job.label} failed: {reason}\n{_advice(run, error)}") from error
+
+
+def _interrupted(run: RunDir, error: BaseException) -> NoReturn:
+    if isinstance(error, KeyboardInterrupt):
+        run.update_status(State.interrupted, error=str(error) or "interrupted by Ctrl-C")
+        raise error
+    run.update_status(State.interrupted, error="another process of the run ended")
+    raise KeyboardInterrupt from error
 
 
 def _follow(job: Job, run: RunDir, progress: Progress, world: World) -> State:
     try:
         return _train(job, run, progress, world)
-    except Exception:
-        with _logging_to(run):  # a line of another process at the end of the log does no harm, and tells the reason
-            log.error("process %d of %d: %s", world.rank, world.size, traceback.format_exc())
-        raise
+    except Exception as error:
+        if world.lost(error):
+            raise KeyboardInterrupt from error
+        where = f"in process {world.rank + 1} of {world.size}"
+        with _logging_to(run):  # lines at the end of the leader's log do no harm, and tell what happened
+            log.error("%s: %s", where, traceback.format_exc())
+        world.tell(f"{type(error).__name__}: {error} ({where})")
+        raise RunFailed(f"{job.label} failed {where}: {type(error).__name__}: {error}") from error
 
 
 def _advice(run: RunDir, error: BaseException) -> str:
@@ -202,87 +210,3 @@ def _write_environment(run: RunDir, job: Job, code: str) -> None:
     record = describe_environment(job.device, name, job.precision, job.threads)
     ours = {"processes": job.processes, "code_digest": code, "data_fingerprint": job.info.fingerprint}
     write_json(run / rundir.ENV, record | ours)
-
-
-@dataclass
-class Training:
-    """A run under way: what is trained, the metrics of its finished epochs, and the code that made them.
-
-    `code` is the digest of the training code, or several joined by + when a run was resumed by other code.
-    """
-
-    job: Job
-    run: RunDir
-    model: Net
-    optimizer: torch.optim.Optimizer
-    rows: list[Row] = field(default_factory=list)
-    code: str = CODE
-    notice: str | None = None  # what was wrong with the checkpoint
-
-    def resume(self) -> None:
-        """Go back to the last finished epoch, or to the one before it if its file is damaged; else start afresh."""
-        troubles = []
-        for path in (self.run / rundir.LAST, self.run / rundir.PREVIOUS):
-            if not path.exists():
-                continue
-            try:
-                self.rows, code = load_last(path, self.job.run_id, self.model, self.optimizer, self.job.device)
-            except CheckpointError as error:
-                troubles.append(str(error))
-                continue
-            if code.split("+")[-1] != CODE:
-                log.warning("Resuming a run begun by other training code (%s, now %s).", code, CODE)
-                code = f"{code}+{CODE}"
-            self.code = code
-            self.run.write_metrics(self.rows)
-            break
-        if troubles:
-            place = f"went on after epoch {len(self.rows)}" if self.rows else "started again from the first epoch"
-            self.notice = f"{' '.join(troubles)} Training {place}."
-            log.warning("%s", self.notice)
-
-    def save_epoch(self, row: Row) -> None:
-        """Save a finished epoch whole; a kill between two files costs nothing but the epoch's own work."""
-        self.rows.append(row)
-        if self.best is row:
-            facts = {"run_id": self.job.run_id, "epoch": str(row["epoch"]), "val_acc": repr(row["val_acc"])}
-            save_weights(self.run / rundir.BEST, self.model, facts)
-        save_last(self.run, self.job.run_id, self.model, self.optimizer, self.rows, self.code)
-        self.run.write_metrics(self.rows)
-        self.run.update_status(State.running, epoch=len(self.rows), notice=self.notice)
-
-    @property
-    def best(self) -> Row:
-        """The epoch of the highest validation accuracy, the first of equals."""
-        return max(self.rows, key=lambda row: (row["val_acc"], -(row["epoch"] or 0)))
-
-    def finish(
-        self, last: Evaluation, labels: np.ndarray, clean: Evaluation, sizes: dict[str, int], seconds: float
-    ) -> None:
-        """Write predictions and results, and mark the run finished.
-
-        Args:    last: the validation images (labels: their classes) after the last epoch; clean: the training images.
-                 seconds: time spent on evaluation since the last epoch.
-        """
-        buffer = io.BytesIO()
-        np.savez(buffer, target=labels, predicted=last.predicted, correct=last.predicted == labels)
-        write_atomic(self.run / rundir.PREDICTIONS, buffer.getvalue())
-        rows, best = self.rows, self.best
-        last3 = [row["val_acc"] or 0.0 for row in rows[-3:]]
-        outcome = {
-            "val_final": rows[-1]["val_acc"],
-            "val_last3": sum(last3) / len(last3),
-            "val_best": best["val_acc"],
-            "best_epoch": best["epoch"],
-            "val_loss_final": rows[-1]["val_loss"],
-            "train_eval_acc": clean.accuracy,
-            "train_eval_loss": clean.loss,
-            "seconds_train": round(sum(row["seconds_train"] or 0.0 for row in rows), 3),
-            "seconds_eval": round(sum(row["seconds_eval"] or 0.0 for row in rows) + seconds, 3),
-            "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-            "epochs": len(rows),
-            "classes": list(self.job.info.classes),
-        }
-        write_json(self.run / rundir.RESULT, outcome | sizes)
-        self.run.update_status(State.finished, epoch=len(rows))
-        (self.run / rundir.PREVIOUS).unlink(missing_ok=True)

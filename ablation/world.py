@@ -7,7 +7,7 @@ through torch.distributed: gloo on CPUs, NCCL on GPUs.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ablation.schema import NormKind
 
+FAILURE = "failure"
+
 
 @dataclass(frozen=True)
 class World:
@@ -27,6 +29,7 @@ class World:
     rank: int = 0
     size: int = 1
     device: str = "cpu"
+    store: Any = None  # torch.distributed.Store, where a process can leave word when the others no longer listen
 
     @property
     def leads(self) -> bool:
@@ -62,6 +65,22 @@ class World:
                 state["momentum_buffer"] = self._leaders(state.get("momentum_buffer", torch.empty_like(parameter)))
         return DistributedDataParallel(model)
 
+    def tell(self, failure: str) -> None:
+        """Leave word of this process's failure for the leader."""
+        if self.store is not None:
+            self.store.set(FAILURE, failure)
+
+    def heard(self) -> str | None:
+        """What another process told of its failure."""
+        with suppress(RuntimeError):  # the store is gone too
+            if self.store is not None and self.store.check([FAILURE]):
+                return str(self.store.get(FAILURE).decode())
+        return None
+
+    def lost(self, error: BaseException) -> bool:
+        """Whether an error says that another process is gone; gloo raises mere RuntimeErrors."""
+        return self.size > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error))
+
     def _leaders(self, tensor: Tensor) -> Tensor:
         sent = tensor.contiguous()  # what is sent is memory in its order, whatever the layout
         dist.broadcast(sent, src=0)
@@ -79,8 +98,13 @@ def joined(device: str) -> Iterator[World]:
     """
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    yield World(dist.get_rank(), dist.get_world_size(), device)
+    store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+    group, word = (
+        dist.PrefixStore(f"{name}-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)  # type: ignore[attr-defined]
+        for name in ("group", "word")
+    )
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", store=group, rank=rank, world_size=size)
+    yield World(rank, size, device, word)
     dist.destroy_process_group()  # only in good order: after an error the others may not answer
 
 
@@ -104,10 +128,10 @@ class WholeBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the whole batch of all processes (torch's SyncBatchNorm works on GPUs only); same state dict."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W) in the type of x; statistics in float32."""
+        """(B, C, H, W) -> (B, C, H, W) in the type of x; statistics in float32 or wider."""
         if not self.training:
             return super().forward(x)  # type: ignore[no-any-return, unused-ignore]
-        wide, shape = x.float(), (1, -1, 1, 1)
+        wide, shape = x.to(torch.promote_types(x.dtype, torch.float32)), (1, -1, 1, 1)
         count = wide.new_tensor([wide.numel() / self.num_features])
         sums = _Total.apply(torch.cat([wide.sum((0, 2, 3)), count]))
         n = sums[-1].detach()

@@ -29,14 +29,27 @@ ORDER = (
     "jobs comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world loop",
-    "progress run label agreement",
+    "progress training run label agreement",
     # entry points of the torch half, which import it only when there is work
     "sweepview launch engines sweep predict verify train",
     # the report half
     "gather stats comparison study tables plots page report",
 )
 RANK = {name: place for place, name in enumerate(" ".join(ORDER).split())}
-TORCH = {"streams", "augment", "batches", "model", "optim", "checkpoint", "world", "loop", "run", "label", "agreement"}
+TORCH = {
+    "streams",
+    "augment",
+    "batches",
+    "model",
+    "optim",
+    "checkpoint",
+    "world",
+    "loop",
+    "training",
+    "run",
+    "label",
+    "agreement",
+}
 REPORT = set(ORDER[-1].split())
 LIGHT = set(RANK) - TORCH
 

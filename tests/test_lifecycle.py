@@ -20,9 +20,10 @@ from ablation.commandline import compose_config
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, freeze, frozen, prepare, remaining
 from ablation.progress import Progress
-from ablation.run import Training, build_net, build_optimizer, execute
+from ablation.run import build_net, build_optimizer, execute
 from ablation.rundir import RunBusy, RunDir, State, write_json
 from ablation.schema import Config
+from ablation.training import Training
 from tests.conftest import TINY
 from tests.processes import status, wait_for, without_times
 
@@ -151,7 +152,7 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(
         honest(path, content, previous)
 
     with monkeypatch.context() as patch:
-        for module in ("rundir", "checkpoint", "run"):
+        for module in ("rundir", "checkpoint", "training"):
             patch.setattr(f"ablation.{module}.write_atomic", write)
         with pytest.raises(RunFailed) as caught:
             execute(job, Progress())

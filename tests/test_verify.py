@@ -18,9 +18,10 @@ from ablation.errors import RunFailed
 from ablation.identity import code_digest
 from ablation.jobs import freeze, prepare
 from ablation.progress import Progress
-from ablation.run import Training, execute
+from ablation.run import execute
 from ablation.rundir import BEST, CONFIG, ENV, LAST, METRICS, PREDICTIONS, RESULT, RunDir, State, write_json
 from ablation.schema import Config
+from ablation.training import Training
 from tests.conftest import TINY
 from tests.processes import without_times
 

@@ -53,10 +53,10 @@ KINDS = {
 
 
 def break_run(module: ModuleType) -> None:
-    """Wrap the training loop and the saving of `ablation.run`."""
-    from ablation import loop
+    """Wrap `execute` of `ablation.run`, the training loop and the saving."""
+    from ablation import loop, training
 
-    honest_execute, honest_epoch, honest_save = module.execute, loop.train_epoch, module.save_last  # type: ignore[attr-defined]
+    honest_execute, honest_epoch, honest_save = module.execute, loop.train_epoch, training.save_last  # type: ignore[attr-defined]
     current: dict[str, str | None] = {"fault": None}
 
     def execute(job: Any, *others: Any) -> Any:
@@ -65,6 +65,8 @@ def break_run(module: ModuleType) -> None:
         if kind and kind.startswith("once_"):
             kind = None if once.exists() else kind.removeprefix("once_")
             once.touch()
+        if kind and kind.startswith("second_"):  # in the second process of a run alone
+            kind = kind.removeprefix("second_") if os.environ["RANK"] == "1" else None
         current["fault"] = kind
         return honest_execute(job, *others)
 
@@ -82,7 +84,7 @@ def break_run(module: ModuleType) -> None:
             raise OSError(28, "No space left on device", str(run.path / "last.pt"))
         honest_save(run, run_id, model, optimizer, rows, code)
 
-    module.execute, loop.train_epoch, module.save_last = execute, train_epoch, save_last  # type: ignore[attr-defined]
+    module.execute, loop.train_epoch, training.save_last = execute, train_epoch, save_last  # type: ignore[attr-defined]
 
 
 class Breaker:

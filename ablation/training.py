@@ -1,0 +1,109 @@
+"""A run under way and its directory: going on after the last finished epoch, saving each one, and the results.
+
+Order of writing after an epoch: weights of the best epoch, then last.pt (which holds the metrics too), then
+metrics.csv and status.json, which a resumed run writes again from last.pt. A kill between two of them costs nothing
+but the epoch's own work.
+"""
+
+import io
+import logging
+import resource
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from ablation import rundir
+from ablation.checkpoint import CheckpointError, load_last, save_last, save_weights
+from ablation.identity import code_digest
+from ablation.jobs import Job
+from ablation.loop import Evaluation, Row
+from ablation.rundir import RunDir, State, write_atomic, write_json
+
+log = logging.getLogger("ablation")
+CODE = code_digest()  # at import: a fork server keeps running the code it read, whatever is edited meanwhile
+
+
+@dataclass
+class Training:
+    """A run under way: what is trained, the metrics of its finished epochs, and the code that made them.
+
+    `code` is the digest of the training code, or several joined by + when a run was resumed by other code.
+    """
+
+    job: Job
+    run: RunDir
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    rows: list[Row] = field(default_factory=list)
+    code: str = CODE
+    notice: str | None = None  # what was wrong with the checkpoint
+
+    def resume(self) -> None:
+        """Go back to the last finished epoch, or to the one before it if its file is damaged; else start afresh."""
+        troubles = []
+        for path in (self.run / rundir.LAST, self.run / rundir.PREVIOUS):
+            if not path.exists():
+                continue
+            try:
+                self.rows, code = load_last(path, self.job.run_id, self.model, self.optimizer, self.job.device)
+            except CheckpointError as error:
+                troubles.append(str(error))
+                continue
+            if code.split("+")[-1] != CODE:
+                log.warning("Resuming a run begun by other training code (%s, now %s).", code, CODE)
+                code = f"{code}+{CODE}"
+            self.code = code
+            self.run.write_metrics(self.rows)
+            break
+        if troubles:
+            place = f"went on after epoch {len(self.rows)}" if self.rows else "started again from the first epoch"
+            self.notice = f"{' '.join(troubles)} Training {place}."
+            log.warning("%s", self.notice)
+
+    def save_epoch(self, row: Row) -> None:
+        """Save a finished epoch whole."""
+        self.rows.append(row)
+        if self.best is row:
+            facts = {"run_id": self.job.run_id, "epoch": str(row["epoch"]), "val_acc": repr(row["val_acc"])}
+            save_weights(self.run / rundir.BEST, self.model, facts)
+        save_last(self.run, self.job.run_id, self.model, self.optimizer, self.rows, self.code)
+        self.run.write_metrics(self.rows)
+        self.run.update_status(State.running, epoch=len(self.rows), notice=self.notice)
+
+    @property
+    def best(self) -> Row:
+        """The epoch of the highest validation accuracy, the first of equals."""
+        return max(self.rows, key=lambda row: (row["val_acc"], -(row["epoch"] or 0)))
+
+    def finish(
+        self, last: Evaluation, labels: np.ndarray, clean: Evaluation, sizes: dict[str, int], seconds: float
+    ) -> None:
+        """Write predictions and results, and mark the run finished.
+
+        Args:    last: the validation images (labels: their classes) after the last epoch; clean: the training images.
+                 seconds: time spent on evaluation since the last epoch.
+        """
+        buffer = io.BytesIO()
+        np.savez(buffer, target=labels, predicted=last.predicted, correct=last.predicted == labels)
+        write_atomic(self.run / rundir.PREDICTIONS, buffer.getvalue())
+        rows, best = self.rows, self.best
+        last3 = [row["val_acc"] or 0.0 for row in rows[-3:]]
+        outcome = {
+            "val_final": rows[-1]["val_acc"],
+            "val_last3": sum(last3) / len(last3),
+            "val_best": best["val_acc"],
+            "best_epoch": best["epoch"],
+            "val_loss_final": rows[-1]["val_loss"],
+            "train_eval_acc": clean.accuracy,
+            "train_eval_loss": clean.loss,
+            "seconds_train": round(sum(row["seconds_train"] or 0.0 for row in rows), 3),
+            "seconds_eval": round(sum(row["seconds_eval"] or 0.0 for row in rows) + seconds, 3),
+            "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "epochs": len(rows),
+            "classes": list(self.job.info.classes),
+        }
+        write_json(self.run / rundir.RESULT, outcome | sizes)
+        self.run.update_status(State.finished, epoch=len(rows))
+        (self.run / rundir.PREVIOUS).unlink(missing_ok=True)
