@@ -28,6 +28,7 @@ from ablation.errors import UserError, hint
 from ablation.jobs import Job, frozen
 from ablation.launch import Policy, RunProcess, run_all, train_in_process
 from ablation.rundir import RunDir, State
+from ablation.sweepview import LOOK
 
 PATIENCE = 40.0  # seconds; longer than Slurm's usual KillWait of 30
 
@@ -132,13 +133,15 @@ class FrozenConfigs(ConfigLoader):
 def train_frozen(_: DictConfig) -> None:
     """Task of an engine's worker: train the run in the directory that Hydra's context names, in a fresh process."""
     (directory,) = HydraConfig.get().overrides.task
-    status = RunDir(Path(directory)).raw_status() or {}
+    job = frozen([Path(directory)])[0]
+    if Policy.of(job).stop:
+        time.sleep(2 * LOOK)  # until the sweep has seen a failure of a moment ago
+    status = RunDir(job.path).raw_status() or {}
     if status.get("state") == State.pending.value and status.get("error"):
-        return
+        return  # called off
     parent = os.getppid()
     if parent == 1 and status.get("host") == socket.gethostname() and status.get("pid") != 1:
         return  # the sweep was killed, and this worker of it is left over
-    job = frozen([Path(directory)])[0]
 
     def alive() -> bool:
         return os.getppid() == parent

@@ -28,7 +28,7 @@ from ablation.engines import FrozenConfigs, at_once, threads_of, train_frozen
 from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, freeze, open_data, prepare, remaining, short_labels
-from ablation.launch import LocalLauncher
+from ablation.launch import LocalLauncher, Policy
 from ablation.plan import plan_text, runs
 from ablation.rundir import LOG, RunBusy, RunDir, State
 from ablation.sections import load_section
@@ -73,7 +73,7 @@ class AblationSweeper(Sweeper):
             for job in todo:
                 with suppress(RunBusy):  # another process began to train it a moment ago
                     freeze(job)
-            with watched(todo):
+            with watched(todo, lambda: call_off(todo)):
                 trouble = self._train(todo)
         finally:
             print(summary(jobs), flush=True)
@@ -128,6 +128,18 @@ def expand(arguments: Sequence[str], sections: Sequence[str] = ()) -> Iterator[l
 def _typed(override: Override) -> list[str]:
     # One value keeps the text and quotes it came with; override_values would take a path's quotes away.
     return override_values(override) if override.is_sweep_override() else [override.get_value_element_as_str()]
+
+
+def call_off(jobs: Sequence[Job]) -> None:
+    """After a failure under on_failure=stop, mark the runs that wait, so that no engine's worker begins them."""
+    states = {job.run_id: RunDir(job.path).state() for job in jobs}
+    if State.failed not in states.values() or not Policy.of(jobs[0]).stop:
+        return
+    for job in jobs:
+        run = RunDir(job.path)
+        if states[job.run_id] is State.pending and not (run.raw_status() or {}).get("error"):
+            with suppress(RunBusy, OSError), run.held():
+                run.update_status(State.pending, error="called off after the failure of another run")
 
 
 def summary(jobs: Sequence[Job]) -> str:

@@ -6,7 +6,7 @@ The view looks at the run directories alone, so it is the same whatever engine c
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -131,8 +131,11 @@ class BarView(SweepView):
 
 
 @contextmanager
-def watched(jobs: Sequence[Job]) -> Iterator[None]:
-    """Show the progress of jobs while the body trains them: bars on a terminal, lines elsewhere."""
+def watched(jobs: Sequence[Job], on_look: Callable[[], None]) -> Iterator[None]:
+    """Show the progress of jobs while the body trains them: bars on a terminal, lines elsewhere.
+
+    Args:    on_look: called after every look at the directories.
+    """
     view = BarView(jobs) if sys.stdout.isatty() else SweepView(jobs)
     done = threading.Event()
 
@@ -140,6 +143,7 @@ def watched(jobs: Sequence[Job]) -> Iterator[None]:
         while not done.wait(LOOK):
             with suppress(OSError):  # standard output is gone; the runs are not
                 view.refresh()
+            on_look()
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

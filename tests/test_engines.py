@@ -101,6 +101,22 @@ def test_the_same_sweep_gives_the_same_numbers_on_every_engine(
 
 @pytest.mark.slow
 @pytest.mark.cluster
+@pytest.mark.parametrize("name", ["basic", pytest.param("joblib", marks=needs("joblib"))])
+def test_the_first_failure_calls_off_what_waits_on_any_engine(name: str, tmp_path: Path) -> None:
+    """Two at a time on joblib: the other run under way goes on to its end."""
+    sweep = (*SIX, *ON_THIS_MACHINE[name], "on_failure=stop")
+    code, out = finish(start(tmp_path, *sweep, faults={"batch-0": "raise", "none-0": "raise"}))
+    assert code == 1, out
+    states = [run.state() for run in find_runs(tmp_path / "runs")]
+    begun = 2 if name == "joblib" else 1
+    assert (states.count(State.failed), states.count(State.pending)) == (begun, 6 - begun), out
+    assert "called off after the failure of another run" in out
+    code, out = finish(start(tmp_path, *sweep, "retry=failed"))
+    assert (code, "6 runs: 6 finished" in out) == (0, True)
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
 @linux
 @needs("joblib")
 def test_runs_of_joblib_end_with_a_killed_sweep(tmp_path: Path) -> None:
