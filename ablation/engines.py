@@ -23,7 +23,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict, read_write
 
-from ablation.environment import cores
+from ablation.environment import cores, yield_cores
 from ablation.errors import UserError, hint
 from ablation.jobs import Job, frozen
 from ablation.launch import Policy, RunProcess, run_all, train_in_process
@@ -195,6 +195,7 @@ def start_fresh(job: Job) -> RunProcess:
 
 def main(arguments: Sequence[str]) -> int:
     """Body of a fresh process: train the run in the directory given, as long as standard input stays open."""
+    yield_cores()
     return train_in_process(frozen([Path(arguments[0])])[0], sys.stdin.buffer.read)
 
 

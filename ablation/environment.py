@@ -35,6 +35,16 @@ def cores_of_process() -> int:
     return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
+def yield_cores() -> None:
+    """Make OpenMP's threads wait asleep, not spinning, so that another program on one core does not stall them all.
+
+    To be called before torch is imported, by it or for it; what the user has set stays. Measured by
+    `python -m benchmarks.stolen_core`; 1000 turns is what libgomp takes by itself where threads outnumber the cores.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
 @cache
 def _available(device: str) -> bool:
     may_have_gpu = sys.platform in ("darwin", "win32") or any(

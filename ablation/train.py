@@ -23,7 +23,7 @@ from ablation.commandline import (
 )
 from ablation.config import CONF_DIR, register_schema
 from ablation.engines import check_engine
-from ablation.environment import processes
+from ablation.environment import processes, yield_cores
 from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
 from ablation.jobs import Job, describe_outcome, frozen, open_data, prepare, remaining
@@ -123,6 +123,7 @@ def train_directory(arguments: Sequence[str]) -> None:
 
 
 def _body(arguments: list[str]) -> None:
+    yield_cores()
     if any(text.startswith("run=") for text in arguments):
         train_directory(arguments)
         return

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from ablation.commandline import compose_config, explained, run_command
 from ablation.config import check, to_config
 from ablation.data import DataInfo, describe
-from ablation.environment import cores, resolve_device
+from ablation.environment import cores, resolve_device, yield_cores
 from ablation.errors import RunFailed, UserError
 from ablation.identity import code_digest, levels_of, run_id_of, setting_of
 from ablation.jobs import Job, open_data
@@ -178,6 +178,7 @@ def _notices(run: RunDir, job: Job, tolerance: float) -> Iterator[str]:
 
 
 def _train_again(job: Job) -> None:
+    yield_cores()
     from ablation.progress import PlainProgress
     from ablation.run import execute  # imports torch, seconds that a refused command need not wait for
 

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from ablation import environment
-from ablation.environment import PACKAGES, cores, describe_environment, resolve_device, resolve_precision
+from ablation.environment import (
+    PACKAGES,
+    cores,
+    describe_environment,
+    resolve_device,
+    resolve_precision,
+    yield_cores,
+)
 from ablation.errors import UserError
 from ablation.schema import Device, Precision
 
@@ -180,3 +187,19 @@ def test_the_record_can_be_made_where_git_is_missing(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", "")
     record = describe_environment("cpu", "", "fp32", 1)
     assert (record["git_commit"], record["git_dirty"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+)
+def test_waiting_threads_give_their_cores_away_unless_the_user_says_otherwise(
+    given: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "set, so that the end of the test takes it back")
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    yield_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == spins

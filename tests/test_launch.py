@@ -228,10 +228,13 @@ def test_twenty_runs_keep_memory_and_open_files_flat(tmp_path: Path) -> None:
     listed = ",".join(map(str, range(20)))
     process = start(tmp_path, "-m", f"seed={listed}", "trainer.epochs=1")
     seen: dict[int, dict[int, tuple[int, int]]] = {}
+    waiting = dict[int, bool]()  # how OpenMP's threads wait in the processes that import torch
     while process.poll() is None:
         done = sum(status(run).get("state") == "finished" for run in find_runs(tmp_path / "runs"))
         try:
-            own = {pid: footprint(pid) for pid in (process.pid, *children_of(process.pid))}
+            helpers = children_of(process.pid)
+            waiting |= {pid: b"GOMP_SPINCOUNT=1000" in Path(f"/proc/{pid}/environ").read_bytes() for pid in helpers}
+            own = {pid: footprint(pid) for pid in (process.pid, *helpers)}
         except OSError:
             continue
         seen[done] = own
@@ -239,6 +242,7 @@ def test_twenty_runs_keep_memory_and_open_files_flat(tmp_path: Path) -> None:
     assert finish(process)[0] == 0
     early, late = (next(seen[n] for n in numbers if n in seen) for numbers in ((3, 4, 5), (19, 18, 17)))
     shared = set(early) & set(late)
+    assert all(waiting[pid] for pid in shared - {process.pid})
     assert len(shared) >= 2  # the sweep and its fork server
     for pid in shared:
         assert late[pid][0] <= early[pid][0] * 1.1
