@@ -1,8 +1,11 @@
 """The text of --help, generated from conf/ and the schema, so it cannot fall behind them."""
 
+import json
 import textwrap
 
-from ablation.commandline import compose_config, settings
+from omegaconf import OmegaConf
+
+from ablation.commandline import compose_config
 from ablation.config import CONF_DIR, choices, comment_of
 from ablation.identity import levels_of
 from ablation.schema import FACTORS
@@ -15,8 +18,37 @@ EXAMPLES = (
     ("python -m ablation.train -m +section=norm seed=0,1,2", "a section: its levels and its reference"),
     ("python -m ablation.train -m +section=norm seed=0,1,2 plan=true", "what that would train"),
     ("python -m ablation.train preset=writeup data.root=/path", "your images at 64x64, full width"),
+    ("python -m ablation.train run=runs/NAME", "go on with a run as it was written down"),
     ("python -m ablation.report", "tables, figures and the page"),
+    ("python -m ablation.verify run=runs/NAME", "train a run again and compare"),
 )
+MEANING = {
+    "data.name": "set by data=",
+    "data.root": "folder of images",
+    "data.per_class": "training images of each class, a balanced cut; null for all",
+    "data.image_size": "side of an image in pixels",
+    "data.bad_files": "an unreadable image: error or skip",
+    "data.cache_dir": "where decoded images are kept; null for the user's cache folder",
+    "trainer.epochs": "passes over the training images",
+    "trainer.batch_size": "images in a step",
+    "trainer.eval_batch_size": "images at once in evaluation; changes no number",
+    "trainer.device": "auto, cpu, cuda or mps",
+    "trainer.precision": "auto (bf16 where the hardware computes it), fp32 or bf16",
+    "trainer.threads": "of each run; null for the cores shared out over the runs at once",
+    "optim.lr": "base learning rate; lr_schedule multiplies it",
+    "optim.momentum": "of stochastic gradient descent",
+    "optim.weight_decay": "of stochastic gradient descent",
+    "report.metric": "accuracy that is compared: final, last3 or best",
+    "report.name": "folder of the report; null for the setting's own name",
+    "seed": "of weights, order and flips",
+    "preset": "demo or writeup",
+    "runs_dir": "folder of the runs",
+    "report_dir": "folder of the reports",
+    "plan": "true says what would be done, and does nothing",
+    "retry": "none, or failed: train failed runs again",
+    "on_failure": "of a run in a sweep: continue, stop, or retry:N times at once",
+    "time_limit": "minutes that one attempt of a run in a sweep may take; null for no limit",
+}
 
 
 def _wrapped(name: str, text: str, width: int = 14) -> str:
@@ -38,8 +70,11 @@ def train_help() -> str:
         lines += [
             _wrapped(f"{group}={name}", comment_of(CONF_DIR / group / f"{name}.yaml"), 22) for name in choices(group)
         ]
-    plain = [name for name in settings() if name.partition(".")[0] not in FACTORS]
-    lines += ["", "Settings, given as name=value:", textwrap.fill("  " + "  ".join(plain), 110, subsequent_indent="  ")]
+    lines += ["", "Settings, given as name=value, with their value under the demo preset:"]
+    demo = OmegaConf.structured(compose_config([]))
+    values = {name: OmegaConf.select(demo, name) for name in MEANING}
+    shown = {name: json.dumps(value, default=lambda member: member.name).strip('"') for name, value in values.items()}
+    lines += [_wrapped(f"{name}={shown[name]}", meaning, 31) for name, meaning in MEANING.items()]
     lines += ["", "Examples:", *(f"  {command:<70} {meaning}" for command, meaning in EXAMPLES)]
-    lines += ["", "Exit codes: 0 done, 1 a run failed, 2 bad command or config, 130 interrupted."]
+    lines += ["", "Exit codes: 0 done, 1 a run failed, 2 bad command or config, 130 Ctrl-C, 143 SIGTERM."]
     return "\n".join(lines)

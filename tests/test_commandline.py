@@ -227,8 +227,8 @@ def test_a_quoted_path_arrives_as_it_was_written(path: str) -> None:
 def test_a_plan_of_one_run_lists_it_and_leaves_no_file_behind(train: Train, tmp_path: Path) -> None:
     code, said, message = train("norm=instance", "plan=true")
     assert (code, message) == (0, "")
-    assert "norm=instance seed=0" in said
-    assert "1 run, 1 to train, 0 left as they are; nothing was trained." in said
+    assert "norm=instance  seed 0 to train" in said
+    assert "1 run: 1 to train from the start; nothing was trained." in said
     assert written(tmp_path) == []
     assert not {"outputs", "multirun"} & {path.name for path in tmp_path.rglob("*")}
 
@@ -236,7 +236,7 @@ def test_a_plan_of_one_run_lists_it_and_leaves_no_file_behind(train: Train, tmp_
 def test_a_plan_of_a_sweep_lists_every_run_once_and_leaves_no_file_behind(train: Train, tmp_path: Path) -> None:
     code, said, message = train("-m", "norm=batch,none", "seed=0,1", "optim.lr=1e-3,0.001,0.01", "plan=true")
     assert (code, message) == (0, "")
-    assert "8 runs, 8 to train, 0 left as they are; nothing was trained." in said
+    assert "8 runs: 8 to train from the start; nothing was trained." in said
     assert written(tmp_path) == []
     assert not {"outputs", "multirun"} & {path.name for path in tmp_path.rglob("*")}
 
@@ -248,21 +248,21 @@ def test_a_plan_of_a_section_lists_every_level_for_every_seed(name: str, train: 
     code, said, _ = train("-m", f"+section={name}", "seed=0,7", "plan=true")
     count = 2 * len(load_section(name).levels)
     assert code == 0
-    assert f"{count} runs, {count} to train" in said
-    assert said.count("seed=0 ") == said.count("seed=7 ") == count // 2
+    assert f"{count} runs: {count} to train from the start" in said
+    assert said.count("seeds 0, 7 to train") == count // 2
 
 
 def test_sections_share_the_reference_run(train: Train) -> None:
     code, said, _ = train("-m", "+section=norm,depth", "seed=0", "plan=true")
     assert code == 0
-    assert "5 runs, 5 to train" in said
-    assert said.count("base seed=0") == 1
+    assert "5 runs: 5 to train from the start" in said
+    assert said.count("\n  base ") == 1
 
 
 def test_a_sweep_with_a_path_that_needs_quotes_is_planned_for_every_level(train: Train, tmp_path: Path) -> None:
     code, said, message = train("-m", "+section=residual", f'runs_dir="{tmp_path}/my runs, (new)"', "plan=true")
     assert (code, message) == (0, "")
-    assert "2 runs, 2 to train" in said
+    assert "2 runs: 2 to train from the start" in said
 
 
 def test_overrides_are_what_is_neither_an_option_nor_its_value() -> None:
