@@ -113,6 +113,14 @@ def at_once(launcher: DictConfig, n_jobs: int) -> int:
     return n_jobs
 
 
+def left_behind(launcher: DictConfig) -> str | None:
+    """What goes on when the sweep is interrupted, and the command that ends it; None where nothing does."""
+    settings: dict[str, Any] = dict(launcher)
+    if not str(settings["_target_"]).endswith("SlurmLauncher"):
+        return None
+    return f"the jobs that Slurm has go on by themselves; to end them: scancel --me --name={settings['name']}"
+
+
 class FrozenConfigs(ConfigLoader):
     """Gives a launcher its own config for every run; the run's config lies in its directory."""
 

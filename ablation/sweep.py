@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from ablation.commandline import compose_config, override_values, parse, report_command
 from ablation.comparability import mixed_by_sweep
 from ablation.config import PLUGINS
-from ablation.engines import FrozenConfigs, at_once, threads_of, train_frozen
+from ablation.engines import FrozenConfigs, at_once, left_behind, threads_of, train_frozen
 from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, freeze, open_data, prepare, remaining, short_labels
@@ -75,6 +75,10 @@ class AblationSweeper(Sweeper):
                     freeze(job)
             with watched(todo, lambda: call_off(todo)):
                 trouble = self._train(todo)
+        except KeyboardInterrupt:
+            if note := left_behind(self.config.hydra.launcher):
+                print(f"note: {note}", flush=True)
+            raise
         finally:
             print(summary(jobs), flush=True)
         print(f"next: {report_command(arguments)}", flush=True)

@@ -1,5 +1,6 @@
 """The same sweep on every engine: joblib, submitit, a real Slurm and a real local Ray, with equal numbers."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -211,6 +212,29 @@ def test_a_preempted_run_goes_on_and_ends_with_the_undisturbed_numbers(
     starts = [line for line in (run / rundir.LOG).read_text().splitlines() if ": from epoch " in line]
     assert len(starts) == 2, starts
     assert int(starts[1].split("from epoch ")[1].split()[0]) > 3
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@needs("submitit_local")
+def test_what_slurm_has_outlives_ctrl_c_is_told_and_can_be_ended(
+    cluster: None, undisturbed: list[dict[str, str]], tmp_path: Path
+) -> None:
+    process = start(tmp_path, *LONG, *LOW)
+    reaches(tmp_path, 3)
+    process.send_signal(signal.SIGINT)
+    code, out = finish(process)
+    assert code == 130
+    (told,) = [line for line in out.splitlines() if "the jobs that Slurm has go on" in line]
+    (run,) = find_runs(tmp_path / "runs")
+    assert run.state() is State.running
+    code, out = finish(start(tmp_path, *LONG, *LOW))  # asked for again meanwhile, it is left alone
+    assert len(job_ids()) == 1
+    assert "1 need nothing, 0 to train" in out
+    subprocess.run(told.partition("end them: ")[2].split(), check=True)
+    wait_for(lambda: run.state() is State.interrupted)
+    code, out = finish(start(tmp_path, *LONG, *LOW))
+    assert (code, without_times(run)) == (0, undisturbed), out
 
 
 # What needs no engine
