@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import NoReturn
 
 import torch
 
@@ -85,26 +84,30 @@ def execute(job: Job, progress: Progress, world: World = ALONE) -> State:
         try:
             return _train(job, run, progress, world)
         except (Exception, SystemExit, KeyboardInterrupt) as error:
-            reason = world.heard()
-            stopped = isinstance(error, KeyboardInterrupt) or world.lost(error)
-            if not reason and stopped:
-                _interrupted(run, error)
-            if not reason:
-                log.error("%s", traceback.format_exc())
-                reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            with suppress(OSError):  # a full disk: the message still tells, and the run reads as interrupted
-                run.update_status(State.failed, error=reason)
-            if isinstance(error, UserError):
+            try:
+                state, reason = _record(run, error, world)
+            except KeyboardInterrupt:  # a signal meanwhile, such as torchrun's to the others of a dead process
+                state, reason = _record(run, error, world)
+            if isinstance(error, UserError) or (state is State.interrupted and isinstance(error, KeyboardInterrupt)):
                 raise
+            if state is State.interrupted:
+                raise KeyboardInterrupt from error
             raise RunFailed(f"{job.label} failed: {reason}\n{_advice(run, error)}") from error
 
 
-def _interrupted(run: RunDir, error: BaseException) -> NoReturn:
-    if isinstance(error, KeyboardInterrupt):
-        run.update_status(State.interrupted, error=str(error) or "interrupted by Ctrl-C")
-        raise error
-    run.update_status(State.interrupted, error="another process of the run ended")
-    raise KeyboardInterrupt from error
+def _record(run: RunDir, error: BaseException, world: World) -> tuple[State, str]:
+    """Write how a run ended early, and return it."""
+    state, reason = State.failed, world.heard()
+    if not reason and (isinstance(error, KeyboardInterrupt) or world.lost(error)):
+        ours = isinstance(error, KeyboardInterrupt)
+        state = State.interrupted
+        reason = str(error) or "interrupted by Ctrl-C" if ours else "another process of the run ended"
+    elif not reason:
+        log.error("%s", traceback.format_exc())
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    with suppress(OSError):  # a full disk: the message still tells, and the run reads as interrupted
+        run.update_status(state, error=reason)
+    return state, reason
 
 
 def _follow(job: Job, run: RunDir, progress: Progress, world: World) -> State:
