@@ -1,0 +1,273 @@
+"""Troubles that users met elsewhere, kept from coming back: those of sweeps, directories, checkpoints and resuming.
+
+HELD names the test of each, by the numbers under which the troubles are known to the developers.
+"""
+
+import ast
+import json
+import multiprocessing
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import yaml
+
+from ablation import loop, report, rundir
+from ablation.commandline import compose_config
+from ablation.identity import slug_of
+from ablation.jobs import Job, prepare
+from ablation.progress import Progress
+from ablation.run import execute
+from ablation.rundir import RunDir, State, find_runs
+from ablation.schema import Config
+from ablation.training import Training
+from tests.processes import by_name, finish, start, status, without_times
+
+HELD = {
+    "O1 two runs in one folder": ["test_run.test_four_seeds_at_once_give_four_complete_directories",
+                                  "test_run.test_one_run_started_twice_at_once_is_trained_once"],
+    "O2 a failed run leaves no trace": [
+        "test_launch.test_every_fault_stays_with_its_run_is_named_and_is_retried_only_when_asked",
+        "test_field_bugs.test_a_sweep_repeated_with_other_seeds_mixes_nothing_and_reports_its_failure"],
+    "O3 a repeated sweep": [
+        "test_field_bugs.test_a_sweep_repeated_with_other_seeds_mixes_nothing_and_reports_its_failure"],
+    "O9 folder names from overrides": ["test_field_bugs.test_folder_names_stay_short_and_plain"],
+    "O10 memory grows": ["test_launch.test_twenty_runs_keep_memory_and_open_files_flat"],
+    "O22 learning rate after a resume": ["test_field_bugs.test_the_learning_rate_goes_on_after_a_resume"],
+    "O23 order of images after a resume": ["test_field_bugs.test_the_order_of_images_goes_on_after_a_resume",
+                                           "test_run.test_a_run_killed_three_times_equals_an_uninterrupted_one"],
+    "O24 files for the safe loaders": ["test_field_bugs.test_every_file_of_a_run_opens_in_the_safe_loaders",
+                                       "test_run.test_a_checkpoint_holding_code_is_not_executed"],
+    "O29 metrics after a resume": ["test_field_bugs.test_metrics_have_every_epoch_once_wherever_the_kill_came"],
+    "S1 relative folders": ["test_lifecycle.test_folders_are_stored_absolute"],
+    "S2 lines logged twice": ["test_launch.test_twenty_runs_keep_memory_and_open_files_flat"],
+    "S3 too many open files": ["test_field_bugs.test_a_sweep_needs_few_open_files"],
+    "S4 worker processes for data": ["test_field_bugs.test_no_worker_process_loads_data"],
+    "S5 spawned processes": ["test_field_bugs.test_a_run_in_a_spawned_process_is_the_same_run"],
+}  # fmt: skip
+
+
+def test_every_trouble_is_held_by_a_test_that_exists() -> None:
+    assert {key.split()[0] for key in HELD} == {
+        "O1", "O2", "O3", "O9", "O10", "O22", "O23", "O24", "O29", "S1", "S2", "S3", "S4", "S5"
+    }  # fmt: skip
+    for name in chain.from_iterable(HELD.values()):
+        module, _, test = name.partition(".")
+        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
+        assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    """CSV files of the one report of a folder of runs."""
+    folders = [f"runs_dir={folder}/runs", f"report_dir={folder}/reports"]
+    settings = ["data.per_class=10", "width=eighth", "depth=resnet10", "trainer.epochs=3"]
+    assert report.main([*folders, *settings]) == 0
+    return {path.name: path.read_bytes() for path in (folder / "reports").rglob("*.csv")}
+
+
+@pytest.mark.slow
+def test_a_sweep_repeated_with_other_seeds_mixes_nothing_and_reports_its_failure(tmp_path: Path) -> None:
+    sweep = ("-m", "norm=batch,none", "hydra.launcher.jobs=2")
+    assert finish(start(tmp_path, *sweep, "seed=1,2,3", faults={"none-2": "raise"}))[0] == 1
+    before = {name: (run.path, (run / rundir.STATUS).read_bytes()) for name, run in by_name(tmp_path).items()}
+    assert finish(start(tmp_path, *sweep, "seed=range(0,2)"))[0] == 0
+    runs = by_name(tmp_path)
+    assert sorted(runs) == sorted(f"{norm}-{seed}" for norm in ("batch", "none") for seed in range(4))
+    assert {name: (runs[name].path, (runs[name] / rundir.STATUS).read_bytes()) for name in before} == before
+    for name, run in runs.items():
+        seed = int(name.rpartition("-")[2])
+        assert run.read_yaml(rundir.CONFIG)["seed"] == status(run)["seed"] == seed
+        assert f"-s{seed}-" in run.path.name
+    first = tables(tmp_path)
+    code, out = finish(start(tmp_path, *sweep, "seed=1,2,3"))
+    assert (code, "6 need nothing, 0 to train" in out) == (1, True)
+    assert tables(tmp_path) == first
+    runs_csv = first["runs.csv"].decode()
+    (line,) = [line for line in runs_csv.splitlines() if ",failed," in line]
+    assert "RuntimeError: a fault of the test" in line
+    (page,) = (tmp_path / "reports").rglob("index.html")
+    assert "RuntimeError: a fault of the test" in page.read_text(encoding="utf-8")
+    summary = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    norm = next(section for section in summary["comparisons"] if section["name"] == "norm")
+    effect = next(row for row in norm["rows"] if row["level"] == "none")["effect"]
+    accuracy = {name: run.read_json(rundir.RESULT).get("val_final") for name, run in runs.items()}
+    pairs = [accuracy[f"none-{seed}"] - accuracy[f"batch-{seed}"] for seed in (0, 1, 3)]
+    assert effect["n"] == 3
+    assert effect["mean"] == pytest.approx(sum(pairs) / 3, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "root", ["/d/" + "x" * 260, "/d/p/q", "/d/a=b,c d", "/d/猫", "/d/..", "/d/$(touch x)", "/d/\n"]
+)
+def test_folder_names_stay_short_and_plain(root: str) -> None:
+    base = compose_config([])
+    config = replace(base, data=replace(base.data, root=root))
+    name = f"{slug_of(config, base)}-s0-0123456789"
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
+    assert len(name) < 120
+
+
+def stop_after(epoch: int, patch: pytest.MonkeyPatch) -> None:
+    honest = Training.save_epoch
+
+    def save(training: Training, row: loop.Row) -> None:
+        honest(training, row)
+        if row["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    patch.setattr(Training, "save_epoch", save)
+
+
+def interrupted(job: Job, epoch: int) -> RunDir:
+    """The run of a job after it was interrupted at the end of an epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(epoch, patch)
+        with pytest.raises(KeyboardInterrupt):
+            execute(job, Progress())
+    assert RunDir(job.path).state() is State.interrupted
+    return RunDir(job.path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_learning_rate_goes_on_after_a_resume(
+    precision: str, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """StepLR(7, 0.1) from 1e-3 over 25 epochs, stopped after 9; and the optimiser steps with what the table says."""
+    used, honest = [], loop.train_epoch
+
+    def train_epoch(model: object, net: object, optimizer: torch.optim.Optimizer, *rest: object) -> object:
+        used.append(optimizer.param_groups[0]["lr"])
+        return honest(model, net, optimizer, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "train_epoch", train_epoch)
+    job = prepare([tiny("trainer.epochs=25", "data.per_class=2", f"trainer.precision={precision}")])[0]
+    run = interrupted(job, 9)
+    assert execute(job, Progress()) is State.finished
+    expected = pytest.approx([1e-3] * 7 + [1e-4] * 7 + [1e-5] * 7 + [1e-6] * 4, rel=1e-12)
+    assert [row["lr"] for row in run.read_metrics()] == expected
+    assert used == expected
+
+
+def test_the_order_of_images_goes_on_after_a_resume(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen, honest = list[bytes](), loop.epoch_order
+
+    def epoch_order(*arguments: int) -> np.ndarray:
+        order = honest(*arguments)
+        seen.append(order.tobytes())
+        return order
+
+    monkeypatch.setattr(loop, "epoch_order", epoch_order)
+    execute(prepare([tiny("trainer.epochs=4", f"runs_dir={tmp_path}/whole")])[0], Progress())
+    whole = seen.copy()
+    seen.clear()
+    job = prepare([tiny("trainer.epochs=4")])[0]
+    interrupted(job, 2)
+    execute(job, Progress())
+    assert len(set(whole)) == 4
+    assert seen == whole
+
+
+def plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(type(key) is str and plain(item) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return type(value) in (str, int, float, bool, type(None)) or isinstance(value, torch.Tensor)
+
+
+def test_every_file_of_a_run_opens_in_the_safe_loaders(tiny: Callable[..., Config]) -> None:
+    job = prepare([tiny("trainer.epochs=3")])[0]
+    run = interrupted(job, 2)
+    for name in (rundir.LAST, rundir.PREVIOUS):
+        content = torch.load(run / name, weights_only=True, map_location="cpu")
+        assert plain({**content, "model": dict(content["model"])})
+    execute(job, Progress())
+    assert plain(dict(torch.load(run / rundir.LAST, weights_only=True, map_location="cpu")["momentum"]))
+    assert safetensors.torch.load_file(run / rundir.BEST)
+    with np.load(run / rundir.PREDICTIONS, allow_pickle=False) as stored:
+        assert all(stored[name].shape == (2500,) for name in stored)
+    for name in (rundir.CONFIG, rundir.OVERRIDES):
+        assert plain(yaml.safe_load((run / name).read_text(encoding="utf-8")))
+    for name in (rundir.STATUS, rundir.RESULT, rundir.ENV):
+        assert plain(json.loads((run / name).read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("moment", ["between last.pt and metrics.csv", "in mid-epoch", "a torn line"])
+def test_metrics_have_every_epoch_once_wherever_the_kill_came(
+    moment: str, tiny: Callable[..., Config], tmp_path: Path
+) -> None:
+    whole = prepare([tiny("trainer.epochs=4", f"runs_dir={tmp_path}/whole")])[0]
+    execute(whole, Progress())
+    job = prepare([tiny("trainer.epochs=4")])[0]
+    run = RunDir(job.path)
+    with pytest.MonkeyPatch.context() as patch:
+        if moment == "in mid-epoch":
+            honest, steps = loop.Images.take, iter(range(10**6))
+
+            def take(images: loop.Images, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+                if (run / rundir.METRICS).exists() and len(run.read_metrics()) == 2 and next(steps) == 1:
+                    raise KeyboardInterrupt
+                return honest(images, chosen)
+
+            patch.setattr(loop.Images, "take", take)
+        else:
+            honest_write = RunDir.write_metrics
+
+            def write(own: RunDir, rows: list[loop.Row]) -> None:
+                if len(rows) == 3 and moment != "a torn line":
+                    raise KeyboardInterrupt
+                honest_write(own, rows)
+                if len(rows) == 3:
+                    (own / rundir.METRICS).write_bytes((own / rundir.METRICS).read_bytes()[:-20])
+                    raise KeyboardInterrupt
+
+            patch.setattr(RunDir, "write_metrics", write)
+        with pytest.raises(KeyboardInterrupt):
+            execute(job, Progress())
+    assert execute(job, Progress()) is State.finished
+    assert (run / rundir.METRICS).read_text().count("epoch,") == 1
+    assert [row["epoch"] for row in run.read_metrics()] == [1, 2, 3, 4]
+    assert without_times(run) == without_times(RunDir(whole.path))
+
+
+@pytest.mark.slow
+def test_a_sweep_needs_few_open_files(tmp_path: Path) -> None:
+    """Twenty runs where a process may open 128 files, half of what small containers allow."""
+    arguments = ["-m", "seed=range(20)", "data.per_class=5", "width=eighth", "depth=resnet10", "trainer.epochs=1"]
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))\n"
+        "from ablation.train import main; sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [run.state() for run in find_runs(tmp_path / "runs")] == [State.finished] * 20
+
+
+def test_no_worker_process_loads_data() -> None:
+    """A data loader's workers need shared memory that containers lack; here images are in memory already."""
+    for path in (Path(loop.__file__).parent).rglob("*.py"):
+        assert not re.search(r"\bDataLoader\b|num_workers|torch\.multiprocessing", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_a_run_in_a_spawned_process_is_the_same_run(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    here, there = (prepare([tiny("augment=flip50", f"runs_dir={tmp_path}/{name}")])[0] for name in ("here", "there"))
+    assert pickle.loads(pickle.dumps(there)) == there
+    execute(here, Progress())
+    process = multiprocessing.get_context("spawn").Process(target=execute, args=(there, Progress()))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert without_times(RunDir(here.path)) == without_times(RunDir(there.path))
