@@ -71,6 +71,7 @@ def mixed_by_sweep(done: Iterable[Job], todo: Iterable[Job], torch_version: str 
             "device": job.device,
             "threads": job.threads,
             "torch": torch_version,
+            "processes": job.processes,
         }
         for job in todo
     ]
