@@ -70,11 +70,9 @@ class AblationSweeper(Sweeper):
             print(f"warning: {warning}", flush=True)
         trouble = None
         try:
-            for job in todo:
-                with suppress(RunBusy):  # another process began to train it a moment ago
-                    freeze(job)
-            with watched(todo, lambda: call_off(todo)):
-                trouble = self._train(todo)
+            launched = [job for job in todo if _frozen(job)]
+            with watched(launched, lambda: call_off(launched)):
+                trouble = self._train(launched)
         except KeyboardInterrupt:
             if note := left_behind(self.config.hydra.launcher):
                 print(f"note: {note}", flush=True)
@@ -134,6 +132,17 @@ def _typed(override: Override) -> list[str]:
     return override_values(override) if override.is_sweep_override() else [override.get_value_element_as_str()]
 
 
+def _frozen(job: Job) -> bool:
+    """Freeze a job; whether it can be launched. A directory that cannot be written is the trouble of its run alone."""
+    try:
+        with suppress(RunBusy):  # another process began to train it a moment ago
+            freeze(job)
+    except OSError as error:
+        print(f"warning: {job.label} is left out: {error}", flush=True)
+        return False
+    return True
+
+
 def call_off(jobs: Sequence[Job]) -> None:
     """After a failure under on_failure=stop, mark the runs that wait, so that no engine's worker begins them."""
     states = {job.run_id: RunDir(job.path).state() for job in jobs}
@@ -175,7 +184,8 @@ def _line(job: Job, labels: Mapping[str, str]) -> str:
     if run.state() is State.pending:
         return f"  {labels[job.run_id]}: {status.get('error') or 'not started'}"
     reason = status.get("error") or ("its process left no word" if status else "its directory could not be written")
-    return f"  {labels[job.run_id]}: {reason}\n    log: {run / LOG}"
+    log = f"\n    log: {run / LOG}" if (run / LOG).exists() else ""
+    return f"  {labels[job.run_id]}: {reason}{log}"
 
 
 def register_plugins() -> None:

@@ -244,7 +244,7 @@ def test_metrics_have_every_epoch_once_wherever_the_kill_came(
 
 @pytest.mark.slow
 def test_a_sweep_needs_few_open_files(tmp_path: Path) -> None:
-    """Twenty runs where a process may open 128 files, half of what small containers allow."""
+    """Twenty runs where a process may open 128 files, half the 256 that are asked for."""
     arguments = ["-m", "seed=range(20)", "data.per_class=5", "width=eighth", "depth=resnet10", "trainer.epochs=1"]
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))\n"

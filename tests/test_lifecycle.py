@@ -181,6 +181,27 @@ def test_a_write_that_fails_half_way_keeps_the_old_file_and_leaves_no_rest(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_signal_while_the_end_is_recorded_does_not_keep_it_from_being_told(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchrun ends the others of a dead process while they write down why the run failed."""
+    job, honest, signals = prepare([tiny()])[0], RunDir.update_status, iter([KeyboardInterrupt()])
+
+    def update(run: RunDir, state: State, **values: object) -> None:
+        if state is State.failed and (arrived := next(signals, None)):
+            raise arrived
+        honest(run, state, **values)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(RunDir, "update_status", update)
+    monkeypatch.setattr(Training, "save_epoch", fail)
+    with pytest.raises(RunFailed, match="boom"):
+        execute(job, Progress())
+    assert (status(RunDir(job.path))["state"], status(RunDir(job.path))["error"]) == ("failed", "RuntimeError: boom")
+
+
 # Signs of life
 
 

@@ -88,13 +88,20 @@ def test_a_sweep_trains_shared_runs_once_and_a_second_time_nothing(capsys: pytes
     assert not Path("multirun").exists()
 
 
-def test_a_directory_that_cannot_be_made_refuses_the_sweep_before_any_run(capsys: pytest.CaptureFixture[str]) -> None:
-    blocked = prepare([compose_config([*TINY, "norm=none"])])[0].path
+@pytest.mark.slow
+def test_a_failing_run_stops_no_other_and_the_exit_code_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep("norm=batch", "plan=true") == 0
+    name = "width-eighth_depth-resnet10_norm-none"
+    config = compose_config([*TINY, "norm=none"])
+    blocked = prepare([config])[0].path
     blocked.parent.mkdir(exist_ok=True)
     blocked.write_text("a file where the run's directory should be")
-    assert sweep("norm=batch,none,layer") == 2
-    assert f"error: File exists: {blocked}" in capsys.readouterr().err
-    assert all(run.state() is State.pending for run in find_runs(Path("runs")))
+    assert name.split("_")[-1] in blocked.name
+    assert sweep("norm=batch,none,layer") == 1
+    captured = capsys.readouterr()
+    assert "1 run did not come to an end. The same command goes on." in captured.err
+    assert "norm=none" in captured.err
+    assert sorted(run.read_yaml("overrides.yaml")["norm"] for run in find_runs(Path("runs"))) == ["batch", "layer"]
 
 
 @pytest.mark.slow
