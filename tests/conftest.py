@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from ablation.commandline import compose_config
+from ablation.jobs import Job
+from ablation.rundir import RunDir, State
 from ablation.schema import Config
 
 # A net and a subset that train an epoch in a fraction of a second.
@@ -21,6 +23,27 @@ def tiny(tmp_path: Path) -> Callable[..., Config]:
         return compose_config([*TINY, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}/reports", *overrides])
 
     return build
+
+
+def interrupted(job: Job, epoch: int) -> RunDir:
+    """The run of a job, trained in this process and interrupted when it had saved an epoch."""
+    from ablation.progress import Progress
+    from ablation.run import execute
+    from ablation.training import Training
+
+    honest = Training.save_epoch
+
+    def save(training: Training, row: dict[str, float | int | None]) -> None:
+        honest(training, row)
+        if row["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "save_epoch", save)
+        with pytest.raises(KeyboardInterrupt):
+            execute(job, Progress())
+    assert RunDir(job.path).state() is State.interrupted
+    return RunDir(job.path)
 
 
 @pytest.fixture(autouse=True)

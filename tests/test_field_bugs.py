@@ -24,12 +24,12 @@ import yaml
 from ablation import loop, report, rundir
 from ablation.commandline import compose_config
 from ablation.identity import slug_of
-from ablation.jobs import Job, prepare
+from ablation.jobs import prepare
 from ablation.progress import Progress
 from ablation.run import execute
 from ablation.rundir import RunDir, State, find_runs
 from ablation.schema import Config
-from ablation.training import Training
+from tests.conftest import interrupted
 from tests.processes import by_name, finish, start, status, without_times
 
 HELD = {
@@ -114,27 +114,6 @@ def test_folder_names_stay_short_and_plain(root: str) -> None:
     name = f"{slug_of(config, base)}-s0-0123456789"
     assert re.fullmatch(r"[A-Za-z0-9._-]+", name)
     assert len(name) < 120
-
-
-def stop_after(epoch: int, patch: pytest.MonkeyPatch) -> None:
-    honest = Training.save_epoch
-
-    def save(training: Training, row: loop.Row) -> None:
-        honest(training, row)
-        if row["epoch"] == epoch:
-            raise KeyboardInterrupt
-
-    patch.setattr(Training, "save_epoch", save)
-
-
-def interrupted(job: Job, epoch: int) -> RunDir:
-    """The run of a job after it was interrupted at the end of an epoch."""
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(epoch, patch)
-        with pytest.raises(KeyboardInterrupt):
-            execute(job, Progress())
-    assert RunDir(job.path).state() is State.interrupted
-    return RunDir(job.path)
 
 
 @pytest.mark.slow

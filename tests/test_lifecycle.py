@@ -24,28 +24,17 @@ from ablation.run import build_net, build_optimizer, execute
 from ablation.rundir import RunBusy, RunDir, State, write_json
 from ablation.schema import Config
 from ablation.training import Training
-from tests.conftest import TINY
+from tests.conftest import TINY, interrupted
 from tests.processes import status, wait_for, without_times
 
 # Damage to the files of a run
 
 
 @pytest.fixture
-def stopped(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> Job:
+def stopped(tiny: Callable[..., Config]) -> Job:
     """A run of four epochs that was stopped after three, with both checkpoints."""
     job = prepare([tiny("trainer.epochs=4", "dropout=p20")])[0]
-    honest = Training.save_epoch
-
-    def save(training: Training, row: dict[str, float | int | None]) -> None:
-        honest(training, row)
-        if row["epoch"] == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "save_epoch", save)
-        with pytest.raises(KeyboardInterrupt):
-            execute(job, Progress())
-    assert RunDir(job.path).state() is State.interrupted
+    interrupted(job, 3)
     return job
 
 
