@@ -68,9 +68,10 @@ class AblationSweeper(Sweeper):
         done = [job for job in jobs if RunDir(job.path).state() is State.finished]
         for warning in mixed_by_sweep(done, todo, package_version("torch")).values():
             print(f"warning: {warning}", flush=True)
-        trouble = None
+        trouble, unwritten = None, dict[str, str]()
         try:
-            launched = [job for job in todo if _frozen(job)]
+            unwritten = _freeze(todo)
+            launched = [job for job in todo if job.run_id not in unwritten]
             with watched(launched, lambda: call_off(launched)):
                 trouble = self._train(launched)
         except KeyboardInterrupt:
@@ -81,7 +82,7 @@ class AblationSweeper(Sweeper):
             print(summary(jobs), flush=True)
         print(f"next: {report_command(arguments)}", flush=True)
         troubles = [trouble] if trouble else []
-        troubles += failures(jobs, todo)
+        troubles += failures(jobs, todo, unwritten)
         if troubles:
             raise RunFailed("\n".join(troubles))
         return []
@@ -132,15 +133,16 @@ def _typed(override: Override) -> list[str]:
     return override_values(override) if override.is_sweep_override() else [override.get_value_element_as_str()]
 
 
-def _frozen(job: Job) -> bool:
-    """Freeze a job; whether it can be launched. A directory that cannot be written is the trouble of its run alone."""
-    try:
-        with suppress(RunBusy):  # another process began to train it a moment ago
-            freeze(job)
-    except OSError as error:
-        print(f"warning: {job.label} is left out: {error}", flush=True)
-        return False
-    return True
+def _freeze(jobs: Sequence[Job]) -> dict[str, str]:
+    """Freeze the jobs; why those whose directories cannot be written, a trouble of theirs alone, were not."""
+    unwritten = {}
+    for job in jobs:
+        try:
+            with suppress(RunBusy):  # another process began to train it a moment ago
+                freeze(job)
+        except OSError as error:
+            unwritten[job.run_id] = f"its directory could not be written: {error}"
+    return unwritten
 
 
 def call_off(jobs: Sequence[Job]) -> None:
@@ -163,27 +165,29 @@ def summary(jobs: Sequence[Job]) -> str:
     return f"{runs(len(jobs))}: " + ", ".join(f"{count} {name}" for name, count in (counts | missing).items())
 
 
-def failures(jobs: Sequence[Job], launched: Sequence[Job]) -> list[str]:
-    """Every run that failed, and every launched one that came to no end while nobody trains it, with the reason."""
+def failures(jobs: Sequence[Job], todo: Sequence[Job], unwritten: Mapping[str, str]) -> list[str]:
+    """Every run that failed, and every one to do that came to no end while nobody trains it, with the reason."""
     labels, lines = short_labels(jobs), []
     states = {job.run_id: RunDir(job.path).state() for job in jobs}
     failed = [job for job in jobs if states[job.run_id] is State.failed]
-    cut = [job for job in launched if states[job.run_id] in (None, State.pending, State.interrupted)]
+    cut = [job for job in todo if states[job.run_id] in (None, State.pending, State.interrupted)]
     if failed:
         lines.append(f"{runs(len(failed))} failed. The same command with retry=failed trains what failed again.")
         lines += [_line(job, labels) for job in failed]
     if cut:
         lines.append(f"{runs(len(cut))} did not come to an end. The same command goes on.")
-        lines += [_line(job, labels) for job in cut]
+        lines += [_line(job, labels, unwritten.get(job.run_id)) for job in cut]
     return lines
 
 
-def _line(job: Job, labels: Mapping[str, str]) -> str:
+def _line(job: Job, labels: Mapping[str, str], unwritten: str | None = None) -> str:
+    if unwritten:
+        return f"  {labels[job.run_id]}: {unwritten}"
     run = RunDir(job.path)
     status: dict[str, Any] = run.raw_status() or {}
     if run.state() is State.pending:
         return f"  {labels[job.run_id]}: {status.get('error') or 'not started'}"
-    reason = status.get("error") or ("its process left no word" if status else "its directory could not be written")
+    reason = status.get("error") or "its process left no word"
     log = f"\n    log: {run / LOG}" if (run / LOG).exists() else ""
     return f"  {labels[job.run_id]}: {reason}{log}"
 
