@@ -6,6 +6,7 @@ finish never enter a mean; they stay visible as seeds. Nothing is formatted here
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -40,7 +41,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One seed of a row: its run's state (or `missing`), finished and planned epochs, run id and error text."""
+    """One seed of a row: its run's state (or `missing`), finished and planned epochs, run id, error and notice."""
 
     seed: int
     state: str
@@ -48,6 +49,7 @@ class SeedRun:
     epochs: int = 0
     run_id: str = ""
     error: str = ""
+    notice: str = ""
 
     @property
     def finished(self) -> bool:
@@ -173,7 +175,7 @@ def seed_runs(variant: Variant, runs: Runs, seeds: Sequence[int]) -> tuple[SeedR
     """One entry per planned seed."""
     found = runs.of(variant)
     return tuple(
-        SeedRun(seed, row["state"], int(row["epoch"]), int(row["epochs"]), row["run_id"], row["error"])
+        SeedRun(seed, row["state"], int(row["epoch"]), int(row["epochs"]), row["run_id"], row["error"], row["notice"])
         if (row := found.get(seed)) is not None
         else SeedRun(seed, MISSING_RUN)
         for seed in seeds
@@ -235,12 +237,12 @@ def _fate(run: SeedRun) -> str:
         return "not run"
     words = {State.running.value: "is running, at", State.pending.value: "waits to be trained, at"}
     word = words.get(run.state, f"{run.state} after")
-    because = f" ({run.error[:160]})" if run.state == State.failed.value and run.error else ""
+    because = f" ({shorten(run.error, 160, placeholder=' ...')})" if run.error else ""
     return f"{word} {run.epoch} of {run.epochs} epochs{because}"
 
 
 def _seed_notes(seeds: Sequence[SeedRun]) -> Iterable[str]:
-    """`2 of 3 seeds finished: seed 2 diverged after 3 of 25 epochs`, when some did not finish."""
+    """`2 of 3 seeds finished: seed 2 diverged after 3 of 25 epochs`, when some did not finish, then their notices."""
     fates: dict[str, list[int]] = {}
     for run in seeds:
         if not run.finished:
@@ -249,6 +251,9 @@ def _seed_notes(seeds: Sequence[SeedRun]) -> Iterable[str]:
         done = sum(run.finished for run in seeds)
         told = "; ".join(f"{_listing(which)} {fate}" for fate, which in fates.items())
         yield f"{done} of {len(seeds)} seeds finished: {told}."
+    for run in seeds:
+        if run.notice:
+            yield f"Seed {run.seed}: {run.notice}"
 
 
 def _change_notes(changes: Sequence[str]) -> Iterable[str]:

@@ -29,7 +29,7 @@ _EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_com
 RUN_COLUMNS = (
     "run_id", "state", "seed", *FACTORS, "val_final", "val_last3", "val_best", "best_epoch", "train_eval_acc",
     "params", "macs", "seconds_train", "epochs", "n_train", "n_val", *_FACTS, "run_dir",
-    "epoch", "error", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch", "classes",
+    "epoch", "error", "notice", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch", "classes",
 )  # fmt: skip
 CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
 _INTEGERS = {"seed", "epoch", "threads", "cores", "processes", *_COUNTS}
@@ -176,6 +176,7 @@ def _read(directory: RunDir) -> _Run:
         "run_dir": directory.path.as_posix(),
         "epoch": int(status.get("epoch") or 0),
         "error": _message(status.get("error")),
+        "notice": _message(status.get("notice")),
         "preset": config.preset,
         "setting": digest(loose_setting(config)),
         "updated": status.get("updated"),

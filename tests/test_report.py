@@ -118,7 +118,7 @@ def test_an_unfinished_run_is_shown_and_never_counted(folder: Path) -> None:
     assert [seed["state"] for seed in instance["seeds"]] == ["finished", "diverged"]
     assert instance["accuracy"]["n"] == instance["effect"]["n"] == 1
     assert instance["effect"]["low"] is None
-    assert "1 of 2 seeds finished: seed 1 diverged after 3 of 4 epochs." in instance["notes"]
+    assert "1 of 2 seeds finished: seed 1 diverged after 3 of 4 epochs (loss is not finite)." in instance["notes"]
     assert [seed["state"] for seed in layer["seeds"]] == ["interrupted", "missing"]
     assert (layer["accuracy"]["mean"], layer["effect"]["n"]) == (None, 0)
     assert summary_of(folder)["states"]["diverged"] == 1

@@ -48,10 +48,29 @@ def test_pairs_are_made_by_seed_and_a_seed_without_partner_is_told(tmp_path: Pat
     )
 
 
-def test_a_failed_run_tells_its_error(tmp_path: Path) -> None:
-    write_run(tmp_path, SHORT, state=State.failed, epochs=1)
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (State.failed, "failed after 1 of 4 epochs (RuntimeError: boom)"),
+        (State.diverged, "diverged after 1 of 4 epochs (loss is not finite)"),
+        (State.interrupted, "interrupted after 1 of 4 epochs (SIGTERM)"),
+        (State.pending, "waits to be trained, at 1 of 4 epochs"),
+    ],
+)
+def test_a_run_that_did_not_finish_tells_why(tmp_path: Path, state: State, words: str) -> None:
+    run = write_run(tmp_path, SHORT, state=state, epochs=1)
+    if state is State.interrupted:
+        run.update_status(state, error="SIGTERM")
     (note,) = study_of(tmp_path).comparisons[0].reference.notes
-    assert note == "0 of 1 seeds finished: seed 0 failed after 1 of 4 epochs (RuntimeError: boom)."
+    assert note == f"0 of 1 seeds finished: seed 0 {words}."
+
+
+def test_what_a_run_noticed_is_told_and_does_not_take_its_result_away(tmp_path: Path) -> None:
+    run = write_run(tmp_path, SHORT, "seed=1")
+    run.update_status(State.finished, notice="last.pt is cut off. Training went on after epoch 2.")
+    row = study_of(tmp_path).comparisons[0].reference
+    assert row.notes == ("Seed 1: last.pt is cut off. Training went on after epoch 2.",)
+    assert row.accuracy.n == 1
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_cost_and_selected_columns(norm: Comparison) -> None:
 def test_notes_say_what_is_missing_and_why(norm: Comparison) -> None:
     assert tables.notes(norm) == [
         "The reference is the base variant; every section that uses it shares its runs.",
-        "instance: 2 of 3 seeds finished: seed 2 diverged after 3 of 4 epochs.",
+        "instance: 2 of 3 seeds finished: seed 2 diverged after 3 of 4 epochs (loss is not finite).",
         "group8: 1 of 3 seeds finished: seeds 1, 2 not run.",
         "group8: One pair: no interval, so nothing tells this difference from chance.",
     ]
@@ -102,7 +102,7 @@ def test_markdown_is_one_table_with_as_many_cells_in_each_line(norm: Comparison)
     assert len(lines) == 6
     assert {line.count("|") for line in lines} == {14}
     assert "| none | norm=none | 3/3 | 71.67 | 2.52 | +0.67 | [−3.13, +4.46] | 3 |" in text
-    assert "- instance: 2 of 3 seeds finished: seed 2 diverged after 3 of 4 epochs." in text
+    assert "- instance: 2 of 3 seeds finished: seed 2 diverged after 3 of 4 epochs (loss is not finite)." in text
 
 
 def test_latex_is_escaped_balanced_and_carries_its_caveats(norm: Comparison) -> None:
