@@ -25,6 +25,10 @@ RUNS     = $(ENGINE) $(call one_word,seed=$(SEEDS)) $(SETTING)
 SWEEP    = $(BIN)/python -m ablation.train -m $(RUNS)
 REPORT   = $(BIN)/python -m ablation.report $(SETTING)
 
+PYTEST   = $(BIN)/python -m pytest
+# A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
+SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
+
 .PHONY: help setup clusters demo test check format study plan report open clean
 
 help:  ## Show this list
@@ -70,13 +74,14 @@ open: report  ## The report in your browser
 	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"
 
 test: $(READY) $(if $(CI),clusters)  ## All tests; those of cluster engines need `make clusters` once
-	$(BIN)/python -m pytest
+	$(PYTEST) -m 'not cluster' $(SIDE_BY_SIDE)
+	$(PYTEST) -m cluster
 
 check: $(READY)  ## Format, lint, types and the quick tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow and not cluster' $(SIDE_BY_SIDE)
 
 format: $(READY)  ## Format the code
 	$(BIN)/ruff format .

@@ -1,6 +1,7 @@
 """Whole sweeps under faults and signals: one run's trouble stays its own, and the same command goes on."""
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -225,8 +226,10 @@ def footprint(pid: int) -> tuple[int, int]:
 @pytest.mark.slow
 @linux
 def test_twenty_runs_keep_memory_and_open_files_flat(tmp_path: Path) -> None:
+    """Where a process may open 128 files, half the 256 that some systems give."""
     listed = ",".join(map(str, range(20)))
     process = start(tmp_path, "-m", f"seed={listed}", "trainer.epochs=1")
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (128, 128))
     seen: dict[int, dict[int, tuple[int, int]]] = {}
     waiting = dict[int, bool]()  # how OpenMP's threads wait in the processes that import torch
     while process.poll() is None:
@@ -240,6 +243,7 @@ def test_twenty_runs_keep_memory_and_open_files_flat(tmp_path: Path) -> None:
         seen[done] = own
         time.sleep(0.05)
     assert finish(process)[0] == 0
+    assert [run.state() for run in find_runs(tmp_path / "runs")] == [State.finished] * 20
     early, late = (next(seen[n] for n in numbers if n in seen) for numbers in ((3, 4, 5), (19, 18, 17)))
     shared = set(early) & set(late)
     assert all(waiting[pid] for pid in shared - {process.pid})
