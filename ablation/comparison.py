@@ -235,7 +235,9 @@ def _listing(seeds: Sequence[int]) -> str:
 def _fate(run: SeedRun) -> str:
     if run.state == MISSING_RUN:
         return "not run"
-    words = {State.running.value: "is running, at", State.pending.value: "waits to be trained, at"}
+    if run.state == State.pending.value and not run.epoch:
+        return "waits to be trained"
+    words = {State.running.value: "is running, at", State.pending.value: "waits to go on, at"}
     word = words.get(run.state, f"{run.state} after")
     because = f" ({shorten(run.error, 160, placeholder=' ...')})" if run.error else ""
     return f"{word} {run.epoch} of {run.epochs} epochs{because}"

@@ -90,7 +90,7 @@ class Study:
     def states(self) -> dict[str, int]:
         """How many of the study's variants x seeds are in each state, finished first and missing last."""
         counts = Counter(run.state for row in self.matrix for run in row.seeds)
-        order = [*(state.value for state in State), comparisons.MISSING_RUN]
+        order = dict.fromkeys([State.finished.value, *(state.value for state in State), comparisons.MISSING_RUN])
         return {state: counts[state] for state in order if counts[state]}
 
 

@@ -49,16 +49,17 @@ def test_pairs_are_made_by_seed_and_a_seed_without_partner_is_told(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("state", "words"),
+    ("state", "epochs", "words"),
     [
-        (State.failed, "failed after 1 of 4 epochs (RuntimeError: boom)"),
-        (State.diverged, "diverged after 1 of 4 epochs (loss is not finite)"),
-        (State.interrupted, "interrupted after 1 of 4 epochs (SIGTERM)"),
-        (State.pending, "waits to be trained, at 1 of 4 epochs"),
+        (State.failed, 1, "failed after 1 of 4 epochs (RuntimeError: boom)"),
+        (State.diverged, 1, "diverged after 1 of 4 epochs (loss is not finite)"),
+        (State.interrupted, 1, "interrupted after 1 of 4 epochs (SIGTERM)"),
+        (State.pending, 1, "waits to go on, at 1 of 4 epochs"),
+        (State.pending, 0, "waits to be trained"),
     ],
 )
-def test_a_run_that_did_not_finish_tells_why(tmp_path: Path, state: State, words: str) -> None:
-    run = write_run(tmp_path, SHORT, state=state, epochs=1)
+def test_a_run_that_did_not_finish_tells_why(tmp_path: Path, state: State, epochs: int, words: str) -> None:
+    run = write_run(tmp_path, SHORT, state=state, epochs=epochs)
     if state is State.interrupted:
         run.update_status(state, error="SIGTERM")
     (note,) = study_of(tmp_path).comparisons[0].reference.notes
@@ -113,3 +114,16 @@ def test_a_study_of_another_net_than_the_presets_is_found_without_being_asked_fo
 def test_runs_that_a_section_uses_leave_the_base_variant_alone(tmp_path: Path) -> None:
     write_run(tmp_path, SHORT, "norm=instance")
     assert choose(gather(tmp_path), [], compose_config).overrides == (SHORT,)
+
+
+def test_the_states_are_counted_with_the_finished_first_and_the_missing_last(tmp_path: Path) -> None:
+    for seed, state in enumerate((State.pending, State.finished, State.failed)):
+        write_run(tmp_path, SHORT, f"seed={seed}", state=state)
+    write_run(tmp_path, SHORT, "norm=none", "seed=0")
+    counts = [
+        ("finished", 2),
+        ("pending", 1),
+        ("failed", 1),
+        ("missing", 5),
+    ]  # two of norm=none, three of norm=instance
+    assert list(study_of(tmp_path).states.items()) == counts
