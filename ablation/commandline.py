@@ -22,11 +22,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ablation.config import CONF_DIR, check, choices, register_schema, to_config
+from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
+from ablation.rundir import CONFIG, RunDir
 from ablation.schema import FACTORS, Config
 
 GROUPS = (*FACTORS, "recipe", "data", "preset")  # what `name=choice` selects; a test compares it with conf/
@@ -66,7 +68,8 @@ def run_command(
         body(arguments)
         return 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if first_here():  # the others of torchrun found the same
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
@@ -257,6 +260,24 @@ def resolved(cfg: DictConfig) -> Config:
     """The checked config of a run that Hydra composed."""
     with explained():
         return check(to_config(cfg))
+
+
+def read_config(run: RunDir) -> Config:
+    """The config that a run was made from, out of its directory.
+
+    Raises:  UserError: it is missing, empty, or no config of this version.
+    """
+    with explained():
+        try:
+            content = run.read_yaml(CONFIG)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{run / CONFIG} is no mapping of names to values ({error}).") from error
+        if not content:
+            raise UserError(f"{run / CONFIG} is {'empty' if (run / CONFIG).exists() else 'missing'}.")
+        try:
+            return to_config(OmegaConf.create(content))
+        except OmegaConfBaseException as error:
+            raise UserError(f"{run / CONFIG} is damaged: {str(error).splitlines()[0]}.") from error
 
 
 def report_command(overrides: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict, read_write
 
+from ablation.commandline import LAUNCHER_JOBS
 from ablation.environment import cores, yield_cores
 from ablation.errors import UserError, hint
 from ablation.jobs import Job, frozen
@@ -39,16 +40,17 @@ class Engine:
 
     package: str
     extra: str
+    at_once: str  # its setting that limits how many runs train at once
 
 
 OWN = ("local", "basic")  # ours, and Hydra's own: one run after another
 ENGINES = {
-    "joblib": Engine("hydra_plugins.hydra_joblib_launcher", "joblib"),
-    "submitit_local": Engine("hydra_plugins.hydra_submitit_launcher", "slurm"),
-    "submitit_slurm": Engine("hydra_plugins.hydra_submitit_launcher", "slurm"),
-    "slurm": Engine("hydra_plugins.hydra_submitit_launcher", "slurm"),
-    "ray": Engine("hydra_plugins.hydra_ray_launcher", "ray"),
-    "ray_local": Engine("hydra_plugins.hydra_ray_launcher", "ray"),
+    "joblib": Engine("hydra_plugins.hydra_joblib_launcher", "joblib", "hydra.launcher.n_jobs"),
+    "submitit_local": Engine("hydra_plugins.hydra_submitit_launcher", "slurm", "hydra.launcher.array_parallelism"),
+    "submitit_slurm": Engine("hydra_plugins.hydra_submitit_launcher", "slurm", "hydra.launcher.array_parallelism"),
+    "slurm": Engine("hydra_plugins.hydra_submitit_launcher", "slurm", "hydra.launcher.array_parallelism"),
+    "ray": Engine("hydra_plugins.hydra_ray_launcher", "ray", "hydra.launcher.ray.init.num_cpus"),
+    "ray_local": Engine("hydra_plugins.hydra_ray_launcher", "ray", "hydra.launcher.ray.init.num_cpus"),
 }
 
 
@@ -64,6 +66,9 @@ def check_engine(arguments: Sequence[str]) -> None:
         problem = _engine_problem(name)
         if problem:
             raise UserError(f"hydra/launcher={name} {problem}")
+        if name != "local" and any(text.startswith(f"{LAUNCHER_JOBS}=") for text in arguments):
+            other = f" How many train at once there: {ENGINES[name].at_once}." if name in ENGINES else ""
+            raise UserError(f"{LAUNCHER_JOBS} is a setting of hydra/launcher=local and not of {name}.{other}")
 
 
 def _engine_problem(name: str) -> str | None:
@@ -79,10 +84,11 @@ def _engine_problem(name: str) -> str | None:
         return None
     if shutil.which("sbatch") is None:
         return "needs sbatch, which is not here. Start the sweep where Slurm's commands are installed."
-    if subprocess.run(["sacct"], capture_output=True).returncode != 0:
+    asked = subprocess.run(["sacct"], capture_output=True, text=True)
+    if asked.returncode != 0:
         return (
-            "needs Slurm's accounting, but `sacct` fails: without it, a job that dies would be waited for for ever. "
-            "Ask for slurmdbd, or submit single runs by sbatch."
+            f"needs Slurm with accounting, but `sacct` fails ({' '.join(asked.stderr.split())[:200]}): without it, a "
+            "job that dies would be waited for for ever. Start Slurm, or ask for slurmdbd where only that is missing."
         )
     return None
 
@@ -116,7 +122,10 @@ def at_once(launcher: DictConfig, n_jobs: int) -> int:
 def left_behind(launcher: DictConfig) -> str | None:
     """What goes on when the sweep is interrupted, and the command that ends it; None where nothing does."""
     settings: dict[str, Any] = dict(launcher)
-    if not str(settings["_target_"]).endswith("SlurmLauncher"):
+    name = str(settings["_target_"])
+    if "submitit" in name and name.endswith("LocalLauncher"):
+        return "the runs that submitit has begun go on by themselves; to end them: pkill -f submitit.core._submit"
+    if not name.endswith("SlurmLauncher"):
         return None
     return f"the jobs that Slurm has go on by themselves; to end them: scancel --me --name={settings['name']}"
 

@@ -30,6 +30,11 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
+def first_here() -> bool:
+    """Whether this is the only process, or the first that torchrun started on this machine: the one that speaks."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def cores_of_process() -> int:
     """The cores that this process may keep busy: its share, where torchrun started several here."""
     return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
-from ablation.config import to_config
+from ablation.commandline import read_config
+from ablation.errors import UserError
 from ablation.identity import digest, levels_of, setting_of
 from ablation.rundir import CONFIG, ENV, LAST, METRIC_COLUMNS, METRICS, RESULT, SCHEMA, STATUS, RunDir, State, find_runs
 from ablation.schema import FACTORS, Config
@@ -32,7 +32,7 @@ RUN_COLUMNS = (
     "epoch", "error", "notice", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch", "classes",
 )  # fmt: skip
 CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
-_INTEGERS = {"seed", "epoch", "threads", "cores", "processes", *_COUNTS}
+_INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
 _FLOATS = {*_ACCURACIES, "seconds_train", *METRIC_COLUMNS} - {"epoch"}
 
 
@@ -135,7 +135,7 @@ def _finished(run: _Run) -> bool:
 
 def _reason(error: Exception) -> str:
     text = str(error).strip()
-    if isinstance(error, _Unreadable):
+    if isinstance(error, _Unreadable | UserError):
         return text
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
 
@@ -161,9 +161,13 @@ def _read(directory: RunDir) -> _Run:
     assert state is not None  # find_runs has read the status
     if not (directory / CONFIG).exists():
         raise _Unreadable(f"{CONFIG} is missing: a half-deleted run, or one that is just starting")
+    config = read_config(directory)
+    if status.get("seed", config.seed) != config.seed:
+        raise _Unreadable(
+            f"{CONFIG} was changed: seed={config.seed}, but the run was trained with seed={status['seed']}"
+        )
     if state is State.finished:
         result = _checked(directory.read_json(RESULT))
-    config = to_config(OmegaConf.create(directory.read_yaml(CONFIG)))
     packages = env.get("packages") or {}
     row = {
         **{name: result.get(name) for name in (*_ACCURACIES, *_COUNTS, "seconds_train")},
@@ -195,7 +199,7 @@ def _message(error: object) -> str:
 
 def _checked(result: dict[str, Any]) -> dict[str, Any]:
     if not result:
-        raise _Unreadable(f"finished, but {RESULT} is missing: a half-deleted run")
+        raise _Unreadable(f"finished, but {RESULT} is missing or empty: a half-deleted run")
     for name in _ACCURACIES:
         value = result.get(name)
         if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:

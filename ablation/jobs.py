@@ -9,15 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from ablation.commandline import compose_config
-from ablation.config import to_config
+from ablation.commandline import compose_config, read_config
 from ablation.data import DataInfo, describe, load
 from ablation.environment import cores_of_process, processes, resolve_device, resolve_precision
 from ablation.errors import UserError
 from ablation.identity import canonical, code_digest, differences, levels_of, run_id_of, slug_of
-from ablation.rundir import CONFIG, OVERRIDES, RunDir, State, by_run_id, write_yaml
+from ablation.rundir import CONFIG, OVERRIDES, RESULT, STATUS, RunDir, State, by_run_id, write_yaml
 from ablation.schema import FACTORS, Config, DataConfig, Precision, Retry
 from ablation.shapes import norm_problems
 
@@ -121,10 +118,13 @@ def frozen(paths: Iterable[Path]) -> list[Job]:
     infos: dict[str, DataInfo] = {}
     for path in paths:
         run = RunDir(path)
-        status, content = run.raw_status(), run.read_yaml(CONFIG)
-        if status is None or not content:
-            raise UserError(f"run={path} is no run directory: it has no status.json or no {CONFIG}.")
-        config = to_config(OmegaConf.create(content))
+        status = run.raw_status()
+        if status is None:
+            lost = "is damaged" if (run / STATUS).exists() else "is missing"
+            there = (run / CONFIG).exists()
+            advice = " The command that made it goes on with it." if there else ""
+            raise UserError(f"run={path} is no run directory: its {STATUS} {lost}.{advice}")
+        config = read_config(run)
         if (source := repr(config.data)) not in infos:
             infos[source] = describe(config.data)
         jobs.append(_frozen(path, config, infos[source], status, run.read_yaml(OVERRIDES)))
@@ -168,30 +168,29 @@ def remaining(job: Job) -> tuple[bool, str]:
     """
     run = RunDir(job.path)
     state, status = run.state(), run.raw_status() or {}
+    if state is State.finished and not run.has_result():
+        return True, f"finished, but its {RESULT} is missing or damaged, to be made again"
     if state in (State.finished, State.diverged):
         return False, describe_outcome(run) + _other_code(run)
     if state is State.failed and job.config.retry is Retry.none:
         return False, f"failed before ({status.get('error')}); retry=failed trains it again"
     if state is State.running:
         return False, "is running in another process"
-    if not status.get("epoch"):
+    if not (epoch := run.finished_epochs()):
         return True, "not trained yet"
-    return (
-        True,
-        f"{'waits' if state in (None, State.pending) else state.value} after epoch {status['epoch']}, to be resumed",
-    )
+    return True, f"{'waits' if state in (None, State.pending) else state.value} after epoch {epoch}, to be resumed"
 
 
 def short_labels(jobs: Sequence[Job]) -> dict[str, str]:
     """The label of each job by run id, without the words that all of them share."""
     words = {job.run_id: job.label.split(" ") for job in jobs}
     shared = set.intersection(*map(set, words.values())) if len(words) > 1 else set()
-    return {run_id: " ".join(word for word in own if word not in shared) for run_id, own in words.items()}
+    return {run_id: " ".join(word for word in own if word not in shared) or "base" for run_id, own in words.items()}
 
 
 def describe_outcome(run: RunDir) -> str:
     """How a run ended, in one line."""
-    status, result = run.raw_status() or {}, run.read_json("result.json")
+    status, result = run.raw_status() or {}, run.read_json(RESULT)
     notice = f" ({status['notice']})" if status.get("notice") else ""
     if status.get("state") == State.finished.value:
         return f"finished: val accuracy {result['val_final']:.4f} at the last epoch{notice}"

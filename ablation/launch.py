@@ -128,7 +128,11 @@ def run_all(
                     waiting.append(attempt.job)
             time.sleep(POLL)
     finally:
-        end([attempt.process for attempt in running])
+        try:
+            end([attempt.process for attempt in running])
+        finally:
+            for attempt in running:
+                settle(attempt, policy, called_off=True)
 
 
 def end(processes: Sequence[RunProcess]) -> None:
@@ -146,28 +150,30 @@ def end(processes: Sequence[RunProcess]) -> None:
                 process.join(GRACE)
 
 
-def settle(attempt: Attempt, policy: Policy) -> State | None:
-    """The state of a run whose process is gone, recorded by us if the process could not do so itself."""
+def settle(attempt: Attempt, policy: Policy, called_off: bool = False) -> State | None:
+    """The state of a run whose process is gone, recorded by us if the process could not do so itself.
+
+    Args:    called_off: it was ended because its sweep ends, however hard that was.
+    """
     attempt.process.join()
     job, code = attempt.job, attempt.process.exitcode or 0
     run = RunDir(job.path)
-    status = run.raw_status() or {}
-    silent = status.get("state") in (None, State.pending.value, State.running.value)
-    if not silent or run.is_held():
-        return run.state()
     name = signal.Signals(-code).name if code < 0 else ""
     if attempt.overdue:
         state, reason = State.failed, f"took longer than time_limit={policy.time_limit:g} minutes"
-    elif name in GENTLE:
-        state, reason = State.interrupted, f"ended by {name}"
+    elif called_off or name in GENTLE:
+        state, reason = State.interrupted, f"ended by {name}" if name in GENTLE else "ended with its sweep"
     else:
         state = State.failed
         reason = f"killed by {name}" if name else f"its process ended early with exit code {code}"
         if name == "SIGKILL":
             reason += ", as happens when memory runs out"
     with suppress(OSError, RunBusy), run.held():  # where nothing can be written, the sweep's own end table still tells
+        if (run.raw_status() or {}).get("state") not in (None, State.pending.value, State.running.value):
+            return run.state()
         run.update_status(state, **facts(job) | {"error": reason})
-    return state
+        return state
+    return run.state() if run.is_held() else state
 
 
 def start_forked(job: Job) -> RunProcess:

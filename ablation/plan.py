@@ -123,7 +123,7 @@ def _standings(jobs: Sequence[Job]) -> Iterator[Standing]:
     for job, name in zip(jobs, names, strict=True):
         run = RunDir(job.path)
         state, status = run.state(), run.raw_status() or {}
-        epoch = int(status.get("epoch") or 0)
+        epoch = run.finished_epochs()
         if remaining(job)[0]:
             kind = "resume" if epoch else "waiting" if state is State.pending else "train"
         else:
@@ -191,8 +191,9 @@ def _setup(job: Job) -> tuple[Any, ...]:
 
 def _measured(runs_dir: Path) -> Iterator[Measured]:
     for run in find_runs(runs_dir):
-        if not (result := run.read_json(RESULT)):
+        if not run.has_result():
             continue
+        result = run.read_json(RESULT)
         env, data = run.read_json(ENV), run.read_yaml(CONFIG).get("data", {})
         known = (env.get("device"), env.get("precision"), env.get("data_fingerprint"), data.get("image_size"))
         yield Measured(
@@ -234,18 +235,24 @@ def _time_line(todo: Sequence[Standing], at_once: int, measured: Sequence[Measur
 
 def _ends(one: Standing, alike: Sequence[Measured]) -> tuple[float, float]:
     """Least and most seconds for the rest of a run, from finished runs of its variant or of those most like it."""
-    levels = one.job.levels.values()
-    times: dict[tuple[str, ...], list[list[float]]] = {}
-    for found in alike:
-        seconds = found.seconds(one)  # more threads help between not at all and in full
-        ends = sorted((seconds, seconds * found.more_threads(one.job)))
-        times.setdefault(found.levels, []).append(ends)
-    distance = {other: sum(map(ne, other, levels)) for other in times}
-    nearest = [times[other] for other in times if distance[other] == min(distance.values())]
+    nearest = []
+    for variant in _nearest(one.job, alike):
+        seconds = [found.seconds(one) for found in variant]  # more threads help between not at all and in full
+        more = [found.more_threads(one.job) for found in variant]
+        nearest.append([sorted((time, time * factor)) for time, factor in zip(seconds, more, strict=True)])
     return (
         min(median(low for low, _ in ends) for ends in nearest),
         max(median(high for _, high in ends) for ends in nearest),
     )
+
+
+def _nearest(job: Job, measured: Sequence[Measured]) -> list[list[Measured]]:
+    """The finished runs of a job's variant, or of each of the variants that have most levels in common with it."""
+    variants: dict[tuple[str, ...], list[Measured]] = {}
+    for found in measured:
+        variants.setdefault(found.levels, []).append(found)
+    distance = {levels: sum(map(ne, levels, job.levels.values())) for levels in variants}
+    return [variants[levels] for levels in variants if distance[levels] == min(distance.values())]
 
 
 def _span(seconds: Sequence[float], at_once: int) -> float:
@@ -265,11 +272,7 @@ def _disk_lines(todo: Sequence[Standing], measured: Sequence[Measured]) -> Itera
     if not measured or not new:
         yield f"Disk: {'no finished run yet to judge by' if new else 'no new run directory'}; {there}"
         return
-    sizes: dict[tuple[str, ...], list[int]] = {}
-    for found in measured:
-        sizes.setdefault(found.levels, []).append(found.bytes)
-    usual = [one.bytes for one in measured]
-    needed = sum(median(sizes.get(tuple(job.levels.values()), usual)) for job in new)
+    needed = sum(max(median(one.bytes for one in variant) for variant in _nearest(job, measured)) for job in new)
     yield f"Disk: about {volume(needed)} for {runs(len(new))}; {there}"
     if needed > free:
         yield "Warning: the runs do not fit on that disk. Make room, or put them elsewhere: runs_dir=/path."

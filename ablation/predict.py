@@ -11,14 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
-from ablation.commandline import run_command
-from ablation.config import to_config
+from ablation.commandline import read_config, run_command
 from ablation.data import describe, load_unlabelled
 from ablation.errors import UserError, hint
 from ablation.jobs import Job, prepare
-from ablation.rundir import BEST, CONFIG, ENV, LAST, RESULT, RunDir, State, by_run_id, find_runs, write_atomic
+from ablation.rundir import BEST, ENV, LAST, RESULT, RunDir, State, by_run_id, find_runs, write_atomic
 
 DEFAULTS = {"run": "", "split": "test", "out": "test.txt", "weights": "best", "data.root": "", "runs_dir": "runs"}
 WEIGHTS = ("best", "last")
@@ -96,7 +93,9 @@ def job_of(run: RunDir, root: str) -> Job:
 
     Raises:  UserError: the images are not those the run was trained on, whose mean and sd its weights need.
     """
-    config = to_config(OmegaConf.create(run.read_yaml(CONFIG)))
+    config = read_config(run)
+    if not run.has_result():
+        raise UserError(f"run={run.path}: its {RESULT} is missing or damaged.{_to_the_end(run, State.interrupted)}")
     if root:
         config = replace(config, data=replace(config.data, root=root))
     # What a subset asks of the training images does not matter for labelling others.

@@ -78,8 +78,9 @@ def execute(job: Job, progress: Progress, world: World = ALONE) -> State:
         return _follow(job, run, progress, world)
     with run.held(), _logging_to(run):
         status = run.raw_status() or {}
-        if status.get("state") in (State.finished.value, State.diverged.value):
-            return State(status["state"])  # another process got here first
+        ended = status.get("state")
+        if ended == State.diverged.value or (ended == State.finished.value and run.has_result()):
+            return State(ended)  # another process got here first
         run.update_status(State.running, **facts(job))
         try:
             return _train(job, run, progress, world)
@@ -156,7 +157,7 @@ def _train(job: Job, run: RunDir, progress: Progress, world: World) -> State:
     if world.leads:
         training.resume()
         write_inputs(job)
-        _write_environment(run, job, training.code)
+        _write_environment(run, job, training.code, begun=bool(training.rows))
         progress.start(job, sizes, len(training.rows))
         log.info("%s: from epoch %d of %d, %s", job.label, len(training.rows) + 1, config.trainer.epochs, sizes)
     form = memory_format(config)
@@ -208,8 +209,20 @@ def _budget(job: Job, n_train: int) -> Budget:
     )
 
 
-def _write_environment(run: RunDir, job: Job, code: str) -> None:
+def _write_environment(run: RunDir, job: Job, code: str, begun: bool) -> None:
     name = torch.cuda.get_device_name() if job.device == "cuda" else platform.processor() or platform.machine()
     record = describe_environment(job.device, name, job.precision, job.threads)
-    ours = {"processes": job.processes, "code_digest": code, "data_fingerprint": job.info.fingerprint}
+    ours = {
+        "processes": _processes(run, job) if begun else job.processes,
+        "code_digest": code,
+        "data_fingerprint": job.info.fingerprint,
+    }
     write_json(run / rundir.ENV, record | ours)
+
+
+def _processes(run: RunDir, job: Job) -> int | str:
+    """How many processes trained a run that goes on: `3+1` when one ends what three began."""
+    with suppress(OSError, ValueError):  # env.json is lost or damaged: what goes on is all that is known
+        before = run.read_json(rundir.ENV).get("processes", 1)
+        return before if str(before).split("+")[-1] == str(job.processes) else f"{before}+{job.processes}"
+    return job.processes

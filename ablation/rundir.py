@@ -6,6 +6,7 @@ a killed writer never meets half a file. Not here: torch, pandas, the decision w
 """
 
 import csv
+import fcntl
 import io
 import json
 import math
@@ -144,17 +145,19 @@ class RunDir:
             return False
 
     def is_held(self) -> bool:
-        """Whether some process holds the lock now."""
-        if not (self / LOCK).exists():
-            return False
-        lock = filelock.FileLock(self / LOCK)
+        """Whether some process holds the lock now; two that look at once do not take each other for its holder."""
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            return True
-        except OSError:  # a read-only copy of a run: nobody can be training in it
+            handle = os.open(self / LOCK, os.O_RDONLY)
+        except OSError:
             return False
-        lock.release()
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # what filelock's exclusive lock excludes
+        except BlockingIOError:
+            return True
+        except OSError:  # a file system without locks
+            return False
+        finally:
+            os.close(handle)
         return False
 
     def update_status(self, state: State, **values: Any) -> None:
@@ -185,6 +188,20 @@ class RunDir:
         if state is State.running and not self.is_held() and not self._beats_elsewhere():
             return State.interrupted
         return state
+
+    def finished_epochs(self) -> int:
+        """Epochs that are saved, also where status.json, which counts them, is lost."""
+        status = self.raw_status()
+        if status is not None:
+            return int(status.get("epoch") or 0)
+        return len(self.read_metrics()) if (self / LAST).exists() else 0
+
+    def has_result(self) -> bool:
+        """Whether result.json can be read and holds an accuracy, as that of a finished run does."""
+        try:
+            return isinstance(self.read_json(RESULT).get("val_final"), float | int)
+        except (OSError, ValueError, TypeError):
+            return False
 
     def write_metrics(self, rows: Sequence[Mapping[str, float | int | None]]) -> None:
         """Write metrics.csv from all finished epochs: one header, each epoch once; None becomes an empty cell."""

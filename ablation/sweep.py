@@ -8,6 +8,7 @@ failed. Any Hydra launcher can carry it; `LocalLauncher` is ours.
 import importlib
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
@@ -64,7 +65,7 @@ class AblationSweeper(Sweeper):
             return []
         todo = [job for job in jobs if remaining(job)[0]]
         open_data(todo)
-        print(f"{runs(len(jobs))}: {len(jobs) - len(todo)} need nothing, {len(todo)} to train", flush=True)
+        print(opening(jobs, todo), flush=True)
         done = [job for job in jobs if RunDir(job.path).state() is State.finished]
         for warning in mixed_by_sweep(done, todo, package_version("torch")).values():
             print(f"warning: {warning}", flush=True)
@@ -80,6 +81,10 @@ class AblationSweeper(Sweeper):
             raise
         finally:
             print(summary(jobs), flush=True)
+        if elsewhere := [job for job in jobs if RunDir(job.path).state() is State.running]:
+            labels = short_labels(jobs)
+            named = ", ".join(labels[job.run_id] for job in elsewhere)
+            print(f"note: trained by another process, and not at its end yet: {named}", flush=True)
         print(f"next: {report_command(arguments)}", flush=True)
         troubles = [trouble] if trouble else []
         troubles += failures(jobs, todo, unwritten)
@@ -155,6 +160,16 @@ def call_off(jobs: Sequence[Job]) -> None:
         if states[job.run_id] is State.pending and not (run.raw_status() or {}).get("error"):
             with suppress(RunBusy, OSError), run.held():
                 run.update_status(State.pending, error="called off after the failure of another run")
+
+
+def opening(jobs: Sequence[Job], todo: Sequence[Job]) -> str:
+    """How many runs are to be trained, and what keeps the others."""
+    wanted = {job.run_id for job in todo}
+    kept = Counter(RunDir(job.path).state() for job in jobs if job.run_id not in wanted)
+    parts = [f"{kept[State.finished] + kept[State.diverged]} need nothing"]
+    parts += [f"{kept[State.failed]} failed before"] * bool(kept[State.failed])
+    parts += [f"{kept[State.running]} trained by another process"] * bool(kept[State.running])
+    return f"{runs(len(jobs))}: {', '.join(parts)}, {len(todo)} to train"
 
 
 def summary(jobs: Sequence[Job]) -> str:

@@ -23,7 +23,7 @@ from ablation.commandline import (
 )
 from ablation.config import CONF_DIR, register_schema
 from ablation.engines import check_engine
-from ablation.environment import processes, yield_cores
+from ablation.environment import first_here, processes, yield_cores
 from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
 from ablation.jobs import Job, describe_outcome, frozen, open_data, prepare, remaining
@@ -58,7 +58,8 @@ def train_one(cfg: DictConfig) -> None:
     """
     job = prepare([resolved(cfg)])[0]
     if job.config.plan:
-        print(plan_text([job]))
+        if first_here():
+            print(plan_text([job]))
         return
     if train_job(job):
         print(f"next: {report_command(HydraConfig.get().overrides.task)}")
@@ -167,7 +168,12 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `ablation-train`; returns the exit code."""
-    return run_command(_body, train_help, argv)
+    code = run_command(_body, train_help, argv)
+    if processes() > 1:  # a thread of gloo may still let go of a tensor, and on that Python's own end would abort
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

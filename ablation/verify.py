@@ -14,10 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from ablation.commandline import compose_config, explained, run_command
-from ablation.config import check, to_config
+from ablation.commandline import compose_config, read_config, run_command
+from ablation.config import check
 from ablation.data import DataInfo, describe
 from ablation.environment import cores, resolve_device, yield_cores
 from ablation.errors import RunFailed, UserError
@@ -88,15 +86,11 @@ def job_again(run: RunDir, root: str) -> Job:
 def _recorded(run: RunDir) -> tuple[dict[str, Any], Config]:
     """Environment and config of a run."""
     try:
-        with explained():
-            env, content = run.read_json(ENV), run.read_yaml(CONFIG)
-            if not content:
-                raise UserError("it is missing or empty.")
-            return env, check(to_config(OmegaConf.create(content)))
+        return run.read_json(ENV), check(read_config(run))
     except UserError as error:
         raise UserError(f"run={run.path} cannot be trained again, because of its {CONFIG}: {error}") from error
     except (ValueError, TypeError) as error:
-        raise UserError(f"run={run.path} cannot be trained again: {ENV} or {CONFIG} is damaged ({error}).") from error
+        raise UserError(f"run={run.path} cannot be trained again: {ENV} is damaged ({error}).") from error
 
 
 def _images(run: RunDir, config: Config, env: dict[str, Any], *, moved: bool) -> DataInfo:
@@ -161,7 +155,9 @@ def _notices(run: RunDir, job: Job, tolerance: float) -> Iterator[str]:
     obstacles = []
     if "+" in code:
         obstacles.append(f"by several versions of the training code, one after the other ({code})")
-    if (processes := env.get("processes", 1)) != 1:
+    if "+" in (processes := str(env.get("processes", 1))):
+        obstacles.append(f"by several numbers of processes, one after the other ({processes})")
+    elif processes != "1":
         obstacles.append(f"by {processes} processes together")
     if device != job.device:
         obstacles.append(f"on {device}, which is not to be had here")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -40,13 +41,18 @@ def command(*overrides: str) -> list[str]:
     return [sys.executable, "-m", "ablation.train", *many, *SMALL, *(text for text in overrides if text != "-m")]
 
 
+def hear_ctrl_c() -> None:
+    """Undo what a shell does to commands in its background, the tests among them: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder: Path, *overrides: str, faults: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """A command in a folder of its own, in a session of its own as in a terminal, with faults in its runs."""
     folder.mkdir(exist_ok=True)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "faults"), "FAULTS": json.dumps(faults or {})}
     return subprocess.Popen(
         command(*overrides), cwd=folder, env=environment, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
 
 
