@@ -5,7 +5,6 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 """
 
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -278,11 +277,3 @@ def read_config(run: RunDir) -> Config:
             return to_config(OmegaConf.create(content))
         except OmegaConfBaseException as error:
             raise UserError(f"{run / CONFIG} is damaged: {str(error).splitlines()[0]}.") from error
-
-
-def report_command(overrides: Sequence[str]) -> str:
-    """The command that reports what these overrides trained: their settings, without factors and seeds."""
-    varying = (*FACTORS, "recipe", "section", "seed", "retry", "on_failure", "time_limit", "hydra", "hydra/launcher")
-    own = [one for one in parse(overrides) if one.key_or_group.partition(".")[0] not in varying]
-    typed = {one.key_or_group: one.input_line or "" for one in own}  # of a setting given twice, the last counts
-    return shlex.join(["python", "-m", "ablation.report", *typed.values()])

@@ -26,8 +26,8 @@ from omegaconf import DictConfig, open_dict, read_write
 from ablation.commandline import LAUNCHER_JOBS
 from ablation.environment import cores, yield_cores
 from ablation.errors import UserError, hint
-from ablation.jobs import Job, frozen
-from ablation.launch import Policy, RunProcess, run_all, train_in_process
+from ablation.jobs import Job, Policy, frozen
+from ablation.launch import RunProcess, run_all, train_in_process
 from ablation.rundir import RunDir, State
 from ablation.sweepview import LOOK
 

@@ -35,6 +35,21 @@ class Job:
     processes: int = 1  # that train it together
 
 
+@dataclass(frozen=True)
+class Policy:
+    """What a failure means for the rest of a sweep, and when a run takes too long."""
+
+    retries: int = 0
+    stop: bool = False
+    time_limit: float | None = None  # minutes that one attempt of a run may take
+
+    @classmethod
+    def of(cls, job: Job) -> "Policy":
+        """From a run's settings on_failure (continue, stop, retry:N) and time_limit."""
+        word, _, number = job.config.on_failure.partition(":")
+        return cls(int(number or 0), word == "stop", job.config.time_limit)
+
+
 def prepare(configs: Iterable[Config], threads: int | None = None) -> list[Job]:
     """Make a job of every config; equal runs become one job, in the order of their first mention.
 

@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 
 from ablation.commandline import end_on_signals
 from ablation.errors import RunFailed, UserError
-from ablation.jobs import Job, facts, frozen
+from ablation.jobs import Job, Policy, facts, frozen
 from ablation.rundir import LOG, RunBusy, RunDir, State
 
 POLL = 0.1  # seconds between looks at the running processes
@@ -57,21 +57,6 @@ class RunProcess(Protocol):
 
     def kill(self) -> None:
         """End it."""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What a failure means for the rest of a sweep, and when a run takes too long."""
-
-    retries: int = 0
-    stop: bool = False
-    time_limit: float | None = None  # minutes that one attempt of a run may take
-
-    @classmethod
-    def of(cls, job: Job) -> "Policy":
-        """From a run's settings on_failure (continue, stop, retry:N) and time_limit."""
-        word, _, number = job.config.on_failure.partition(":")
-        return cls(int(number or 0), word == "stop", job.config.time_limit)
 
 
 @dataclass

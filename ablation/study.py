@@ -9,17 +9,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ablation import comparison as comparisons
+from ablation.around import base_overrides, names_a_factor
 from ablation.comparability import mixed
 from ablation.comparison import Comparison, Plan, Runs, SeedRun, Variant, describe_variant
 from ablation.errors import UserError
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
-from ablation.identity import changed_factors, differences, digest, levels_of, slug_of
+from ablation.identity import differences, digest, levels_of, slug_of
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Metric, Precision
+from ablation.sections import load_section
 
 Compose = Callable[..., Config]  # commandline.compose_config
 
@@ -102,7 +105,9 @@ def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Ch
     config = compose(overrides)
     runs = _of_setting(gathered, config)
     if len(runs):
-        return Choice(tuple(overrides), config, runs, "")
+        found = [*overrides, *_base_of(runs, overrides, compose)]
+        notice = f"No run is in a section around the base variant; this is the study of `{command_of(found)}`."
+        return Choice(tuple(found), compose(found), runs, notice if found != [*overrides] else "")
     if not len(gathered.runs):
         unread = f" ({len(gathered.left_out)} folders could not be read)" if gathered.left_out else ""
         raise UserError(
@@ -112,13 +117,8 @@ def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Ch
     newest = gathered.runs.sort_values(["updated", "run_id"]).iloc[-1]["run_id"]
     found = [*overrides_of(gathered.configs[newest], compose), *filter(_is_own, overrides)]
     runs = _of_setting(gathered, compose(found))
-    _, variants = _planned(found, Runs(runs), compose)
-    if not any(Runs(runs).of(variant) for variant in variants):  # a study of another net than the preset's
-        found += _shared_levels(runs, levels_of(compose(found)))
-    notice = (
-        f"No run has the setting of `{command_of(overrides)}`; "
-        f"this is the setting of the newest run, `{command_of(found)}`."
-    )
+    found += _base_of(runs, found, compose)
+    notice = f"No run has the setting of `{command_of(overrides)}`; this is that of the newest, `{command_of(found)}`."
     return Choice(tuple(found), compose(found), runs, notice)
 
 
@@ -128,10 +128,16 @@ def _planned(overrides: Iterable[str], runs: Runs, compose: Compose) -> tuple[li
     return plans, [variant for plan in plans for variant in comparisons.row_variants(plan, runs).values()]
 
 
-def _shared_levels(runs: pd.DataFrame, base: Variant) -> list[str]:
-    """Overrides for the factors in which all runs have one level, and another than the base variant."""
-    found = {factor: levels[0] for factor in FACTORS if len(levels := runs[factor].unique()) == 1}
-    return [f"{factor}={level}" for factor, level in found.items() if level != base[factor] and "=" not in level]
+def _base_of(runs: pd.DataFrame, overrides: Sequence[str], compose: Compose) -> list[str]:
+    """Overrides for the base variant of a study of another net than the preset's, none where a section has a run."""
+    _, variants = _planned(overrides, Runs(runs), compose)
+    if any(Runs(runs).of(variant) for variant in variants) or names_a_factor(overrides):
+        return []
+    return base_overrides(_variants(runs), compose(overrides).preset)
+
+
+def _variants(runs: pd.DataFrame) -> list[dict[Any, Any]]:
+    return runs[list(FACTORS)].drop_duplicates().to_dict("records")
 
 
 def _is_own(override: str) -> bool:
@@ -210,8 +216,10 @@ def _facts(config: Config, rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[tu
 
 def _sweep(section: str, choice: Choice, seeds: Sequence[int]) -> str:
     """The make command that trains what a section lacks; runs that have finished are skipped by it."""
-    own = ("preset=", "data.root=", "report.", "report_dir=")  # variables of the Makefile, or not for training
-    arguments = [item for item in choice.overrides if not item.startswith(own)]
+    fixed = load_section(section)
+    own = ["preset=", "data.root=", "report.", "report_dir="]  # variables of the Makefile, or not for training
+    own += [f"{factor}=" for factor in (fixed.factor, *fixed.fixed)]  # what the section sets itself
+    arguments = [item for item in choice.overrides if not item.startswith(tuple(own))]
     config, parts = choice.config, ["make", f"sweep-{section}"]
     parts += [f"SEEDS={','.join(map(str, seeds))}"] if seeds else []
     parts += [f"PRESET={config.preset}"] if any(item.startswith("preset=") for item in choice.overrides) else []
@@ -259,15 +267,11 @@ def _unused(choice: Choice, used: set[str], runs: Runs, base: Variant) -> list[O
     idle = choice.runs[~choice.runs["run_id"].isin(used) & ~choice.runs["run_dir"].isin(replaced)]
     if not len(idle):
         return []
-    changes = []
-    for row in idle[list(FACTORS)].to_dict("records"):
-        variant = {str(factor): str(level) for factor, level in row.items()}
-        changes.append([f"{factor}={variant[factor]}" for factor in changed_factors(variant, base)])
-    shared = [change for change in changes[0] if all(change in other for other in changes)]
-    named = sorted({" ".join(change) for change in changes})
+    variants = _variants(idle)
+    named = sorted({describe_variant(variant, base) for variant in variants})
     what = f"this setting, but in no section: {', '.join(named)}"
-    usable = shared and all(change.count("=") == 1 for change in shared)
-    return [OtherRuns(len(idle), what, command_of([*choice.overrides, *shared]) if usable else "")]
+    around = [] if names_a_factor(choice.overrides) else base_overrides(variants, choice.config.preset)
+    return [OtherRuns(len(idle), what, command_of([*choice.overrides, *around]) if around else "")]
 
 
 def _other_settings(gathered: Gathered, choice: Choice, compose: Compose) -> list[OtherRuns]:
@@ -279,6 +283,7 @@ def _other_settings(gathered: Gathered, choice: Choice, compose: Compose) -> lis
             overrides = overrides_of(gathered.configs[newest["run_id"]], compose)
             if newest["setting"] == digest(loose_setting(choice.config)):
                 overrides.append(f"trainer.precision={newest['precision']}")
+            overrides += base_overrides(_variants(group), newest["preset"])
             found.append(OtherRuns(len(group), f"preset {newest['preset']}", command_of([*overrides, *kept])))
         except UserError:  # the preset or the data folder is gone; the runs still deserve to be seen
             found.append(OtherRuns(len(group), f"preset {newest['preset']}, which cannot be composed now", ""))

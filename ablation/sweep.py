@@ -22,14 +22,15 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from ablation.commandline import compose_config, override_values, parse, report_command
+from ablation.around import report_command
+from ablation.commandline import compose_config, override_values, parse
 from ablation.comparability import mixed_by_sweep
 from ablation.config import PLUGINS
 from ablation.engines import FrozenConfigs, at_once, left_behind, threads_of, train_frozen
 from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
-from ablation.jobs import Job, freeze, open_data, prepare, remaining, short_labels
-from ablation.launch import LocalLauncher, Policy
+from ablation.jobs import Job, Policy, freeze, open_data, prepare, remaining, short_labels
+from ablation.launch import LocalLauncher
 from ablation.plan import plan_text, runs
 from ablation.rundir import LOG, RunBusy, RunDir, State
 from ablation.sections import load_section
@@ -81,11 +82,7 @@ class AblationSweeper(Sweeper):
             raise
         finally:
             print(summary(jobs), flush=True)
-        if elsewhere := [job for job in jobs if RunDir(job.path).state() is State.running]:
-            labels = short_labels(jobs)
-            named = ", ".join(labels[job.run_id] for job in elsewhere)
-            print(f"note: trained by another process, and not at its end yet: {named}", flush=True)
-        print(f"next: {report_command(arguments)}", flush=True)
+        print(f"next: {report_command(arguments, jobs)}", flush=True)
         troubles = [trouble] if trouble else []
         troubles += failures(jobs, todo, unwritten)
         if troubles:
@@ -173,11 +170,15 @@ def opening(jobs: Sequence[Job], todo: Sequence[Job]) -> str:
 
 
 def summary(jobs: Sequence[Job]) -> str:
-    """How many runs are in which state."""
+    """How many runs are in which state, and which of them somebody still trains."""
     states = [RunDir(job.path).state() for job in jobs]
     counts = {state.value: states.count(state) for state in State if state in states}
     missing = {"not started": states.count(None)} if None in states else {}
-    return f"{runs(len(jobs))}: " + ", ".join(f"{count} {name}" for name, count in (counts | missing).items())
+    line = f"{runs(len(jobs))}: " + ", ".join(f"{count} {name}" for name, count in (counts | missing).items())
+    labels = short_labels(jobs)
+    going = [labels[job.run_id] for job, state in zip(jobs, states, strict=True) if state is State.running]
+    note = f"\nnote: {', '.join(going)}: not at its end, trained by another process or left behind by this one"
+    return line + note * bool(going)
 
 
 def failures(jobs: Sequence[Job], todo: Sequence[Job], unwritten: Mapping[str, str]) -> list[str]:

@@ -6,6 +6,7 @@ The view looks at the run directories alone, so it is the same whatever engine c
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from ablation.jobs import Job, describe_outcome, short_labels
+from ablation.jobs import Job, Policy, describe_outcome, short_labels
 from ablation.plan import duration
 from ablation.rundir import RunDir, State
 
@@ -32,13 +33,15 @@ class SweepView:
         self.labels = short_labels(jobs)
         self.running: dict[str, dict[str, Any]] = {}  # status of the runs in progress
         self._states: dict[str, str | None] = dict.fromkeys(self.jobs)
+        self._failures = Counter[str]()
+        self._again = set[str]()  # failed, and about to be tried again
         self._begin: dict[str, tuple[float, int]] = {}  # when a run was first seen, and after how many epochs
         self._next_report = time.monotonic() + REPORT
 
     @property
     def ended(self) -> int:
-        """Number of runs that have ended."""
-        return sum(state in ENDED for state in self._states.values())
+        """Number of runs that have ended, those that are tried again apart."""
+        return sum(state in ENDED and run_id not in self._again for run_id, state in self._states.items())
 
     def refresh(self) -> None:
         """Look at every run that has not ended, and tell what is new."""
@@ -50,6 +53,7 @@ class SweepView:
             if status.get("state") == State.running.value:
                 self._begin.setdefault(run_id, (time.monotonic(), status.get("epoch", 0)))
                 self.running[run_id] = status
+                self._again.discard(run_id)
             else:
                 self.running.pop(run_id, None)
             if status.get("state") in ENDED and before != status.get("state"):
@@ -60,7 +64,13 @@ class SweepView:
         """Tell how a run ended."""
         begin, _ = self._begin.pop(job.run_id, (time.monotonic(), 0))
         total, spent = str(len(self.jobs)), duration(time.monotonic() - begin)
-        outcome = describe_outcome(RunDir(job.path))
+        outcome, attempts = describe_outcome(RunDir(job.path)), Policy.of(job).retries + 1
+        if self._states[job.run_id] == State.failed.value:
+            self._failures[job.run_id] += 1
+            if (attempt := self._failures[job.run_id]) < attempts:
+                self._again.add(job.run_id)
+                self.say(f"{self.labels[job.run_id]}: attempt {attempt} of {attempts} {outcome} ({spent})")
+                return
         self.say(f"[{self.ended:>{len(total)}}/{total}] {self.labels[job.run_id]}: {outcome} ({spent})")
 
     def left(self, run_id: str) -> float | None:

@@ -11,13 +11,14 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from ablation.around import report_command
 from ablation.commandline import (
+    LAUNCHER_JOBS,
     VERSION_BASE,
     check_overrides,
     explained,
     override_values,
     parse,
-    report_command,
     resolved,
     run_command,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ablation.world import World
 
 MULTIRUN = ("-m", "--multirun")
+SWEEP_ONLY = ("on_failure", "time_limit", "hydra/launcher", LAUNCHER_JOBS)
 OPTIONS_WITH_VALUE = (
     "--cfg",
     "-c",
@@ -62,7 +64,7 @@ def train_one(cfg: DictConfig) -> None:
             print(plan_text([job]))
         return
     if train_job(job):
-        print(f"next: {report_command(HydraConfig.get().overrides.task)}")
+        print(f"next: {report_command(HydraConfig.get().overrides.task, [job])}")
 
 
 def train_job(job: Job) -> bool:
@@ -132,6 +134,8 @@ def _body(arguments: list[str]) -> None:
     if sweep and processes() > 1:
         raise UserError("torchrun trains one run in several processes, not a sweep. Leave out -m, or torchrun.")
     check_overrides(overrides_in(arguments), sweep=sweep)
+    if not sweep:
+        refuse_in_one_run(arguments)
     check_engine(arguments)
     register_schema()
     register_plugins()
@@ -149,6 +153,17 @@ def _body(arguments: list[str]) -> None:
         hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(task)()
     if ended:
         raise ended[0]
+
+
+def refuse_in_one_run(arguments: Sequence[str]) -> None:
+    """Refuse what holds in a sweep only, and would be ignored.
+
+    Raises:  UserError: names it.
+    """
+    named = [text for text in arguments if text.partition("=")[0] in SWEEP_ONLY]
+    if named:
+        word = "holds" if len(named) == 1 else "hold"
+        raise UserError(f"{', '.join(named)} {word} in a sweep. Add -m, also for a sweep of one run, or leave it out.")
 
 
 def overrides_in(arguments: Sequence[str]) -> list[str]:

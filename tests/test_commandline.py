@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ablation import identity
-from ablation.commandline import GROUPS, Terminated, compose_config, report_command, run_command, settings
+from ablation.commandline import GROUPS, Terminated, compose_config, run_command, settings
 from ablation.config import choices
 from ablation.errors import RunFailed, UserError, hint, nearest
 from ablation.rundir import find_runs
@@ -331,20 +331,6 @@ def test_a_number_that_two_names_end_in_is_not_guessed() -> None:
 def test_a_hint_is_empty_when_nothing_is_near() -> None:
     assert hint("zzz", FACTORS) == ""
     assert hint("nrom", FACTORS, "{}=") == " Did you mean norm=?"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "command"),
-    [
-        (["norm=instance", "seed=3"], "python -m ablation.report"),
-        (["norm.kind=none", "trainer.epochs=2", "data.per_class=20"],
-         "python -m ablation.report trainer.epochs=2 data.per_class=20"),
-        (["+section=norm", "hydra.launcher.jobs=2", "runs_dir='a b'", "retry=failed"],
-         "python -m ablation.report 'runs_dir='\"'\"'a b'\"'\"''"),
-    ],
-)  # fmt: skip
-def test_the_next_step_repeats_the_settings_and_leaves_out_what_varies(arguments: list[str], command: str) -> None:
-    assert report_command(arguments) == command
 
 
 @pytest.mark.parametrize("arguments", [["runs_dir=file", "trainer.epochs=1"], ["-m", "runs_dir=file", "seed=0,1"]])

@@ -26,7 +26,7 @@ ORDER = (
     "errors datasets schema",
     "config sections rundir shapes environment identity",
     "commandline imagefolder data",
-    "jobs comparability questions plan help",
+    "jobs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world loop",
     "progress training run label agreement",

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from ablation import rundir
-from ablation.jobs import frozen, prepare
-from ablation.launch import Policy, run_all, start_forked
+from ablation.jobs import Policy, frozen, prepare
+from ablation.launch import run_all, start_forked
 from ablation.rundir import RunDir, State, find_runs
 from ablation.schema import Config
 from tests.processes import TIMES, by_name, finish, linux, processes_in, start, status, wait_for, without_times

@@ -252,7 +252,7 @@ def test_without_runs_of_the_setting_the_newest_setting_is_reported(
     write_run(tmp_path / "runs", SHORT, updated="2026-01-01T00:00:00+00:00")
     write_run(tmp_path / "runs", "trainer.epochs=2", updated="2026-01-02T00:00:00+00:00")
     assert run_report(tmp_path) == 0
-    assert "setting of the newest run, `python -m ablation.report trainer.epochs=2 " in capsys.readouterr().out
+    assert "this is that of the newest, `python -m ablation.report trainer.epochs=2 " in capsys.readouterr().out
     folder = tmp_path / "reports" / "demo-epochs-2"
     (notice,) = summary_of(folder)["notices"]
     assert "No run has the setting" in notice

@@ -342,7 +342,7 @@ def test_a_run_without_a_record_of_its_environment_is_compared_all_the_same(comp
         ("kind: batch", "kind: layer", "(norm=layer, was batch)"),
         ("seed: 0", "seed: 4", "(seed=4, was 0)"),
         ("precision: ", "precision: auto  # ", "(trainer.precision=auto, was "),
-        ("seed: 0", "sead: 0", "because of its config.yaml: Key 'sead' not in 'Config'"),
+        ("seed: 0", "sead: 0", "config.yaml is damaged: Key 'sead' not in 'Config'"),
         ("lr: 0.001", "lr: -1", "because of its config.yaml: optim.lr=-1.0: allowed is a finite number above 0."),
         ("norm:", "norm: {", "because of its config.yaml: while parsing"),
     ],
@@ -359,10 +359,10 @@ def test_a_config_that_was_edited_is_refused_with_what_was_changed(
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [
-        (CONFIG, None, "because of its config.yaml: it is missing or empty."),
-        (CONFIG, "", "because of its config.yaml: it is missing or empty."),
-        (CONFIG, "- a list", "env.json or config.yaml is damaged"),
-        (ENV, '{"threads": ', "env.json or config.yaml is damaged"),
+        (CONFIG, None, "config.yaml is missing."),
+        (CONFIG, "", "config.yaml is empty."),
+        (CONFIG, "- a list", "config.yaml is no mapping of names to values"),
+        (ENV, '{"threads": ', "env.json is damaged"),
     ],
 )
 def test_a_damaged_record_is_refused(name: str, content: str | None, named: str, again: Verify, copied: RunDir) -> None:

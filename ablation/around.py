@@ -1,0 +1,87 @@
+"""Around which base variant runs make a study: the levels that hold in all of them besides what a section varies.
+
+A run with `width=eighth norm=instance` belongs to the section of norm around width=eighth, so that is the base its
+report needs; `norm=instance` alone needs none. Only level names are compared, so any number of runs costs nothing.
+"""
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+from ablation.commandline import compose_config, parse
+from ablation.identity import changed_factors, levels_of
+from ablation.jobs import Job
+from ablation.schema import FACTORS
+from ablation.sections import load_section, section_names
+
+Variant = Mapping[str, str]  # factor -> level name
+# What is no part of a report's setting, or is found by the runs themselves.
+_VARYING = (
+    *FACTORS,
+    "recipe",
+    "section",
+    "seed",
+    "retry",
+    "on_failure",
+    "time_limit",
+    "plan",
+    "hydra",
+    "hydra/launcher",
+)
+
+
+def base_levels(variants: Iterable[Mapping[Any, Any]], preset: str) -> dict[str, str]:
+    """The fewest levels, shared by all variants, around which most of them are listed in some section.
+
+    Returns: factor -> level name; empty when the preset's own base variant serves as well, or nothing does.
+    """
+    found = [dict(variant) for variant in variants]
+    plain = levels_of(compose_config([f"preset={preset}"], partial=True))
+    shared = {f: found[0][f] for f in FACTORS if found and len({one[f] for one in found}) == 1}
+    changed = [(factor, level) for factor, level in shared.items() if level != plain[factor]]
+
+    def listed(base: dict[str, str]) -> int:
+        places = list(_section_variants(plain, base, preset))
+        return sum(one in places for one in found)
+
+    candidates = [dict(some) for size in range(len(changed) + 1) for some in combinations(changed, size)]
+    return max(candidates, key=listed)  # of equals the first, which has the fewest
+
+
+def _section_variants(plain: Variant, base: Variant, preset: str) -> Iterator[dict[str, str]]:
+    """Every variant that a section lists around a base."""
+    for name in section_names():
+        section = load_section(name)
+        for level in section.levels:
+            if section.factor in FACTORS:
+                yield {**plain, **base, **section.fixed, section.factor: level}
+            else:  # a recipe sets several factors, and what the command line sets wins
+                yield {**plain, **_recipe(level, preset), **base}
+
+
+@cache
+def _recipe(name: str, preset: str) -> Variant:
+    plain = levels_of(compose_config([f"preset={preset}"], partial=True))
+    variant = levels_of(compose_config([f"preset={preset}", f"recipe={name}"], partial=True))
+    return {factor: variant[factor] for factor in changed_factors(variant, plain)}
+
+
+def base_overrides(variants: Iterable[Mapping[Any, Any]], preset: str) -> list[str]:
+    """`base_levels` as overrides of a command line; values that are no level of their factor are left out."""
+    return [f"{factor}={level}" for factor, level in base_levels(variants, preset).items() if "=" not in level]
+
+
+def names_a_factor(overrides: Iterable[str]) -> bool:
+    """Whether a command line chooses its base variant itself."""
+    return any(one.key_or_group.partition(".")[0] in FACTORS for one in parse(list(overrides)))
+
+
+def report_command(overrides: Sequence[str], jobs: Sequence[Job]) -> str:
+    """The command that reports what these overrides trained: their settings, and the base variant of the jobs."""
+    typed = {one.key_or_group: one.input_line or "" for one in parse(overrides)}  # of one given twice, the last counts
+    variants, preset = [job.levels for job in jobs], jobs[0].config.preset
+    own = {factor for factor, level in base_levels(variants, preset).items() if "=" in level}  # set value by value
+    kept = [text for key, text in typed.items() if (name := key.partition(".")[0]) in own or name not in _VARYING]
+    return shlex.join(["python", "-m", "ablation.report", *kept, *base_overrides(variants, preset)])
