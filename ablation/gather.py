@@ -163,9 +163,7 @@ def _read(directory: RunDir) -> _Run:
         raise _Unreadable(f"{CONFIG} is missing: a half-deleted run, or one that is just starting")
     config = read_config(directory)
     if status.get("seed", config.seed) != config.seed:
-        raise _Unreadable(
-            f"{CONFIG} was changed: seed={config.seed}, but the run was trained with seed={status['seed']}"
-        )
+        raise _Unreadable(f"{CONFIG} was changed to seed={config.seed}; the run was trained with seed={status['seed']}")
     if state is State.finished:
         result = _checked(directory.read_json(RESULT))
     packages = env.get("packages") or {}

@@ -366,3 +366,26 @@ def test_a_printed_config_is_yaml_and_nothing_else(train: Train) -> None:
     assert code == 0
     assert yaml.safe_load(said)["norm"]["kind"] == "instance"
     assert "next:" not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["on_failure=stop", "time_limit=3", "hydra/launcher=joblib", "hydra/launcher=slurm", "hydra.launcher.jobs=2"],
+)
+def test_what_holds_in_a_sweep_only_is_refused_for_one_run(text: str, train: Train) -> None:
+    code, out, message = train("norm=none", text)
+    assert (code, out) == (2, "")
+    assert message.startswith(f"error: {text} holds in a sweep. Add -m")
+
+
+@pytest.mark.parametrize(("rank", "told"), [("0", 1), ("1", 0)])
+def test_of_several_processes_the_first_tells_a_mistake(
+    rank: str, told: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", rank)
+
+    def mistake(_: list[str]) -> None:
+        raise UserError("no such thing")
+
+    assert run_command(mistake, str, []) == 2
+    assert capsys.readouterr().err.count("error: no such thing") == told

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from ablation import rundir
+from ablation import engines, rundir
 from ablation.engines import ENGINES, at_once, check_engine, threads_of
 from ablation.environment import cores
 from ablation.errors import UserError
@@ -285,3 +285,13 @@ def test_cores_are_shared_out_as_the_engine_runs(
     assert at_once(OmegaConf.create(launcher), 3) == together
     assert threads_of(OmegaConf.create(launcher), 3) == threads
     assert cores() >= 1
+
+
+def test_the_setting_of_our_launcher_is_refused_on_another_with_that_ones_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_engine_problem", lambda name: None)
+    with pytest.raises(UserError, match=r"setting of hydra/launcher=local and not of joblib\. .*hydra.launcher.n_jobs"):
+        check_engine(["hydra/launcher=joblib", "hydra.launcher.jobs=2"])
+    with pytest.raises(UserError, match=r"not of basic\.$"):
+        check_engine(["hydra/launcher=basic", "hydra.launcher.jobs=2"])
+    check_engine(["hydra/launcher=local", "hydra.launcher.jobs=2"])
+    check_engine(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])

@@ -159,3 +159,28 @@ def test_a_config_gives_a_command_line_back_that_means_its_setting(overrides: li
 def test_plain_values_are_not_quoted_and_others_survive_the_grammar() -> None:
     assert quoted("/data/images") == "/data/images"
     assert compose_config(["report.name=" + quoted('a "b", c')]).report.name == 'a "b", c'
+
+
+def test_a_config_edited_to_another_seed_is_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path, SHORT, "seed=1")
+    run.update_status(State.finished, seed=1)
+    assert len(gather(tmp_path).runs) == 1
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("seed: 1", "seed: 5"))
+    found = gather(tmp_path)
+    assert not len(found.runs)
+    assert found.left_out[0].reason == "config.yaml was changed to seed=5; the run was trained with seed=1"
+
+
+def test_an_empty_config_is_left_out_with_plain_words(tmp_path: Path) -> None:
+    run = write_run(tmp_path, SHORT)
+    (run / "config.yaml").write_text("")
+    (left,) = gather(tmp_path).left_out
+    assert left.reason == f"{run / 'config.yaml'} is empty."
+
+
+def test_numbers_of_processes_may_be_several(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT, env={"processes": "3+1"})
+    write_run(tmp_path, SHORT, "seed=1", env={"processes": 3})
+    write_run(tmp_path, SHORT, "seed=2")
+    assert gather(tmp_path).runs["processes"].tolist() == ["3+1", "3", "1"]

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,14 +19,16 @@ from ablation import rundir
 from ablation.checkpoint import CheckpointError, load_last
 from ablation.commandline import compose_config
 from ablation.errors import RunFailed, UserError
-from ablation.jobs import Job, freeze, frozen, prepare, remaining
+from ablation.jobs import Job, Policy, facts, freeze, frozen, prepare, remaining
+from ablation.launch import Attempt, run_all, settle
+from ablation.plan import plan_text
 from ablation.progress import Progress
 from ablation.run import build_net, build_optimizer, execute
 from ablation.rundir import RunBusy, RunDir, State, write_json
 from ablation.schema import Config
 from ablation.training import Training
 from tests.conftest import TINY, interrupted
-from tests.processes import status, wait_for, without_times
+from tests.processes import TIMES, status, wait_for, without_times
 
 # Damage to the files of a run
 
@@ -276,3 +279,137 @@ def test_a_frozen_run_whose_settings_were_edited_is_refused(tiny: Callable[..., 
         frozen([job.path])
     with pytest.raises(UserError, match="is no run directory"):
         frozen([job.path.parent])
+
+
+# Files of a run that are lost or damaged
+
+
+def test_a_finished_run_without_its_result_gets_it_again(stopped: Job, tmp_path: Path) -> None:
+    execute(stopped, Progress())
+    run = RunDir(stopped.path)
+    before = run.read_json(rundir.RESULT)
+    for damage in ("", "{}", "[1]", '{"val_final": '):
+        (run / rundir.RESULT).write_text(damage)
+        todo, why = remaining(stopped)
+        assert todo
+        assert "result.json is missing or damaged" in why
+    (run / rundir.RESULT).unlink()
+    assert "1 to resume" in plan_text([stopped])
+    assert execute(stopped, Progress()) is State.finished
+    after = run.read_json(rundir.RESULT)
+    assert {key: after[key] for key in after if key not in TIMES} == {
+        key: before[key] for key in before if key not in TIMES
+    }
+
+
+@pytest.mark.parametrize("content", [None, "junk", "{}"])
+def test_a_lost_status_file_loses_no_epoch_and_the_plan_knows_it(
+    content: str | None, stopped: Job, whole: tuple[list[dict[str, str]], dict[str, torch.Tensor]]
+) -> None:
+    run = RunDir(stopped.path)
+    (run / rundir.STATUS).unlink()
+    if content is not None:
+        (run / rundir.STATUS).write_text(content)
+    assert "to resume after epoch 3 of 4" in plan_text([stopped])
+    with pytest.raises(UserError, match=f"its status.json is {'damaged' if content else 'missing'}. The command that"):
+        frozen([stopped.path])
+    assert execute(stopped, Progress()) is State.finished
+    assert without_times(run) == whole[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "is missing"),
+        ("", "is empty"),
+        ("- 1", "is no mapping"),
+        ("sead: 1", "damaged: Key .sead"),
+    ],
+)
+def test_a_lost_or_damaged_config_is_named(content: str | None, words: str, stopped: Job) -> None:
+    run = RunDir(stopped.path)
+    (run / rundir.CONFIG).unlink()
+    if content is not None:
+        (run / rundir.CONFIG).write_text(content)
+    with pytest.raises(UserError, match=f"config.yaml .*{words}|config.yaml {words}"):
+        frozen([stopped.path])
+
+
+# A process that is gone
+
+
+class Gone:
+    """A process that has ended with an exit code."""
+
+    pid = None
+
+    def __init__(self, exitcode: int):
+        self.exitcode = exitcode
+
+    def is_alive(self) -> bool:
+        return False
+
+    def join(self, timeout: float | None = None) -> None:
+        """Nothing to wait for."""
+
+    terminate = kill = join
+
+
+@pytest.mark.parametrize(
+    ("code", "overdue", "called_off", "state", "reason"),
+    [
+        (-6, True, False, "failed", "took longer than time_limit=2 minutes"),
+        (-6, True, True, "failed", "took longer than time_limit=2 minutes"),
+        (-6, False, False, "failed", "killed by SIGABRT"),
+        (-9, False, False, "failed", "killed by SIGKILL, as happens when memory runs out"),
+        (-9, False, True, "interrupted", "ended with its sweep"),
+        (-15, False, True, "interrupted", "ended by SIGTERM"),
+        (-15, False, False, "interrupted", "ended by SIGTERM"),
+        (1, False, False, "failed", "its process ended early with exit code 1"),
+    ],
+)
+def test_a_run_whose_process_left_no_word_is_settled_also_while_others_look_at_it(
+    code: int, overdue: bool, called_off: bool, state: str, reason: str, stopped: Job
+) -> None:
+    run = RunDir(stopped.path)
+    with run.held():
+        run.update_status(State.running)
+    looking = threading.Event()
+
+    def look() -> None:
+        while not looking.is_set():
+            run.is_held()
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        attempt = Attempt(stopped, Gone(code), 0.0, overdue)
+        assert settle(attempt, Policy(time_limit=2), called_off=called_off) is State(state)
+    finally:
+        looking.set()
+        for thread in threads:
+            thread.join()
+    assert (status(run)["state"], status(run)["error"], status(run)["epoch"]) == (state, reason, 3)
+
+
+def test_what_a_run_recorded_itself_stays(stopped: Job) -> None:
+    run = RunDir(stopped.path)
+    with run.held():
+        run.update_status(State.diverged, error="the training loss is not finite")
+    assert settle(Attempt(stopped, Gone(-9), 0.0, overdue=True), Policy(time_limit=2)) is State.diverged
+    assert status(run)["error"] == "the training loss is not finite"
+
+
+def test_runs_that_end_with_their_sweep_are_all_settled(tiny: Callable[..., Config]) -> None:
+    """The first failure ends the others under on_failure=stop, whatever state they were in."""
+    jobs = prepare([tiny("norm=batch"), tiny("norm=none"), tiny("norm=layer")])
+
+    def start(job: Job) -> Gone:
+        with RunDir(job.path).held():
+            RunDir(job.path).update_status(State.running, **facts(job))
+        return Gone(-9 if job is jobs[0] else -6)
+
+    run_all(jobs, 2, Policy(stop=True), start)
+    assert [RunDir(job.path).state() for job in jobs] == [State.failed, State.interrupted, None]
+    assert status(RunDir(jobs[1].path))["error"] == "ended with its sweep"

@@ -246,6 +246,15 @@ def test_disk_is_that_of_finished_runs_for_those_that_have_none(
     assert "Warning: the runs do not fit on that disk." in plan_text(three)
 
 
+def test_disk_is_guessed_from_the_variants_most_like_it(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(500_000_000))
+    found = prepare([tiny(), tiny("norm=none"), tiny("norm=none", "depth=resnet18", "width=full")])
+    put(found[1], State.finished)
+    (put(found[2], State.finished) / LAST).write_bytes(bytes(90_000_000))
+    assert "Disk: about 1.0 MB for 1 run;" in plan_text(found)
+
+
 def test_a_plan_of_finished_runs_needs_neither_time_nor_disk(three: list[Job]) -> None:
     for job in three:
         put(job, State.finished)

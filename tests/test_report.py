@@ -259,6 +259,15 @@ def test_without_runs_of_the_setting_the_newest_setting_is_reported(
     assert "trainer.epochs=4" in summary_of(folder)["others"][0]["command"]
 
 
+@pytest.mark.usefixtures("svg_only")
+def test_a_finished_seed_without_a_pair_is_told_beside_the_effect(tmp_path: Path) -> None:
+    for run in (("seed=0",), ("norm=none", "seed=0"), ("norm=none", "seed=1")):
+        write_run(tmp_path / "runs", SHORT, *run)
+    assert run_report(tmp_path, SHORT) == 0
+    (page,) = (tmp_path / "reports").rglob("index.html")
+    assert page.read_text(encoding="utf-8").count("<td>1 without a pair</td>") == 1
+
+
 def test_no_run_at_all_is_one_message_and_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_report(tmp_path) == 2
     message = capsys.readouterr().err

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,14 @@ def test_running_is_believed_only_while_the_lock_is_held(run: RunDir) -> None:
     assert not run.is_held()
     assert run.state() is State.interrupted
     assert (run.raw_status() or {})["state"] == "running"
+
+
+def test_two_that_look_at_once_do_not_take_each_other_for_the_holder(run: RunDir) -> None:
+    with run.held():
+        run.update_status(State.running, run_id="0123456789")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: run.state(), range(2000)))
+    assert set(found) == {State.interrupted}
 
 
 def test_a_run_held_by_another_process_is_busy_and_free_once_that_is_killed(

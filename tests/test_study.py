@@ -127,3 +127,25 @@ def test_the_states_are_counted_with_the_finished_first_and_the_missing_last(tmp
         ("missing", 5),
     ]  # two of norm=none, three of norm=instance
     assert list(study_of(tmp_path).states.items()) == counts
+
+
+def test_a_study_around_another_net_is_found_among_runs_of_the_setting_asked_for(tmp_path: Path) -> None:
+    for level in ("batch", "none"):
+        write_run(tmp_path, SHORT, "width=eighth", "depth=resnet10", f"norm={level}")
+    gathered = gather(tmp_path)
+    choice = choose(gathered, [SHORT], compose_config)
+    assert choice.overrides == (SHORT, "depth=resnet10", "width=eighth")
+    assert choice.notice.startswith("No run is in a section around the base variant; this is the study of")
+    norm = next(item for item in build(gathered, choice, compose_config).comparisons if item.name == "norm")
+    assert [row.n_finished for row in norm.rows] == [1, 1, 0]
+    assert choose(gathered, [SHORT, "width=half"], compose_config).overrides == (SHORT, "width=half")
+
+
+def test_commands_leave_out_what_their_section_sets_itself(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT, "norm=instance", "width=eighth")
+    gathered = gather(tmp_path)
+    choice = choose(gathered, [SHORT, "norm=instance", "width=eighth"], compose_config)
+    commands = build(gathered, choice, compose_config).section_commands
+    assert commands["dropout"] == f"make sweep-dropout SEEDS=0 'ARGS={SHORT} width=eighth'"
+    assert commands["norm"] == f"make sweep-norm SEEDS=0 'ARGS={SHORT} width=eighth'"
+    assert commands["depth"] == f"make sweep-depth SEEDS=0 'ARGS={SHORT} norm=instance width=eighth'"

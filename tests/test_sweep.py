@@ -12,7 +12,8 @@ from ablation.identity import levels_of
 from ablation.jobs import prepare
 from ablation.rundir import LAST, RunDir, State, find_runs, write_json
 from ablation.sections import load_section, section_names
-from ablation.sweep import expand
+from ablation.sweep import expand, opening, summary
+from ablation.sweepview import SweepView
 
 TINY = ("data.per_class=5", "width=eighth", "depth=resnet10", "trainer.epochs=1", "trainer.threads=1")
 
@@ -179,3 +180,33 @@ def test_a_skipped_image_is_counted(folder_with_a_bad_file: list[str]) -> None:
     result = find_runs(Path("runs"))[0].read_json("result.json")
     assert (result["n_train"], result["n_val"], result["n_skipped"]) == (15, 16, 1)
     assert result["classes"] == ["dark", "light"]
+
+
+def test_the_first_line_tells_what_keeps_a_run_from_being_trained() -> None:
+    small = ("data.per_class=10", "width=eighth", "depth=resnet10")
+    jobs = prepare([compose_config([*small, f"seed={seed}"]) for seed in range(5)])
+    for job, state in zip(jobs, (State.finished, State.diverged, State.failed, State.running), strict=False):
+        RunDir(job.path).path.mkdir(parents=True)
+        RunDir(job.path).update_status(state, run_id=job.run_id)
+    with RunDir(jobs[3].path).held():
+        assert (
+            opening(jobs, jobs[4:])
+            == "5 runs: 2 need nothing, 1 failed before, 1 trained by another process, 1 to train"
+        )
+        told = summary(jobs)
+    assert told.startswith("5 runs: 1 running, 1 finished, 1 diverged, 1 failed, 1 not started\n")
+    assert told.endswith("note: seed=3: not at its end, trained by another process or left behind by this one")
+
+
+def test_a_failure_that_is_tried_again_is_an_attempt_and_no_end(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("data.per_class=10", "width=eighth", "depth=resnet10", "on_failure=retry:1")
+    jobs = prepare([compose_config([*small, *norm]) for norm in ([], ["norm=none"])])
+    run, view = RunDir(jobs[1].path), SweepView(jobs)
+    run.path.mkdir(parents=True)
+    for state in (State.running, State.failed, State.running, State.failed):
+        run.update_status(state, run_id=jobs[1].run_id, error="RuntimeError: boom" if state is State.failed else None)
+        view.refresh()
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == "norm=none: attempt 1 of 2 failed: RuntimeError: boom (0 s)"
+    assert last == "[1/2] norm=none: failed: RuntimeError: boom (0 s)"
+    assert view.labels[jobs[0].run_id] == "base"

@@ -447,6 +447,7 @@ def test_a_repetition_is_not_kept_beside_a_run_of_another_folder(again: Verify, 
     [
         ({"code_digest": "aaaaaaaaaa+bbbbbbbbbb"}, "by several versions of the training code, one after the other"),
         ({"processes": 2}, "by 2 processes together"),
+        ({"processes": "2+1"}, "by several numbers of processes, one after the other (2+1)"),
         ({"device": "cuda"}, "on cuda, which is not to be had here"),
     ],
 )

@@ -236,6 +236,7 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_in_any_number_of_process
     assert status(run)["state"] == state, out
     assert status(run)["epoch"] == 1
     wait_for(lambda: not processes_in(tmp_path), 10)
+    assert run.read_json(rundir.ENV)["processes"] == 2
     if state == "failed":
         assert status(run)["error"] == "RuntimeError: a fault of the test (in process 2 of 2)"
         assert "sitecustomize.py" in (run / rundir.LOG).read_text()
@@ -244,6 +245,7 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_in_any_number_of_process
         assert together(tmp_path, setup, "retry=failed")[0] == 0
     else:
         alone(tmp_path, "ablation.train", *setup)
+        assert run.read_json(rundir.ENV)["processes"] == "2+1"
     assert (run / rundir.LOG).read_text().count("from epoch 2 of 3") == 1
     assert run.state() is State.finished
     same_up_to_rounding(run, one)
@@ -257,6 +259,7 @@ def test_a_run_of_one_process_goes_on_in_two(setup: tuple[str, ...], one: RunDir
     assert status(run)["epoch"] == 1
     code, out = together(tmp_path, setup)
     assert (code, "resuming after epoch 1 of 3" in out) == (0, True)
+    assert run.read_json(rundir.ENV)["processes"] == "1+2"
     same_up_to_rounding(run, one)
 
 
@@ -265,6 +268,7 @@ def test_torchrun_refuses_a_sweep_before_anything_is_done(setup: tuple[str, ...]
     code, out = together(tmp_path, setup, "-m", "seed=0,1")
     assert code != 0
     assert "error: torchrun trains one run in several processes, not a sweep. Leave out -m, or torchrun." in out
+    assert out.count("error: torchrun trains") == 1
     assert not (tmp_path / "runs").exists()
 
 
