@@ -197,10 +197,13 @@ def remaining(job: Job) -> tuple[bool, str]:
 
 
 def short_labels(jobs: Sequence[Job]) -> dict[str, str]:
-    """The label of each job by run id, without the words that all of them share."""
+    """The label of each job by run id, without the words that all of them share; `base` is the variant without any."""
     words = {job.run_id: job.label.split(" ") for job in jobs}
     shared = set.intersection(*map(set, words.values())) if len(words) > 1 else set()
-    return {run_id: " ".join(word for word in own if word not in shared) or "base" for run_id, own in words.items()}
+    left = {run_id: [word for word in own if word not in shared] for run_id, own in words.items()}
+    plain = {run_id for run_id, own in left.items() if all(word.startswith("seed=") for word in own)}
+    several = len(plain) < len(left)  # variants, of which the plain one needs a name
+    return {run_id: " ".join([*["base"] * (several and run_id in plain), *own]) for run_id, own in left.items()}
 
 
 def describe_outcome(run: RunDir) -> str:

@@ -15,7 +15,7 @@ from ablation.commandline import read_config, run_command
 from ablation.data import describe, load_unlabelled
 from ablation.errors import UserError, hint
 from ablation.jobs import Job, prepare
-from ablation.rundir import BEST, ENV, LAST, RESULT, RunDir, State, by_run_id, find_runs, write_atomic
+from ablation.rundir import BEST, ENV, LAST, RESULT, RunDir, State, by_run_id, find_runs, run_named, write_atomic
 
 DEFAULTS = {"run": "", "split": "test", "out": "test.txt", "weights": "best", "data.root": "", "runs_dir": "runs"}
 WEIGHTS = ("best", "last")
@@ -65,12 +65,11 @@ def choose_run(wanted: str, runs_dir: Path, ended: Sequence[State] = (State.fini
         if not finished:
             raise UserError(f"no finished run in {runs_dir}. Train one first: python -m ablation.train")
         return max(finished, key=lambda run: str((run.raw_status() or {}).get("updated")))
-    ids = by_run_id(runs_dir)
-    run = ({run.path.name: run for run in known} | ids).get(wanted, RunDir(Path(wanted)))
+    run = run_named(wanted, runs_dir)
     state = run.state()
     if state is None:
         listed = ", ".join(str(candidate.path) for candidate in finished[:5]) or "none"
-        nearest = hint(wanted, [*(str(candidate.path) for candidate in known), *ids], "run={}")
+        nearest = hint(wanted, [*(str(candidate.path) for candidate in known), *by_run_id(runs_dir)], "run={}")
         raise UserError(
             f"run={wanted} is no run directory and no run id.{nearest} Finished runs in {runs_dir}: {listed}."
         )

@@ -52,8 +52,8 @@ class Progress:
 
     epochs = 0
 
-    def start(self, job: Job, sizes: dict[str, int], done: int) -> None:
-        """Training begins after `done` finished epochs."""
+    def start(self, job: Job, sizes: dict[str, int], done: int, notice: str | None = None) -> None:
+        """Training begins after `done` finished epochs; `notice` is what was wrong with the checkpoint."""
         self.epochs = job.config.trainer.epochs
 
     def epoch(self, row: dict[str, Any]) -> str:
@@ -67,12 +67,12 @@ class Progress:
 class PlainProgress(Progress):
     """Lines on standard output."""
 
-    def start(self, job: Job, sizes: dict[str, int], done: int) -> None:
+    def start(self, job: Job, sizes: dict[str, int], done: int, notice: str | None = None) -> None:
         """Say what the run is, and where it resumes."""
         super().start(job, sizes, done)
-        print(headline(job, sizes))
-        if done:
-            print(f"resuming after epoch {done} of {self.epochs}", flush=True)
+        lines = [headline(job, sizes), *[f"warning: {notice}"] * bool(notice)]
+        lines += [f"resuming after epoch {done} of {self.epochs}"] * bool(done)
+        print("\n".join(lines), flush=True)
 
     def epoch(self, row: dict[str, Any]) -> str:
         """Print the epoch's line at once, also when standard output is a file."""
@@ -89,9 +89,9 @@ class BarProgress(PlainProgress):
         self._bars = Bars(*columns, TextColumn("{task.description}"), console=Console())
         self._task = TaskID(-1)
 
-    def start(self, job: Job, sizes: dict[str, int], done: int) -> None:
+    def start(self, job: Job, sizes: dict[str, int], done: int, notice: str | None = None) -> None:
         """Say what the run is and open the bar."""
-        super().start(job, sizes, done)
+        super().start(job, sizes, done, notice)
         self._task = self._bars.add_task("", total=self.epochs, completed=done)
         self._bars.start()
 

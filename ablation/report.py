@@ -172,8 +172,10 @@ def write(folder: Path, files: Mapping[str, bytes], summary: str) -> None:
 def _print_read(gathered: "Gathered", choice: "Choice") -> None:
     counts = choice.runs["state"].value_counts().sort_index()
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    others = len(gathered.runs) - len(choice.runs)
-    print(f"read {len(choice.runs)} runs of this setting in {choice.config.runs_dir} ({told}), {others} of others")
+    here, others = len(choice.runs), len(gathered.runs) - len(choice.runs)
+    print(
+        f"read {here} run{'s' * (here != 1)} of this setting in {choice.config.runs_dir} ({told}), {others} of others"
+    )
     for item in gathered.left_out[:5]:
         print(f"left out {item.path}: {item.reason}")
     if len(gathered.left_out) > 5:

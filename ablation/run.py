@@ -158,7 +158,7 @@ def _train(job: Job, run: RunDir, progress: Progress, world: World) -> State:
         training.resume()
         write_inputs(job)
         _write_environment(run, job, training.code, begun=bool(training.rows))
-        progress.start(job, sizes, len(training.rows))
+        progress.start(job, sizes, len(training.rows), training.notice)
         log.info("%s: from epoch %d of %d, %s", job.label, len(training.rows) + 1, config.trainer.epochs, sizes)
     form = memory_format(config)
     train, val = (Images(s, splits.mean, splits.std, job.device, form) for s in (splits.train, splits.val))

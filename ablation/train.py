@@ -29,7 +29,7 @@ from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
 from ablation.jobs import Job, describe_outcome, frozen, open_data, prepare, remaining
 from ablation.plan import plan_text
-from ablation.rundir import RunBusy, RunDir, State
+from ablation.rundir import RunBusy, RunDir, State, run_named
 from ablation.schema import Retry
 from ablation.sweep import register_plugins
 
@@ -121,7 +121,9 @@ def train_directory(arguments: Sequence[str]) -> None:
     if len(paths) > 1 or set(others) - {"retry=failed"}:
         wrong = " ".join([*paths[1:], *others])
         raise UserError(f"run={paths[0]} goes on with a run as it is, so nothing else can be set. Leave out {wrong}.")
-    job = frozen([Path(paths[0])])[0]
+    if not paths[0]:
+        raise UserError("run= names no run. Give its directory, or its name or id below runs/.")
+    job = frozen([run_named(paths[0], Path("runs")).path])[0]
     train_job(replace(job, config=replace(job.config, retry=Retry.failed if others else Retry.none)))
 
 
@@ -139,12 +141,12 @@ def _body(arguments: list[str]) -> None:
     check_engine(arguments)
     register_schema()
     register_plugins()
-    ended: list[UserError | RunFailed] = []
+    ended: list[UserError | RunFailed | OSError] = []
 
     def task(cfg: DictConfig) -> None:
         try:
             train_one(cfg)
-        except (UserError, RunFailed) as end:  # kept back from Hydra, which would word it a second time
+        except (UserError, RunFailed, OSError) as end:  # kept back from Hydra, which would word it a second time
             ended.append(end)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets other exceptions through to run_command

@@ -22,7 +22,7 @@ from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, Policy, facts, freeze, frozen, prepare, remaining
 from ablation.launch import Attempt, run_all, settle
 from ablation.plan import plan_text
-from ablation.progress import Progress
+from ablation.progress import PlainProgress, Progress
 from ablation.run import build_net, build_optimizer, execute
 from ablation.rundir import RunBusy, RunDir, State, write_json
 from ablation.schema import Config
@@ -99,6 +99,17 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     weights = torch.load(run / rundir.LAST, weights_only=True)["model"]
     assert all(torch.equal(weights[name], whole[1][name]) for name in whole[1])
     assert not (run / rundir.PREVIOUS).exists()
+
+
+def test_the_console_says_at_once_what_was_wrong_with_a_checkpoint(
+    stopped: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_in_half(stopped.path / rundir.LAST)
+    execute(stopped, PlainProgress())
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index("resuming after epoch 2 of 4")
+    assert lines[place - 1].startswith("warning: ")
+    assert "last.pt" in lines[place - 1]
 
 
 def test_two_damaged_checkpoints_start_again_from_the_first_epoch(

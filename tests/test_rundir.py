@@ -19,7 +19,17 @@ from hypothesis import strategies as st
 
 from ablation import rundir
 from ablation.errors import UserError
-from ablation.rundir import METRIC_COLUMNS, RunBusy, RunDir, State, by_run_id, find_runs, write_atomic, write_json
+from ablation.rundir import (
+    METRIC_COLUMNS,
+    RunBusy,
+    RunDir,
+    State,
+    by_run_id,
+    find_runs,
+    run_named,
+    write_atomic,
+    write_json,
+)
 
 HOLD = """
 import sys
@@ -280,3 +290,10 @@ def test_of_equal_copies_the_first_in_path_order_is_taken_and_other_runs_stay_ap
     shutil.copytree(tmp_path / "b", tmp_path / "a")
     make_run(tmp_path / "c", State.failed, "2")
     assert {key: run.path.name for key, run in by_run_id(tmp_path).items()} == {"1": "a", "2": "c"}
+
+
+def test_a_run_is_named_by_its_directory_or_below_a_folder_by_name_or_id(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs" / "deep" / "base-s0", State.finished, "0123456789")
+    for wanted in (str(run.path), "base-s0", "0123456789"):
+        assert run_named(wanted, tmp_path / "runs").path == run.path
+    assert run_named("base-s1", tmp_path / "runs").path == Path("base-s1")
