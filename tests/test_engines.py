@@ -230,7 +230,7 @@ def test_what_slurm_has_outlives_ctrl_c_is_told_and_can_be_ended(
     assert run.state() is State.running
     code, out = finish(start(tmp_path, *LONG, *LOW))  # asked for again meanwhile, it is left alone
     assert len(job_ids()) == 1
-    assert "1 need nothing, 0 to train" in out
+    assert "0 need nothing, 1 trained by another process, 0 to train" in out
     subprocess.run(told.partition("end them: ")[2].split(), check=True)
     wait_for(lambda: run.state() is State.interrupted)
     code, out = finish(start(tmp_path, *LONG, *LOW))

@@ -87,7 +87,7 @@ def test_a_sweep_repeated_with_other_seeds_mixes_nothing_and_reports_its_failure
         assert f"-s{seed}-" in run.path.name
     first = tables(tmp_path)
     code, out = finish(start(tmp_path, *sweep, "seed=1,2,3"))
-    assert (code, "6 need nothing, 0 to train" in out) == (1, True)
+    assert (code, "5 need nothing, 1 failed before, 0 to train" in out) == (1, True)
     assert tables(tmp_path) == first
     runs_csv = first["runs.csv"].decode()
     (line,) = [line for line in runs_csv.splitlines() if ",failed," in line]

@@ -56,7 +56,7 @@ def test_every_fault_stays_with_its_run_is_named_and_is_retried_only_when_asked(
     before = {name: status(run)["updated"] for name, run in runs.items()}
     code, out = finish(start(tmp_path, *sweep))
     assert (code, {name: status(run)["updated"] for name, run in runs.items()}) == (1, before)
-    assert "10 need nothing, 0 to train" in out
+    assert "2 need nothing, 8 failed before, 0 to train" in out
     code, out = finish(start(tmp_path, *sweep, "retry=failed"))
     assert (code, "10 runs: 9 finished, 1 diverged" in out) == (0, True)
     calm = tmp_path / "calm"
