@@ -70,8 +70,8 @@ def test_a_delta_that_is_no_difference_is_refused(delta: float) -> None:
          "residual=without raises final accuracy by 0.20 pp (95 % CI 0.10 to 0.40, 5 seeds, Holm p = .032), less than "
          "the 0.50 pp that matter here."),
         ({"p": 0.4, "mean": -0.0006, "low90": -0.001, "high90": 0.002}, "en",
-         "residual=without makes no difference in final accuracy larger than 0.50 pp (−0.06 pp, 90 % CI −0.10 to +0.20, "
-         "5 seeds)."),
+         "residual=without makes no difference in final accuracy larger than 0.50 pp (−0.06 pp, 90 % CI −0.10 to "
+         "+0.20, 5 seeds)."),
         ({"p": 0.4, "mean": 0.001, "low": -0.01, "high": 0.012, "low90": -0.008, "high90": 0.01}, "en",
          "Whether residual=without changes final accuracy is open: +0.10 pp (95 % CI −1.00 to +1.20, 5 seeds, Holm p = "
          ".400). These seeds would have found 1.30 pp; 21 seeds would settle 0.50 pp."),
