@@ -42,7 +42,11 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def _finite(values: ArrayLike, name: str) -> NDArray[np.float64]:
+def finite(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """The values as an array of shape (seeds,).
+
+    Raises:  ValueError: not one-dimensional, or a value is not finite.
+    """
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}: expected one number per seed, shape (seeds,).")
@@ -58,7 +62,7 @@ def summary(values: ArrayLike | Sequence[float]) -> Summary:
     Returns: Summary in the units of `values`.
     Raises:  ValueError: not one-dimensional, or a value is not finite.
     """
-    array = _finite(values, "values")
+    array = finite(values, "values")
     mean = float(array.mean()) if array.size else math.nan
     sd = float(array.std(ddof=1)) if array.size > 1 else math.nan
     return Summary(mean, sd, int(array.size))
@@ -75,7 +79,7 @@ def paired_difference(level: ArrayLike, reference: ArrayLike, confidence: float 
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence={confidence}: allowed is a number in (0, 1), for example 0.95.")
-    first, second = _finite(level, "level"), _finite(reference, "reference")
+    first, second = finite(level, "level"), finite(reference, "reference")
     if first.shape != second.shape:
         raise ValueError(f"level has {first.size} seeds and reference {second.size}: pairs need the same seeds.")
     found = summary(first - second)
