@@ -28,7 +28,7 @@ FAULTS = {
     "hard_exit": ("failed", "its process ended early with exit code 0"),
     "kill": ("failed", "killed by SIGKILL, as happens when memory runs out"),
     "segfault": ("failed", "killed by SIGSEGV"),
-    "hang": ("failed", "took longer than time_limit=0.15 minutes"),
+    "hang": ("failed", "took longer than time_limit=0.4 minutes"),
     "full_disk": ("failed", "No space left on device"),
     "nan": ("diverged", "the training loss is not finite in epoch 2"),
 }
@@ -38,7 +38,7 @@ FAULTS = {
 def test_every_fault_stays_with_its_run_is_named_and_is_retried_only_when_asked(tmp_path: Path) -> None:
     seeds = dict(zip(FAULTS, range(len(FAULTS)), strict=True))
     listed = ",".join(map(str, [*seeds.values(), len(FAULTS)]))
-    sweep = ("-m", f"seed={listed}", "hydra.launcher.jobs=2", "time_limit=0.15")
+    sweep = ("-m", f"seed={listed}", "hydra.launcher.jobs=2", "time_limit=0.4")
     code, out = finish(start(tmp_path, *sweep, faults={f"batch-{seed}": fault for fault, seed in seeds.items()}))
     assert code == 1
     runs = by_name(tmp_path)
