@@ -13,7 +13,7 @@ import pandas as pd
 
 from ablation.comparability import mixed
 from ablation.gather import LeftOut
-from ablation.identity import changed_factors, levels_of
+from ablation.identity import Variant, changed_factors, levels_of
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Metric
 from ablation.sections import Section, load_section, section_names
@@ -21,8 +21,6 @@ from ablation.stats import Interval, Summary, paired_difference, summary
 
 MISSING_RUN = "missing"
 _METRIC_COLUMN = {Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best"}
-
-Variant = Mapping[str, str]
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,11 @@ A level compared with a reference that differs in more than the section's factor
 no factor alone. Then another variant may serve as control, or the command that would train it is what is missing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ablation.identity import changed_factors
+from ablation.identity import Variant, changed_factors
 from ablation.schema import FACTORS
-
-Variant = Mapping[str, str]  # factor -> level name
 
 
 @dataclass(frozen=True)

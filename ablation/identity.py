@@ -21,6 +21,8 @@ from ablation.config import CONF_DIR, choices
 from ablation.errors import UserError
 from ablation.schema import FACTORS, Config, FactorConfig
 
+Variant = Mapping[str, str]  # factor -> level name
+
 # The modules whose source decides what a run computes; a test compares the list with what run.py imports.
 TRAINING_MODULES = (
     "augment",

@@ -121,7 +121,7 @@ def freeze(job: Job) -> None:
     run = RunDir(job.path)
     with run.held():
         write_inputs(job)
-        run.update_status(State.pending, **facts(job))
+        run.update_status(State.pending, attempt=1, **facts(job))
 
 
 def frozen(paths: Iterable[Path]) -> list[Job]:

@@ -99,6 +99,9 @@ def run_all(
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
                 tries[job.run_id] += 1
+                if tries[job.run_id] > 1:
+                    with suppress(OSError, RunBusy), RunDir(job.path).held():
+                        RunDir(job.path).update_status(State.failed, attempt=tries[job.run_id])
                 running.append(Attempt(job, start(job), time.monotonic()))
             for attempt in list(running):
                 attempt.watch(policy.time_limit)

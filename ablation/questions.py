@@ -6,12 +6,11 @@ One changed factor is a comparison; several changed at once are marked, since no
 from collections.abc import Iterator, Mapping, Sequence
 
 from ablation.commandline import compose_config
-from ablation.identity import changed_factors, levels_of
+from ablation.identity import Variant, changed_factors, levels_of
 from ablation.jobs import Job
 from ablation.schema import FACTORS, Config
 from ablation.sections import load_section
 
-Variant = Mapping[str, str]  # factor -> level name
 MARK = "CONFOUNDED"
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 
 from ablation import comparison as comparisons
-from ablation.around import base_overrides, names_a_factor
+from ablation.around import base_overrides, command_of, names_a_factor
 from ablation.comparability import mixed
-from ablation.comparison import Comparison, Plan, Runs, SeedRun, Variant, describe_variant
+from ablation.comparison import Comparison, Plan, Runs, SeedRun, describe_variant
 from ablation.errors import UserError
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
-from ablation.identity import differences, digest, levels_of, slug_of
+from ablation.identity import Variant, differences, digest, levels_of, slug_of
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Metric, Precision
 from ablation.sections import load_section
@@ -148,11 +148,6 @@ def _of_setting(gathered: Gathered, config: Config) -> pd.DataFrame:
     runs = gathered.runs[gathered.runs["setting"] == digest(loose_setting(config))]
     wanted = config.trainer.precision
     return runs if wanted is Precision.auto else runs[runs["precision"] == wanted.name]
-
-
-def command_of(overrides: Iterable[str]) -> str:
-    """The shell command that renders a report with these overrides."""
-    return shlex.join(["python", "-m", "ablation.report", *overrides])
 
 
 def name_of(config: Config, compose: Compose) -> str:

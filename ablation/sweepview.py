@@ -6,7 +6,6 @@ The view looks at the run directories alone, so it is the same whatever engine c
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -33,7 +32,6 @@ class SweepView:
         self.labels = short_labels(jobs)
         self.running: dict[str, dict[str, Any]] = {}  # status of the runs in progress
         self._states: dict[str, str | None] = dict.fromkeys(self.jobs)
-        self._failures = Counter[str]()
         self._again = set[str]()  # failed, and about to be tried again
         self._begin: dict[str, tuple[float, int]] = {}  # when a run was first seen, and after how many epochs
         self._next_report = time.monotonic() + REPORT
@@ -50,27 +48,26 @@ class SweepView:
                 continue
             status = RunDir(job.path).raw_status() or {}
             before, self._states[run_id] = self._states[run_id], status.get("state")
+            if status.get("state") != State.failed.value:
+                self._again.discard(run_id)
             if status.get("state") == State.running.value:
                 self._begin.setdefault(run_id, (time.monotonic(), status.get("epoch", 0)))
                 self.running[run_id] = status
-                self._again.discard(run_id)
             else:
                 self.running.pop(run_id, None)
             if status.get("state") in ENDED and before != status.get("state"):
-                self.say_end(job)
+                self.say_end(job, int(status.get("attempt", 1)))
         self.show()
 
-    def say_end(self, job: Job) -> None:
-        """Tell how a run ended."""
+    def say_end(self, job: Job, attempt: int) -> None:
+        """Tell how a run ended, or an attempt of it after which it is tried again."""
         begin, _ = self._begin.pop(job.run_id, (time.monotonic(), 0))
         total, spent = str(len(self.jobs)), duration(time.monotonic() - begin)
         outcome, attempts = describe_outcome(RunDir(job.path)), Policy.of(job).retries + 1
-        if self._states[job.run_id] == State.failed.value:
-            self._failures[job.run_id] += 1
-            if (attempt := self._failures[job.run_id]) < attempts:
-                self._again.add(job.run_id)
-                self.say(f"{self.labels[job.run_id]}: attempt {attempt} of {attempts} {outcome} ({spent})")
-                return
+        if self._states[job.run_id] == State.failed.value and attempt < attempts:
+            self._again.add(job.run_id)
+            self.say(f"{self.labels[job.run_id]}: attempt {attempt} of {attempts} {outcome} ({spent})")
+            return
         self.say(f"[{self.ended:>{len(total)}}/{total}] {self.labels[job.run_id]}: {outcome} ({spent})")
 
     def left(self, run_id: str) -> float | None:

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ablation.comparison import Comparison, Row, Variant, describe_variant
+from ablation.comparison import Comparison, Row, describe_variant
+from ablation.identity import Variant
 from ablation.schema import Metric
 from ablation.stats import Interval
 

@@ -8,6 +8,7 @@ from ablation.commandline import compose_config
 from ablation.comparison import plan_sections
 from ablation.identity import levels_of
 from ablation.jobs import prepare
+from ablation.sections import load_section, section_names
 from ablation.sweep import expand
 
 
@@ -43,7 +44,7 @@ def test_section_variants_are_those_that_the_sections_compose(base: dict[str, st
     composed = [dict(variant) for plan in plans for variant in plan.variants.values() if plan.name != "recipe"]
     recipes = [dict(variant) for plan in plans for variant in plan.variants.values() if plan.name == "recipe"]
     plain = levels_of(compose_config([]))
-    listed = list(around._section_variants(plain, base, "demo"))
+    listed = list(around._section_variants(map(load_section, section_names()), plain, base, "demo"))
     assert all(variant in listed for variant in composed)
     if "width" not in base:  # half_width halves what it finds
         assert all(variant in listed for variant in recipes)

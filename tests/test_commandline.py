@@ -1,5 +1,6 @@
 """Command lines: one clear message for every mistake before any work, values that mean the same, folders left alone."""
 
+import os
 import re
 import signal
 import subprocess
@@ -376,6 +377,18 @@ def test_what_holds_in_a_sweep_only_is_refused_for_one_run(text: str, train: Tra
     code, out, message = train("norm=none", text)
     assert (code, out) == (2, "")
     assert message.startswith(f"error: {text} holds in a sweep. Add -m")
+
+
+def test_a_process_of_torchrun_leaves_without_pythons_own_end(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a thread of gloo that still lets go of a tensor would abort the process, and torchrun the run."""
+    left: list[int] = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    assert train("norm=instanse")[0] == 2
+    assert left == []
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert train("norm=instanse")[0] == 2
+    assert left == [2]
 
 
 @pytest.mark.parametrize(("rank", "told"), [("0", 1), ("1", 0)])

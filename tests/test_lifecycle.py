@@ -412,6 +412,22 @@ def test_what_a_run_recorded_itself_stays(stopped: Job) -> None:
     assert status(run)["error"] == "the training loss is not finite"
 
 
+def test_every_attempt_is_on_record_before_it_begins(tiny: Callable[..., Config]) -> None:
+    job = prepare([tiny()])[0]
+    freeze(job)
+    seen = []
+
+    def start(job: Job) -> Gone:
+        seen.append(status(RunDir(job.path))["attempt"])
+        return Gone(-9)
+
+    run_all([job], 1, Policy(retries=2), start)
+    assert seen == [1, 2, 3]
+    assert (status(RunDir(job.path))["state"], status(RunDir(job.path))["attempt"]) == ("failed", 3)
+    freeze(job)
+    assert status(RunDir(job.path))["attempt"] == 1
+
+
 def test_runs_that_end_with_their_sweep_are_all_settled(tiny: Callable[..., Config]) -> None:
     """The first failure ends the others under on_failure=stop, whatever state they were in."""
     jobs = prepare([tiny("norm=batch"), tiny("norm=none"), tiny("norm=layer")])

@@ -203,10 +203,15 @@ def test_a_failure_that_is_tried_again_is_an_attempt_and_no_end(capsys: pytest.C
     jobs = prepare([compose_config([*small, *norm]) for norm in ([], ["norm=none"])])
     run, view = RunDir(jobs[1].path), SweepView(jobs)
     run.path.mkdir(parents=True)
-    for state in (State.running, State.failed, State.running, State.failed):
-        run.update_status(state, run_id=jobs[1].run_id, error="RuntimeError: boom" if state is State.failed else None)
+    for attempt, state in ((1, State.running), (1, State.failed), (2, State.running), (2, State.failed)):
+        error = "RuntimeError: boom" if state is State.failed else None
+        run.update_status(state, run_id=jobs[1].run_id, attempt=attempt, error=error)
         view.refresh()
+        assert view.ended == (attempt == 2 and state is State.failed)
     first, last = capsys.readouterr().out.splitlines()
+    late = SweepView(jobs)  # it looked too seldom to see the first attempt fail
+    late.refresh()
+    assert (late.ended, capsys.readouterr().out.splitlines()) == (1, [last])
     assert first == "norm=none: attempt 1 of 2 failed: RuntimeError: boom (0 s)"
     assert last == "[1/2] norm=none: failed: RuntimeError: boom (0 s)"
     assert view.labels[jobs[0].run_id] == "base"
