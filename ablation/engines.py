@@ -40,13 +40,13 @@ class Engine:
 
     package: str
     extra: str
-    at_once: str  # its setting that limits how many runs train at once
+    at_once: str | None  # its setting that limits how many runs train at once, where it has one
 
 
 OWN = ("local", "basic")  # ours, and Hydra's own: one run after another
 ENGINES = {
     "joblib": Engine("hydra_plugins.hydra_joblib_launcher", "joblib", "hydra.launcher.n_jobs"),
-    "submitit_local": Engine("hydra_plugins.hydra_submitit_launcher", "slurm", "hydra.launcher.array_parallelism"),
+    "submitit_local": Engine("hydra_plugins.hydra_submitit_launcher", "slurm", None),
     "submitit_slurm": Engine("hydra_plugins.hydra_submitit_launcher", "slurm", "hydra.launcher.array_parallelism"),
     "slurm": Engine("hydra_plugins.hydra_submitit_launcher", "slurm", "hydra.launcher.array_parallelism"),
     "ray": Engine("hydra_plugins.hydra_ray_launcher", "ray", "hydra.launcher.ray.init.num_cpus"),
@@ -67,7 +67,8 @@ def check_engine(arguments: Sequence[str]) -> None:
         if problem:
             raise UserError(f"hydra/launcher={name} {problem}")
         if name != "local" and any(text.startswith(f"{LAUNCHER_JOBS}=") for text in arguments):
-            other = f" How many train at once there: {ENGINES[name].at_once}." if name in ENGINES else ""
+            setting = ENGINES[name].at_once if name in ENGINES else None
+            other = f" How many train at once there: {setting}." if setting else ""
             raise UserError(f"{LAUNCHER_JOBS} is a setting of hydra/launcher=local and not of {name}.{other}")
 
 

@@ -291,7 +291,8 @@ def test_the_setting_of_our_launcher_is_refused_on_another_with_that_ones_name(m
     monkeypatch.setattr(engines, "_engine_problem", lambda name: None)
     with pytest.raises(UserError, match=r"setting of hydra/launcher=local and not of joblib\. .*hydra.launcher.n_jobs"):
         check_engine(["hydra/launcher=joblib", "hydra.launcher.jobs=2"])
-    with pytest.raises(UserError, match=r"not of basic\.$"):
-        check_engine(["hydra/launcher=basic", "hydra.launcher.jobs=2"])
+    for name in ("basic", "submitit_local"):  # which have no such setting
+        with pytest.raises(UserError, match=rf"not of {name}\.$"):
+            check_engine([f"hydra/launcher={name}", "hydra.launcher.jobs=2"])
     check_engine(["hydra/launcher=local", "hydra.launcher.jobs=2"])
     check_engine(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
