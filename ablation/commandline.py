@@ -7,6 +7,7 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import is_dataclass, replace
@@ -32,6 +33,7 @@ from ablation.schema import FACTORS, Config
 
 GROUPS = (*FACTORS, "recipe", "data", "preset")  # what `name=choice` selects; a test compares it with conf/
 LAUNCHER_JOBS = "hydra.launcher.jobs"
+LET_SPEAK_S = 60
 # Hydra 1.3 warns without a version base and 1.4 warns with one.
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
 
@@ -67,8 +69,8 @@ def run_command(
         body(arguments)
         return 0
     except UserError as error:
-        if first_here():  # the others of torchrun found the same
-            print(f"error: {error}", file=sys.stderr)
+        _let_the_first_speak()
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
@@ -82,6 +84,16 @@ def run_command(
     except KeyboardInterrupt as stop:
         print(f"\ninterrupted; {interrupted}", file=sys.stderr)
         return stop.code if isinstance(stop, Terminated) else 130
+
+
+def _let_the_first_speak() -> None:
+    """Of the processes of torchrun, which mostly find the same mistake, let the first say it.
+
+    torchrun ends all as soon as one has ended, so the others wait for that; what only they found they say late.
+    """
+    if not first_here():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(LET_SPEAK_S)
 
 
 def end_on_signals() -> None:
