@@ -1,66 +1,52 @@
-"""From the runs of one setting to comparisons: which runs belong to a section, paired by seed against its reference.
+"""From the runs of one setting to comparisons: every level of a section, paired by seed against its control.
 
-A section's rows are the levels its YAML lists plus any other level of its factor found on disk. Runs that did not
-finish never enter a mean; they stay visible as seeds. Nothing is formatted here and no file is read but conf/.
+Runs that did not finish or that guess never enter a mean; they stay visible as seeds. Nothing is formatted here, and
+no file is read but the predictions of runs.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import Any
 
 import pandas as pd
 
 from ablation.comparability import mixed
-from ablation.gather import LeftOut
-from ablation.identity import Variant, changed_factors, levels_of
-from ablation.rundir import State
-from ablation.schema import FACTORS, Config, Metric
-from ablation.sections import Section, load_section, section_names
+from ablation.controls import Split, find_control, single_changes
+from ablation.fates import SeedRun, fate_notes, seed_runs
+from ablation.finding import Finding, Sample, findings
+from ablation.identity import Variant, changed_factors
+from ablation.images import ImageEvidence, Predictions, image_evidence, read_predictions
+from ablation.schema import FACTORS, Language, Metric
+from ablation.sections import Section
+from ablation.selection import Plan, Runs, describe_variant, is_finished, row_variants
 from ablation.stats import Interval, Summary, paired_difference, summary
+from ablation.wording import image_noise_note, row_notes, section_notes, verdict_sentences, verdict_word
 
-MISSING_RUN = "missing"
 _METRIC_COLUMN = {Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best"}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A section with the variant (factor -> level name) that each of its levels means on this command line."""
+class Rules:
+    """How a report compares: the accuracy, the smallest difference that matters, and the language of its words."""
 
-    name: str
-    section: Section
-    variants: Mapping[str, Variant]
-
-    @property
-    def reference(self) -> Variant:
-        """The variant of the reference level."""
-        return self.variants[self.section.reference]
-
-
-@dataclass(frozen=True)
-class SeedRun:
-    """One seed of a row: its run's state (or `missing`), finished and planned epochs, run id, error and notice."""
-
-    seed: int
-    state: str
-    epoch: int = 0
-    epochs: int = 0
-    run_id: str = ""
-    error: str = ""
-    notice: str = ""
+    metric: Metric
+    delta: float
+    language: Language
 
     @property
-    def finished(self) -> bool:
-        """Whether the run has results."""
-        return self.state == State.finished.value
+    def column(self) -> str:
+        """The column of the runs table that is compared."""
+        return _METRIC_COLUMN[self.metric]
 
 
 @dataclass(frozen=True)
 class Row:
     """One level of a section: its runs by seed and what they say. Accuracies are fractions, seconds per run.
 
-    effect is None for the reference; params, macs and seconds are None before a run has finished; changes names the
-    factors in which the variant differs from the reference.
+    finding and control are None for the reference; params, macs and seconds are None before a run has finished.
+    changes names the factors in which the variant differs from the reference. gap is clean training accuracy minus
+    validation accuracy; flags counts the finished runs that have each.
     """
 
     level: str
@@ -71,11 +57,23 @@ class Row:
     accuracy: Summary
     best: Summary
     train: Summary
-    effect: Interval | None
+    gap: Summary
+    gap_effect: Interval | None
+    control: Variant | None
+    finding: Finding | None
+    word: str
+    sentence: str
+    splits: tuple[Split, ...]
+    flags: Mapping[str, int]
     params: int | None
     macs: int | None
     seconds: float | None
     notes: tuple[str, ...]
+
+    @property
+    def effect(self) -> Interval | None:
+        """The mean difference to the control with its 95 % interval; None for the reference."""
+        return None if self.finding is None else self.finding.interval
 
     @property
     def n_finished(self) -> int:
@@ -84,16 +82,20 @@ class Row:
 
     @property
     def confounded(self) -> bool:
-        """Whether more than one factor differs from the reference."""
-        return len(self.changes) > 1
+        """Whether more than one factor differs from what the level is compared with."""
+        return bool(self.splits)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A section's rows, the reference first; `mixed` holds a warning for every fact that differs between its runs."""
+    """A section's rows, the reference first.
+
+    delta is the smallest difference that matters; `mixed` holds a warning for every fact that differs between runs.
+    """
 
     name: str
     section: Section
+    delta: float
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     mixed: Mapping[str, str]
@@ -110,111 +112,127 @@ class Comparison:
 
     @property
     def reference(self) -> Row:
-        """The row the others are compared with."""
+        """The row that has no control."""
         return next(row for row in self.rows if row.is_reference)
 
 
-def plan_sections(overrides: Sequence[str], compose: Callable[..., Config]) -> list[Plan]:
-    """Every section of conf/section/ with the variants its levels mean under a command line.
+@dataclass(frozen=True)
+class Comparer:
+    """The runs of one setting and how they are compared.
 
-    Raises:  UserError: a section cannot be composed with these overrides.
+    base is the variant of the command line, which a section may hold fixed elsewhere; seeds are the planned ones;
+    classes are the names behind each digest in the runs table.
     """
-    plans = []
-    for name in section_names():
-        section = load_section(name)
-        variants = {level: levels_of(compose([*overrides, *section.overrides(level)])) for level in section.levels}
-        plans.append(Plan(name, section, variants))
-    return plans
+
+    runs: Runs
+    base: Variant
+    seeds: Sequence[int]
+    rules: Rules
+    epochs: int
+    classes: Mapping[str, Sequence[str]]
+
+    def compare(self, plan: Plan) -> Comparison:
+        """One section's comparison."""
+        variants = row_variants(plan, self.runs)
+        used = [row for variant in variants.values() for row in self.runs.of(variant).values() if is_finished(row)]
+        controls = {level: self._control(plan, variant) for level, variant in variants.items()}
+        controls[plan.section.reference] = None
+        samples = {
+            level: self._sample(variants[level], control, control == plan.reference)
+            for level, control in controls.items()
+            if control is not None
+        }
+        n_val = min((int(row["n_val"]) for row in used), default=None)
+        found = dict(zip(samples, findings(list(samples.values()), self.rules.delta, n_val), strict=True))
+        rows = [self._row(plan, name, variants[name], controls[name], found.get(name)) for name in variants]
+        rows.sort(key=lambda row: not row.is_reference)
+        notes = tuple(self._notes(plan, rows[0], n_val))
+        return Comparison(plan.name, plan.section, self.rules.delta, tuple(rows), notes, mixed(used))
+
+    def _notes(self, plan: Plan, reference: Row, n_val: int | None) -> Iterable[str]:
+        yield from section_notes(plan, self.base)
+        if n_val and reference.accuracy.n:
+            note = image_noise_note(reference.accuracy.mean, n_val, self.rules.delta)
+            yield from [note] if note else []
+
+    def _control(self, plan: Plan, variant: Variant) -> Variant | None:
+        """The reference, or the honest control of a level that changes more than its factor."""
+        if plan.section.factor not in FACTORS:
+            return plan.reference  # a recipe is compared as a whole; its splits tell its changes apart
+        trained = [one for one in self.runs.variants() if self.runs.usable(one)]
+        control = find_control(variant, plan.section.factor, plan.reference, trained, self.base)
+        return control.variant or plan.reference
+
+    def _sample(self, variant: Variant, control: Variant, in_family: bool) -> Sample:
+        found, level, other = self.runs.of(variant), self.runs.usable(variant), self.runs.usable(control)
+        ended = [run for run in seed_runs(found, sorted(found)) if run.usable or run.failed]
+        return Sample(
+            level={seed: row[self.rules.column] for seed, row in level.items()},
+            control={seed: row[self.rules.column] for seed, row in other.items()},
+            n_ended=len(ended),
+            n_failed=sum(run.failed for run in ended),
+            images=self._images(level, other),
+            in_family=in_family,
+        )
+
+    def _images(
+        self, level: Mapping[int, Mapping[str, Any]], control: Mapping[int, Mapping[str, Any]]
+    ) -> ImageEvidence | None:
+        """What the images of the last epoch say, as far as predictions are there."""
+
+        def read(rows: Mapping[int, Mapping[str, Any]]) -> dict[int, Predictions]:
+            found = {seed: read_predictions(row["run_dir"], row["val_final"]) for seed, row in rows.items()}
+            return {seed: predictions for seed, predictions in found.items() if predictions is not None}
+
+        digest = next((row["classes"] for row in level.values()), "")
+        return image_evidence(read(level), read(control), self.classes.get(digest, ()))
+
+    def _row(self, plan: Plan, level: str, variant: Variant, control: Variant | None, finding: Finding | None) -> Row:
+        done, of_seeds = self.runs.usable(variant), seed_runs(self.runs.of(variant), self.seeds)
+        first = next(iter(done.values()), None)
+        flags = Counter(flag for run in of_seeds if run.finished for flag in run.flags)
+        notes, splits, told = [*fate_notes(of_seeds)], self._splits(variant, control), ("", "")
+        if control is not None and finding is not None:
+            notes += row_notes(plan, variant, control, splits, self.base, finding, done)
+            told = self._told(describe_variant(variant, control), finding, flags["still_improving"], len(done))
+        return Row(
+            level, variant, control is None, changed_factors(variant, plan.reference), of_seeds,
+            accuracy=summary([row[self.rules.column] for row in done.values()]),
+            best=summary([row["val_best"] for row in done.values()]),
+            train=summary([row["train_eval_acc"] for row in done.values()]),
+            gap=summary([_gap(row) for row in done.values()]),
+            gap_effect=None if control is None else self._difference(variant, control, _gap),
+            control=control, finding=finding, word=told[0], sentence=told[1], splits=splits,
+            flags=dict(sorted(flags.items())),
+            params=_whole(first, "params"), macs=_whole(first, "macs"), seconds=_mean_seconds(done.values()),
+            notes=tuple(notes),
+        )  # fmt: skip
+
+    def _told(self, name: str, finding: Finding, unconverged: int, n: int) -> tuple[str, str]:
+        rules = self.rules
+        return (
+            verdict_word(finding, unconverged, n, self.epochs, rules.language),
+            verdict_sentences(name, finding, unconverged, n, self.epochs, rules.delta, rules.metric, rules.language),
+        )
+
+    def _splits(self, variant: Variant, control: Variant | None) -> tuple[Split, ...]:
+        """The changes of a level that has several, each against its own control."""
+        if control is None:
+            return ()
+        return tuple(
+            Split(factor, other, self._difference(variant, other, lambda row: row[self.rules.column]))
+            for factor, other in single_changes(variant, control).items()
+        )
+
+    def _difference(self, variant: Variant, control: Variant, value: Callable[[Mapping[str, Any]], float]) -> Interval:
+        level, other = self.runs.usable(variant), self.runs.usable(control)
+        seeds = [seed for seed in level if seed in other]
+        return paired_difference([value(level[seed]) for seed in seeds], [value(other[seed]) for seed in seeds])
 
 
-class Runs:
-    """The runs of one setting by variant and seed; of several for one seed the newest finished one counts."""
-
-    def __init__(self, frame: pd.DataFrame):
-        self._found: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
-        self.duplicates: list[LeftOut] = []
-        rows = sorted(frame.to_dict("records"), key=lambda row: (_is_finished(row), row["updated"], row["run_id"]))
-        for row in rows:
-            seeds = self._found.setdefault(tuple(row[factor] for factor in FACTORS), {})
-            if (older := seeds.get(row["seed"])) is not None:
-                reason = f"{row['run_dir']} is the same variant and seed, and newer or finished"
-                self.duplicates.append(LeftOut(older["run_dir"], reason))
-            seeds[row["seed"]] = {str(key): value for key, value in row.items()}
-
-    def of(self, variant: Variant) -> dict[int, dict[str, Any]]:
-        """Rows of the runs table by seed, for exactly this variant."""
-        return self._found.get(tuple(variant[factor] for factor in FACTORS), {})
-
-    def variants(self) -> list[dict[str, str]]:
-        """Every variant that has a run, in the order of its level names."""
-        return [dict(zip(FACTORS, key, strict=True)) for key in sorted(self._found)]
-
-
-def _is_finished(row: Mapping[Any, Any]) -> bool:
-    return bool(row["state"] == State.finished.value)
-
-
-def describe_variant(variant: Variant, base: Variant) -> str:
-    """What differs from the base variant, for example `norm=none dropout=p10`; `base` when nothing does."""
-    return " ".join(f"{factor}={variant[factor]}" for factor in changed_factors(variant, base)) or "base"
-
-
-def row_variants(plan: Plan, runs: Runs) -> dict[str, Variant]:
-    """By row: the section's levels, then other levels on disk that differ from the reference in its factor alone."""
-    factor, listed = plan.section.factor, list(plan.variants.values())
-    variants = dict(plan.variants)
-    for variant in runs.variants():
-        if variant not in listed and changed_factors(variant, plan.reference) == (factor,):
-            variants[variant[factor]] = variant
-    return variants
-
-
-def seed_runs(variant: Variant, runs: Runs, seeds: Sequence[int]) -> tuple[SeedRun, ...]:
-    """One entry per planned seed."""
-    found = runs.of(variant)
-    return tuple(
-        SeedRun(seed, row["state"], int(row["epoch"]), int(row["epochs"]), row["run_id"], row["error"], row["notice"])
-        if (row := found.get(seed)) is not None
-        else SeedRun(seed, MISSING_RUN)
-        for seed in seeds
-    )
-
-
-def compare(plan: Plan, runs: Runs, base: Variant, seeds: Sequence[int], metric: Metric) -> Comparison:
-    """One section's comparison.
-
-    Args:    base: the variant of the command line, which a section may hold fixed elsewhere.
-             seeds: the planned seeds; metric: which validation accuracy is compared.
-    """
-    variants = row_variants(plan, runs)
-    rows = tuple(_row(plan, level, variant, runs, seeds, metric) for level, variant in variants.items())
-    rows = tuple(sorted(rows, key=lambda row: not row.is_reference))
-    used = [row for variant in variants.values() for row in runs.of(variant).values() if _is_finished(row)]
-    return Comparison(plan.name, plan.section, rows, _notes(plan, base), mixed(used))
-
-
-def _row(plan: Plan, level: str, variant: Variant, runs: Runs, seeds: Sequence[int], metric: Metric) -> Row:
-    done = {seed: row for seed, row in sorted(runs.of(variant).items()) if _is_finished(row)}
-    other = {seed: row for seed, row in runs.of(plan.reference).items() if _is_finished(row)}
-    is_reference, column = level == plan.section.reference, _METRIC_COLUMN[metric]
-    pairs = [seed for seed in done if seed in other]
-    effect = paired_difference([done[s][column] for s in pairs], [other[s][column] for s in pairs])
-    changes, of_seeds = changed_factors(variant, plan.reference), seed_runs(variant, runs, seeds)
-    notes = [*_seed_notes(of_seeds)]
-    if not is_reference:
-        notes += [*_change_notes(changes), *_pair_notes(done, pairs)]
-    first = next(iter(done.values()), None)
-    return Row(
-        level, variant, is_reference, changes, of_seeds,
-        accuracy=summary([row[column] for row in done.values()]),
-        best=summary([row["val_best"] for row in done.values()]),
-        train=summary([row["train_eval_acc"] for row in done.values()]),
-        effect=None if is_reference else effect,
-        params=_whole(first, "params"),
-        macs=_whole(first, "macs"),
-        seconds=_mean_seconds(done.values()),
-        notes=tuple(notes),
-    )  # fmt: skip
+def _gap(row: Mapping[str, Any]) -> float:
+    """Clean training accuracy minus validation accuracy, both in evaluation mode after the last epoch."""
+    return float(row["train_eval_acc"] - row["val_final"])
 
 
 def _whole(row: Mapping[str, Any] | None, name: str) -> int | None:
@@ -224,59 +242,3 @@ def _whole(row: Mapping[str, Any] | None, name: str) -> int | None:
 def _mean_seconds(rows: Iterable[Mapping[str, Any]]) -> float | None:
     known = [row["seconds_train"] for row in rows if not pd.isna(row["seconds_train"])]
     return summary(known).mean if known else None
-
-
-def _listing(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-
-
-def _fate(run: SeedRun) -> str:
-    if run.state == MISSING_RUN:
-        return "not run"
-    if run.state == State.pending.value and not run.epoch:
-        return "waits to be trained"
-    words = {State.running.value: "is running, at", State.pending.value: "waits to go on, at"}
-    word = words.get(run.state, f"{run.state} after")
-    because = f" ({shorten(run.error, 160, placeholder=' ...')})" if run.error else ""
-    return f"{word} {run.epoch} of {run.epochs} epochs{because}"
-
-
-def _seed_notes(seeds: Sequence[SeedRun]) -> Iterable[str]:
-    """`2 of 3 seeds finished: seed 2 diverged after 3 of 25 epochs`, when some did not finish, then their notices."""
-    fates: dict[str, list[int]] = {}
-    for run in seeds:
-        if not run.finished:
-            fates.setdefault(_fate(run), []).append(run.seed)
-    if fates:
-        done = sum(run.finished for run in seeds)
-        told = "; ".join(f"{_listing(which)} {fate}" for fate, which in fates.items())
-        yield f"{done} of {len(seeds)} seeds finished: {told}."
-    for run in seeds:
-        if run.notice:
-            yield f"Seed {run.seed}: {run.notice}"
-
-
-def _change_notes(changes: Sequence[str]) -> Iterable[str]:
-    if not changes:
-        yield "The same variant as the reference on this command line, so there is nothing to compare."
-    elif len(changes) > 1:
-        yield f"Changes {', '.join(changes[:-1])} and {changes[-1]}: the effect belongs to none of them alone."
-
-
-def _pair_notes(done: Mapping[int, Any], pairs: Sequence[int]) -> Iterable[str]:
-    unpaired = [seed for seed in done if seed not in pairs]
-    if unpaired:
-        yield f"The effect leaves out {_listing(unpaired)}: the reference has no finished run with it."
-    if len(pairs) == 1:
-        yield "One pair: no interval, so nothing tells this difference from chance."
-
-
-def _notes(plan: Plan, base: Variant) -> tuple[str, ...]:
-    fixed = plan.section.fixed
-    if fixed:
-        here = ", ".join(f"{factor}={level}" for factor, level in fixed.items())
-        elsewhere = ", ".join(f"{factor}={base[factor]}" for factor in fixed if factor in base)
-        return (f"Held fixed in every row, the reference included: {here} (the base variant has {elsewhere}).",)
-    if not changed_factors(plan.reference, base):
-        return ("The reference is the base variant; every section that uses it shares its runs.",)
-    return (f"The reference differs from the base variant: {describe_variant(plan.reference, base)}.",)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ablation.identity import Variant, changed_factors
 from ablation.schema import FACTORS
+from ablation.stats import Interval
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,25 @@ def find_control(
     legal = [{name: one[name] for name in FACTORS} for one in trained if changed_factors(one, variant) == (factor,)]
     nearest = sorted(legal, key=lambda one: (one != ideal, one[factor]))
     return Control(confounders, nearest[0] if nearest else None, wanted)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One of several changes of a level by itself.
+
+    control differs from the level in the factor alone. Without finished pairs against it the effect's n is 0, and
+    the control is what has to be trained.
+    """
+
+    factor: str
+    control: dict[str, str]
+    effect: Interval
+
+
+def single_changes(variant: Variant, reference: Variant) -> dict[str, dict[str, str]]:
+    """What would tell the changes of a variant apart: by factor, the variant with the reference's level of it.
+
+    Returns: empty where one factor differs, or none.
+    """
+    changed = changed_factors(variant, reference)
+    return {factor: {**variant, factor: reference[factor]} for factor in changed} if len(changed) > 1 else {}

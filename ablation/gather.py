@@ -5,10 +5,11 @@ be read is left out with its reason and never hides the others, so a sweep may b
 is averaged here.
 """
 
+import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import pandas as pd
 
 from ablation.commandline import read_config
 from ablation.errors import UserError
+from ablation.health import flags
 from ablation.identity import digest, levels_of, setting_of
+from ablation.images import read_predictions
 from ablation.rundir import CONFIG, ENV, LAST, METRIC_COLUMNS, METRICS, RESULT, SCHEMA, STATUS, RunDir, State, find_runs
 from ablation.schema import FACTORS, Config
 
@@ -29,7 +32,7 @@ _EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_com
 RUN_COLUMNS = (
     "run_id", "state", "seed", *FACTORS, "val_final", "val_last3", "val_best", "best_epoch", "train_eval_acc",
     "params", "macs", "seconds_train", "epochs", "n_train", "n_val", *_FACTS, "run_dir",
-    "epoch", "error", "notice", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch", "classes",
+    "epoch", "error", "notice", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch", "classes", "flags",
 )  # fmt: skip
 CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
 _INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
@@ -49,13 +52,15 @@ class Gathered:
     """Everything read below one folder.
 
     runs has RUN_COLUMNS, curves CURVE_COLUMNS; accuracies are fractions in [0, 1], epochs in curves count from 1,
-    `epoch` in runs is the number of finished epochs, missing numbers are NA. configs holds each run's config by id.
+    `epoch` in runs is the number of finished epochs, missing numbers are NA; `flags` are those of health.flags, apart
+    by spaces. configs holds each run's config by id, classes the names behind each digest in runs.
     """
 
     runs: pd.DataFrame
     curves: pd.DataFrame
     left_out: tuple[LeftOut, ...]
     configs: Mapping[str, Config]
+    classes: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class _Run:
     row: dict[str, Any]
     curve: list[dict[str, Any]]
     config: Config
+    classes: tuple[str, ...]
 
 
 class _Unreadable(Exception):
@@ -126,6 +132,7 @@ def gather(root: Path) -> Gathered:
         curves=_frame((row for run in ordered for row in run.curve), CURVE_COLUMNS),
         left_out=tuple(sorted(left_out, key=lambda item: item.path)),
         configs={run.row["run_id"]: run.config for run in ordered},
+        classes={run.row["classes"]: run.classes for run in ordered if run.classes},
     )
 
 
@@ -166,7 +173,7 @@ def _read(directory: RunDir) -> _Run:
         raise _Unreadable(f"{CONFIG} was changed to seed={config.seed}; the run was trained with seed={status['seed']}")
     if state is State.finished:
         result = _checked(directory.read_json(RESULT))
-    packages = env.get("packages") or {}
+    packages, classes = env.get("packages") or {}, tuple(map(str, result.get("classes") or ()))
     row = {
         **{name: result.get(name) for name in (*_ACCURACIES, *_COUNTS, "seconds_train")},
         **{name: env.get(name) for name in (*_FACTS, *_EXTRA_FACTS)},
@@ -183,12 +190,24 @@ def _read(directory: RunDir) -> _Run:
         "setting": digest(loose_setting(config)),
         "updated": status.get("updated"),
         "torch": packages.get("torch"),
-        "classes": digest(result["classes"]) if result.get("classes") else None,
+        "classes": digest(list(classes)) if classes else None,
         "processes": env.get("processes", 1) if env else None,
     }
     shared = {name: row[name] for name in ("run_id", "seed", *FACTORS)}
     curve = [{**shared, **{name: line[name] for name in METRIC_COLUMNS}} for line in directory.read_metrics()]
-    return _Run(row, curve, config)
+    row["flags"] = " ".join(_flags(row, curve, len(classes))) if state is State.finished else ""
+    return _Run(row, curve, config, classes)
+
+
+def _flags(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], n_classes: int) -> tuple[str, ...]:
+    """The flags of a finished run; none where its curve or its numbers of images and classes are not known."""
+    columns = {name: [line[name] for line in curve] for name in ("val_acc", "train_acc", "lr")}
+    if not curve or not row["n_val"] or n_classes < 2 or None in itertools.chain(*columns.values()):
+        return ()
+    gap = [train - val for train, val in zip(columns["train_acc"], columns["val_acc"], strict=True)]
+    predictions = read_predictions(row["run_dir"], row["val_final"])
+    predicted = predictions.predicted if predictions else None
+    return flags(columns["val_acc"], columns["lr"], row["n_val"], n_classes, gap, predicted)
 
 
 def _message(error: object) -> str:

@@ -39,6 +39,8 @@ MEANING = {
     "optim.momentum": "of stochastic gradient descent",
     "optim.weight_decay": "of stochastic gradient descent",
     "report.metric": "accuracy that is compared: final, last3 or best",
+    "report.delta": "smallest difference in accuracy that matters, as a fraction",
+    "report.lang": "language of the verdicts: en or zh",
     "report.name": "folder of the report; null for the setting's own name",
     "seed": "of weights, order and flips",
     "preset": "demo or writeup",

@@ -12,10 +12,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablation import tables
-from ablation.comparison import MISSING_RUN, Comparison, Row, describe_variant
+from ablation import evidence, formats, tables
+from ablation.comparison import Comparison, Row
+from ablation.fates import MISSING_RUN
 from ablation.plots import COLOURS, GRID, INK, PAPER, Style
 from ablation.rundir import State
+from ablation.selection import describe_variant
 from ablation.study import Study
 
 # States in the order a reader looks for them, each with a glyph so that colour is never the only cue.
@@ -124,7 +126,7 @@ def curves_name(comparison: Comparison, row: Row) -> str:
 
 def overlay_text(comparison: Comparison) -> tuple[str, str]:
     """Title and description of a section's overlay, the description with the numbers that the curves end at."""
-    ends = ", ".join(f"{row.level} {tables.percent(row.accuracy.mean)} %" for row in comparison.rows)
+    ends = ", ".join(f"{row.level} {formats.percent(row.accuracy.mean)} %" for row in comparison.rows)
     title = f"{comparison.section.title}: all levels over epochs"
     return title, f"Validation accuracy, validation loss and training loss. Mean accuracy of finished seeds: {ends}."
 
@@ -134,8 +136,8 @@ def curves_text(comparison: Comparison, row: Row) -> tuple[str, str]:
     seeds = ", ".join(f"seed {run.seed} {run.state}" for run in row.seeds)
     title = f"{comparison.section.title}, {row.level}: loss and accuracy over epochs"
     return title, (
-        f"Training and validation curves; {seeds}. Mean validation accuracy {tables.percent(row.accuracy.mean)} %, "
-        f"clean training accuracy {tables.percent(row.train.mean)} %."
+        f"Training and validation curves; {seeds}. Mean validation accuracy {formats.percent(row.accuracy.mean)} %, "
+        f"clean training accuracy {formats.percent(row.train.mean)} %."
     )
 
 
@@ -158,5 +160,5 @@ def render(
     template = environment.get_template("report.html.j2")
     return template.render(
         study=study, styles=styles, drawings=drawings, ranked=ranked(study), glyphs=GLYPHS, tables=tables,
-        with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant,
+        formats=formats, evidence=evidence, with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant,
     )  # fmt: skip

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ablation.plots import Style
     from ablation.study import Choice, Study
 
-SCHEMA = 1
+SCHEMA = 2
 SUMMARY, PAGE = "report.json", "index.html"
 _LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "jinja2")
 
@@ -46,6 +46,8 @@ Settings of the report itself:
   report_dir=reports     where the report's folder is made
   report.name=NAME       the folder's name; left out, the preset and what differs from it
   report.metric=final    accuracy that is compared: final, last3 (mean of the last three epochs) or best (optimistic)
+  report.delta=0.005     smallest difference in accuracy that matters (0.005 = 0.5 percentage points)
+  report.lang=en         language of the verdicts, en or zh
 
 Factors given here (norm=..., width=...) change the base variant that every section starts from.
 Exit codes: 0 the report is there, 2 a mistake in the command or no run at all."""
@@ -185,13 +187,13 @@ def _print_read(gathered: "Gathered", choice: "Choice") -> None:
 
 
 def _print_found(study: "Study") -> None:
-    from ablation import tables
+    from ablation import formats, tables
 
     for item in study.comparisons:
-        told = "; ".join(tables.sentence(row) for row in item.rows if row.effect is not None)
+        told = "; ".join(tables.brief(row) for row in item.rows if row.effect is not None)
         found = f"against {item.section.reference}, in pp: {told}" if item.has_runs else "not run yet: "
         command = "" if item.has_runs else study.section_commands[item.name]
-        print(f"{item.section.number} {item.name} {found}{command}".replace(tables.MINUS, "-"))
+        print(f"{item.section.number} {item.name} {found}{command}".replace(formats.MINUS, "-"))
     for warning in study.warnings:
         print(f"warning: {warning}")
 

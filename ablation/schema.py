@@ -75,6 +75,13 @@ class Retry(Enum):
     failed = "failed"
 
 
+class Language(Enum):
+    """Languages of the report's verdicts."""
+
+    en = "en"
+    zh = "zh"
+
+
 class Metric(Enum):
     """Which validation accuracy is compared: of the last epoch, the mean of the last three, or the best epoch."""
 
@@ -230,9 +237,11 @@ class OptimConfig:
 
 @dataclass
 class ReportConfig:
-    """The report: accuracy compared, and the folder name below report_dir."""
+    """The report: accuracy compared, smallest difference that matters, language, folder name below report_dir."""
 
-    metric: Metric = MISSING
+    metric: Metric = Metric.final
+    delta: float = within(0.0, 1.0, open_low=True, default=0.005)
+    lang: Language = Language.en
     name: str | None = None
 
 

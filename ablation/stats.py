@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student_t
 
+LEAST_PAIRS = 3  # two seeds have an interval 12.7 standard errors wide to each side, and no verdict
+
 
 @dataclass(frozen=True)
 class Summary:

@@ -4,6 +4,7 @@ A command line decides the setting (data, budget, optimiser) and the base varian
 comparison within that setting. Nothing is drawn, formatted or written here.
 """
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,24 +14,23 @@ from typing import Any
 
 import pandas as pd
 
-from ablation import comparison as comparisons
 from ablation.around import base_overrides, command_of, names_a_factor
 from ablation.comparability import mixed
-from ablation.comparison import Comparison, Plan, Runs, SeedRun, describe_variant
+from ablation.comparison import Comparer, Comparison, Rules
 from ablation.errors import UserError
+from ablation.facts import Fact, environment_facts, setting_facts
+from ablation.fates import MISSING_RUN, SeedRun
+from ablation.finding import Finding
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
 from ablation.identity import Variant, differences, digest, levels_of, slug_of
 from ablation.rundir import State
-from ablation.schema import FACTORS, Config, Metric, Precision
+from ablation.schema import FACTORS, Config, Language, Metric, Precision
 from ablation.sections import load_section
+from ablation.selection import Plan, Runs, describe_variant, plan_sections, row_variants
 
 Compose = Callable[..., Config]  # commandline.compose_config
 
 _OWN_KEYS = ("report.", "report_dir=", "runs_dir=")
-_ENVIRONMENT = (
-    "device", "device_name", "cores", "threads", "processes", "precision", "torch", "python", "platform", "git_commit",
-    "git_dirty", "code_digest", "data_fingerprint",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,13 @@ class OtherRuns:
 
 
 @dataclass(frozen=True)
-class Fact:
-    """A fact of the environment: its values with the number of runs that have each."""
-
-    name: str
-    values: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
 class Study:
     """Everything the report shows. Commands are ready to paste; facts are pairs of name and text."""
 
     name: str
     metric: Metric
+    delta: float
+    language: Language
     command: str
     facts: tuple[tuple[str, str], ...]
     base: Variant
@@ -93,8 +87,22 @@ class Study:
     def states(self) -> dict[str, int]:
         """How many of the study's variants x seeds are in each state, finished first and missing last."""
         counts = Counter(run.state for row in self.matrix for run in row.seeds)
-        order = dict.fromkeys([State.finished.value, *(state.value for state in State), comparisons.MISSING_RUN])
+        order = dict.fromkeys([State.finished.value, *(state.value for state in State), MISSING_RUN])
         return {state: counts[state] for state in order if counts[state]}
+
+    @property
+    def _findings(self) -> list[Finding]:
+        return [row.finding for item in self.comparisons for row in item.rows if row.finding is not None]
+
+    @property
+    def tested(self) -> int:
+        """Comparisons that have a p value."""
+        return sum(not math.isnan(one.p_holm) for one in self._findings)
+
+    @property
+    def significant(self) -> int:
+        """Those told apart from their control."""
+        return sum(one.verdict.significant for one in self._findings)
 
 
 def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Choice:
@@ -124,8 +132,8 @@ def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Ch
 
 def _planned(overrides: Iterable[str], runs: Runs, compose: Compose) -> tuple[list[Plan], list[Variant]]:
     """Every section under these overrides, and all variants that its rows have."""
-    plans = comparisons.plan_sections([item for item in overrides if not _is_own(item)], compose)
-    return plans, [variant for plan in plans for variant in comparisons.row_variants(plan, runs).values()]
+    plans = plan_sections([item for item in overrides if not _is_own(item)], compose)
+    return plans, [variant for plan in plans for variant in row_variants(plan, runs).values()]
 
 
 def _base_of(runs: pd.DataFrame, overrides: Sequence[str], compose: Compose) -> list[str]:
@@ -170,14 +178,18 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     base = levels_of(config)
     plans, variants = _planned(choice.overrides, runs, compose)
     seeds = sorted({seed for variant in variants for seed in runs.of(variant)})
-    compared = tuple(comparisons.compare(plan, runs, base, seeds, config.report.metric) for plan in plans)
+    rules = Rules(config.report.metric, config.report.delta, config.report.lang)
+    comparer = Comparer(runs, base, seeds, rules, config.trainer.epochs, gathered.classes)
+    compared = tuple(map(comparer.compare, plans))
     used = {run.run_id for item in compared for row in item.rows for run in row.seeds if run.run_id}
     rows = choice.runs[choice.runs["run_id"].isin(used)]
     return Study(
         name=name_of(config, compose),
         metric=config.report.metric,
+        delta=config.report.delta,
+        language=config.report.lang,
         command=command_of(choice.overrides),
-        facts=_facts(config, rows, seeds),
+        facts=setting_facts(config, rows, seeds),
         base=base,
         epochs=config.trainer.epochs,
         planned_seeds=tuple(seeds),
@@ -188,24 +200,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         warnings=_warnings(compared, rows, config),
         left_out=(*gathered.left_out, *runs.duplicates),
         others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose)),
-        environment=_environment(rows),
-    )
-
-
-def _facts(config: Config, rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[tuple[str, str], ...]:
-    def seen(column: str) -> str:
-        return " or ".join(f"{value:,}" for value in sorted(rows[column].dropna().unique())) or "not known yet"
-
-    optim = config.optim
-    return (
-        ("preset", config.preset),
-        ("data", config.data.name.name),
-        ("training images", seen("n_train")),
-        ("validation images", seen("n_val")),
-        ("epochs", str(config.trainer.epochs)),
-        ("seeds", ", ".join(map(str, seeds)) or "none yet"),
-        ("batch size", str(config.trainer.batch_size)),
-        ("optimiser", f"SGD, lr {optim.lr:g}, momentum {optim.momentum:g}, weight decay {optim.weight_decay:g}"),
+        environment=environment_facts(rows),
     )
 
 
@@ -283,11 +278,3 @@ def _other_settings(gathered: Gathered, choice: Choice, compose: Compose) -> lis
         except UserError:  # the preset or the data folder is gone; the runs still deserve to be seen
             found.append(OtherRuns(len(group), f"preset {newest['preset']}, which cannot be composed now", ""))
     return sorted(found, key=lambda item: item.command)
-
-
-def _environment(rows: pd.DataFrame) -> tuple[Fact, ...]:
-    facts = []
-    for name in _ENVIRONMENT:
-        counts = Counter("not known" if pd.isna(value) or value == "" else str(value) for value in rows[name])
-        facts.append(Fact(name.replace("_", " "), tuple(sorted(counts.items()))))
-    return tuple(facts) if len(rows) else ()

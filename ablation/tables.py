@@ -1,4 +1,4 @@
-"""The report's numbers as text: every format of a number, and a section's table as Markdown, CSV and LaTeX.
+"""A section's table as Markdown, CSV and LaTeX, and the list of all effects.
 
 People read percent with two decimals and effects in percentage points with a sign; programs read CSV with exact
 fractions. Nothing is computed here.
@@ -8,22 +8,22 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from ablation.comparison import Comparison, Row, describe_variant
+from ablation.comparison import Comparison, Row
+from ablation.evidence import evidence, flags_told
+from ablation.formats import MINUS, NOTHING, Column, count, interval, number, percent, points, probability
 from ablation.identity import Variant
 from ablation.schema import Metric
-from ablation.stats import Interval
+from ablation.selection import describe_variant
 
-MINUS = "\u2212"
-NOTHING = "\u2013"  # an en dash: the quantity does not exist (yet)
 SELECTED = "selected on val, optimistic"
 METRIC_WORDS = {
     Metric.final: "val accuracy, last epoch",
     Metric.last3: "val accuracy, mean of last 3 epochs",
     Metric.best: f"val accuracy, best epoch ({SELECTED})",
 }
-EFFECT_COLUMNS = ("section", "factor", "level", "reference", "control", "n", "effect", "ci_low", "ci_high")
+_EFFECT = ("n", "effect", "ci_low", "ci_high", "p", "p_holm", "verdict", "mde", "seeds_needed")
+EFFECT_COLUMNS = ("section", "factor", "level", "reference", "control", *_EFFECT)
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -31,57 +31,10 @@ _LATEX = {
 }  # fmt: skip
 _LATEX_HEADINGS = {
     "level": ("", "level"), "seeds": ("", "seeds"), "mean": ("val acc.", "(%)"), "sd": ("", "sd"),
-    "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "pairs": ("", "n"), "best": ("best val", "(%)"),
-    "train": ("train", "(%)"), "params": ("", "params"), "macs": ("", "MACs"), "seconds": ("sec.", "per run"),
+    "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "pairs": ("", "n"), "p": ("Holm", "p"),
+    "verdict": ("", "verdict"), "best": ("best val", "(%)"),
+    "train": ("train", "(%)"), "params": ("", "params"),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a section's table for people: its heading, a cell per row, and whether the cells are numbers."""
-
-    key: str
-    heading: str
-    cells: tuple[str, ...]
-    numeric: bool = True
-
-
-def number(value: float | None, decimals: int, signed: bool = False) -> str:
-    """A number with fixed decimals and a typographic minus; a dash for None and NaN, no sign on a zero."""
-    if value is None or math.isnan(value):
-        return NOTHING
-    text = f"{abs(value):.{decimals}f}"
-    if float(text) == 0:
-        return text
-    return (MINUS if value < 0 else "+" if signed else "") + text
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction as percent with two decimals, without the sign: 0.1234 is `12.34`."""
-    return number(None if fraction is None else 100 * fraction, 2)
-
-
-def points(fraction: float | None) -> str:
-    """A difference of fractions in percentage points, signed: 0.0123 is `+1.23`."""
-    return number(None if fraction is None else 100 * fraction, 2, signed=True)
-
-
-def interval(effect: Interval | None) -> str:
-    """The confidence interval in percentage points in brackets; a dash when fewer than two pairs allow none."""
-    if effect is None or math.isnan(effect.low):
-        return NOTHING
-    return f"[{points(effect.low)}, {points(effect.high)}]"
-
-
-def count(value: int | None) -> str:
-    """A count with three significant digits and a unit: 698186 is `698 k`."""
-    if value is None:
-        return NOTHING
-    for unit, factor in (("", 1), (" k", 10**3), (" M", 10**6), (" G", 10**9)):
-        if abs(value) < 999.5 * factor or unit == " G":
-            scaled = value / factor
-            return f"{value}" if factor == 1 else f"{scaled:.{max(0, 2 - int(math.log10(abs(scaled))))}f}{unit}"
-    raise AssertionError("the last unit has no upper end")
 
 
 def changed(row: Row, reference: Variant) -> str:
@@ -105,6 +58,8 @@ def columns(comparison: Comparison, metric: Metric) -> list[Column]:
         column("effect", "effect (pp)", (_effect(row) for row in rows)),
         column("interval", "95 % CI (pp)", (interval(row.effect) for row in rows)),
         column("pairs", "pairs", (NOTHING if row.effect is None else str(row.effect.n) for row in rows)),
+        column("p", "p (Holm)", (probability(None if row.finding is None else row.finding.p_holm) for row in rows)),
+        column("verdict", "verdict", (row.word or NOTHING for row in rows), numeric=False),
         column("best", f"best val (%), {SELECTED}", (percent(row.best.mean) for row in rows)),
         column("train", "clean train accuracy (%)", (percent(row.train.mean) for row in rows)),
         column("params", "parameters", (_params(row, comparison.reference) for row in rows)),
@@ -118,12 +73,12 @@ def _effect(row: Row) -> str:
     return "reference" if row.effect is None else points(row.effect.mean)
 
 
-def sentence(row: Row) -> str:
-    """A level's effect in a few words: `instance −13.47 [−14.61, −12.33] (n=3)`."""
+def brief(row: Row) -> str:
+    """A level's effect in a few words: `instance −13.47 [−14.61, −12.33] (n=3) clearly worse`."""
     if row.effect is None or not row.effect.n:
         return f"{row.level} no finished pair"
     bounds = "" if math.isnan(row.effect.low) else f" {interval(row.effect)}"
-    return f"{row.level} {points(row.effect.mean)}{bounds} (n={row.effect.n})"
+    return f"{row.level} {points(row.effect.mean)}{bounds} (n={row.effect.n}) {row.word}"
 
 
 def _params(row: Row, reference: Row) -> str:
@@ -139,8 +94,14 @@ def caption(comparison: Comparison, metric: Metric) -> str:
     return (
         f"{section.title}: {METRIC_WORDS[metric]}. Means over finished seeds. Effect: mean difference to the reference "
         f"{section.factor}={section.reference} over pairs of equal seed, in percentage points (pp), with Student's t "
-        "interval; not corrected for the number of comparisons."
+        "interval; p corrected by Holm for the comparisons of this section. Verdict: by fixed rules, with "
+        f"{number(100 * comparison.delta, 2)} pp as the smallest difference that matters."
     )
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """The verdict of every compared level in full."""
+    return [row.sentence for row in comparison.rows if row.sentence]
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -163,8 +124,15 @@ def to_markdown(comparison: Comparison, metric: Metric) -> str:
         *(line(column.cells[index] for column in table) for index in range(len(comparison.rows))),
         f"\n{caption(comparison, metric)}",
     ]
-    remarks = [f"- {note}" for note in (*notes(comparison), *comparison.warnings)]
-    return "\n".join([*lines, *([""] if remarks else []), *remarks]) + "\n"
+    remarks = [f"- {note}" for note in (*sentences(comparison), *notes(comparison), *comparison.warnings)]
+    behind = evidence(comparison)
+    details = [
+        "\n### Evidence\n",
+        line(column.heading for column in behind),
+        line("---:" if column.numeric else "---" for column in behind),
+        *(line(column.cells[index] for column in behind) for index in range(len(behind[0].cells))),
+    ]
+    return "\n".join([*lines, *([""] if remarks else []), *remarks, *details]) + "\n"
 
 
 def latex(text: str) -> str:
@@ -184,6 +152,7 @@ def to_latex(comparison: Comparison, metric: Metric) -> str:
     told = [
         caption(comparison, metric),
         f"n: pairs. Best val is {SELECTED}.",
+        *sentences(comparison),
         "What differs:",
         *differs,
         *notes(comparison),
@@ -193,7 +162,7 @@ def to_latex(comparison: Comparison, metric: Metric) -> str:
         r"\centering\scriptsize\setlength{\tabcolsep}{1.8pt}",
         rf"\caption{{{latex(' '.join(told))}}}",
         rf"\label{{tab:{comparison.name}}}",
-        rf"\begin{{tabular}}{{{''.join('r' if column.numeric else 'l' for column in table)}}}",
+        rf"\begin{{tabular}}{{{''.join(map(_latex_column, table))}}}",
         r"\toprule",
         " & ".join(_two_lines(*_LATEX_HEADINGS[column.key], numeric=column.numeric) for column in table) + r" \\",
         r"\midrule",
@@ -204,6 +173,10 @@ def to_latex(comparison: Comparison, metric: Metric) -> str:
     ]
     text = "\n".join(lines) + "\n"
     return text if text.isascii() else f"% !TeX program = xelatex\n{text}"
+
+
+def _latex_column(column: Column) -> str:
+    return "p{2.3cm}" if column.key == "verdict" else "r" if column.numeric else "l"  # some verdicts are a phrase
 
 
 def _two_lines(first: str, second: str, numeric: bool) -> str:
@@ -228,8 +201,8 @@ def to_csv(comparison: Comparison, metric: Metric) -> str:
     value = f"val_{metric.name}"
     header = (
         "level", "is_reference", "differs_in", "seeds_finished", "seeds_planned", f"{value}_mean", f"{value}_sd",
-        "val_best_mean_selected", "pairs", "effect", "ci_low", "ci_high", "train_eval_acc_mean", "params", "macs",
-        "seconds_train_mean", "notes",
+        "val_best_mean_selected", *_EFFECT, "train_eval_acc_mean", "gap_mean", "params", "macs", "seconds_train_mean",
+        "flags", "sentence", "notes",
     )  # fmt: skip
     reference = comparison.reference.variant
     return _csv(
@@ -238,36 +211,43 @@ def to_csv(comparison: Comparison, metric: Metric) -> str:
             (
                 row.level, str(row.is_reference).lower(), changed(row, reference), str(row.n_finished),
                 str(len(row.seeds)), _raw(row.accuracy.mean), _raw(row.accuracy.sd), _raw(row.best.mean),
-                *_effect_cells(row.effect), _raw(row.train.mean), _raw(row.params), _raw(row.macs),
-                _raw(row.seconds), " ".join(row.notes),
+                *_effect_cells(row), _raw(row.train.mean), _raw(row.gap.mean), _raw(row.params), _raw(row.macs),
+                _raw(row.seconds), flags_told(row), row.sentence, " ".join(row.notes),
             )
             for row in comparison.rows
         ),
     )  # fmt: skip
 
 
-def _effect_cells(effect: Interval | None) -> tuple[str, ...]:
-    if effect is None:
-        return ("", "", "", "")
-    return (str(effect.n), _raw(effect.mean), _raw(effect.low), _raw(effect.high))
+def _effect_cells(row: Row) -> tuple[str, ...]:
+    """The cells of _EFFECT; all empty for the reference."""
+    finding = row.finding
+    if finding is None:
+        return ("",) * len(_EFFECT)
+    effect, p = finding.interval, (finding.p, finding.p_holm)
+    return (
+        str(effect.n), *map(_raw, (effect.mean, effect.low, effect.high, *p)), finding.verdict.value,
+        _raw(finding.mde), _raw(finding.seeds_needed),
+    )  # fmt: skip
 
 
 def effects_csv(comparisons: Iterable[Comparison], base: Variant) -> str:
     """All effects as fractions, a line per level that is compared.
 
     control is the variant an effect is measured against, as its difference from the base variant (`base` for
-    itself); it is empty where a level changes more than one factor, because then the reference is no control.
+    itself); it is empty where a level changes more than one factor against the reference and has no other control.
+    mde is the difference that so many seeds find with 80 % power; seeds_needed is empty where it is more than can be
+    trained.
     """
     return _csv(
         EFFECT_COLUMNS,
         (
             (
                 comparison.name, comparison.section.factor, row.level, comparison.section.reference,
-                "" if row.confounded else describe_variant(comparison.reference.variant, base),
-                *_effect_cells(row.effect),
+                "" if row.confounded else describe_variant(row.control, base), *_effect_cells(row),
             )
             for comparison in comparisons
             for row in comparison.rows
-            if row.effect is not None
+            if row.control is not None
         ),
     )  # fmt: skip

@@ -8,8 +8,11 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from ablation.schema import Metric
+from ablation.stats import LEAST_PAIRS
+
 ALPHA = 0.05
-LEAST_PAIRS = 3  # two seeds have an interval 12.7 standard errors wide to each side, and no verdict
+SUGGESTS = 0.01  # below this a single pair of networks suggests something: reseeding alone is below .05 too often
 
 
 class Verdict(Enum):
@@ -25,6 +28,11 @@ class Verdict(Enum):
     negligibly_worse = "worse but negligible"
     equivalent = "equivalent"
     inconclusive = "inconclusive"
+
+    @property
+    def significant(self) -> bool:
+        """Whether the level is told apart from its control: p <= .05 after the correction."""
+        return self.value.startswith(("clearly", "better", "worse"))
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,17 @@ _SENTENCES = {
         "p {p}). These seeds would have found {mde} pp; {needed}.",
         "failed": "{name} failed: {failed} of {runs} runs came to no usable result.",
         "not tested": "{name} was not tested: {n} of the {least} pairs of seeds that a verdict needs.",
-        "needed": "{seeds} seeds would settle {delta} pp",
-        "too many": "no affordable number of seeds would settle {delta} pp",
+        "needed": "{seeds} fresh seeds would settle {target} pp",
+        "too many": "no affordable number of seeds would settle {target} pp",
+        "images": "One seed: on images like these the two trained networks differ by {mean} pp (95 % CI {low} to "
+        "{high}, exact McNemar p {p}), which suggests that {name} {way} accuracy; of retraining it says nothing.",
+        "images alike": "One seed: on images like these the two trained networks cannot be told apart ({mean} pp, "
+        "95 % CI {low} to {high}, exact McNemar p {p}); of retraining it says nothing.",
+        "outside": "One run against {n} seeds of its control: {mean} pp is beyond the {half} pp that retraining the "
+        "control explains (p {p}), which suggests that {name} {way} {metric}.",
+        "inside": "One run against {n} seeds of its control: {mean} pp is within the {half} pp that retraining the "
+        "control explains (p {p}).",
+        "unconverged": "This holds after {epochs} epochs: {some} of {all} seeds were still improving.",
     },
     "zh": {
         "effect": "{name} 使{metric}{way} {size} 个百分点（95 % 置信区间 {low} 至 {high}，{n} 个种子，Holm p {p}）。",
@@ -97,10 +114,40 @@ _SENTENCES = {
         "{n} 个种子，Holm p {p}）。这些种子能发现 {mde} 个百分点的差异；{needed}。",
         "failed": "{name} 失败：{runs} 次运行中有 {failed} 次没有可用结果。",
         "not tested": "{name} 未检验：结论至少需要 {least} 对种子，现有 {n} 对。",
-        "needed": "{seeds} 个种子可判定 {delta} 个百分点",
-        "too many": "再多的种子也难以判定 {delta} 个百分点",
+        "needed": "{seeds} 个新种子可判定 {target} 个百分点",
+        "too many": "再多的种子也难以判定 {target} 个百分点",
+        "images": "单个种子：在同类图像上，这两个训练好的网络相差 {mean} 个百分点（95 % 置信区间 {low} 至 {high}，"
+        "McNemar 精确 p {p}），提示 {name} {way}准确率；这不能说明重新训练的结果。",
+        "images alike": "单个种子：在同类图像上，这两个训练好的网络无法区分（{mean} 个百分点，95 % 置信区间 {low} "
+        "至 {high}，McNemar 精确 p {p}）；这不能说明重新训练的结果。",
+        "outside": "单次运行对比其对照的 {n} 个种子：{mean} 个百分点超出重新训练对照所能解释的 {half} 个百分点"
+        "（p {p}），提示 {name} {way}{metric}。",
+        "inside": "单次运行对比其对照的 {n} 个种子：{mean} 个百分点在重新训练对照所能解释的 {half} 个百分点之内"
+        "（p {p}）。",
+        "unconverged": "以上为 {epochs} 轮训练后的结果：{all} 个种子中有 {some} 个仍在提高。",
     },
 }
+METRICS = {
+    "en": {
+        Metric.final: "final accuracy",
+        Metric.last3: "accuracy over the last 3 epochs",
+        Metric.best: "selected best accuracy",
+    },
+    "zh": {Metric.final: "最终准确率", Metric.last3: "最后三轮平均准确率", Metric.best: "经挑选的最佳准确率"},
+}
+_WORDS = {
+    Verdict.failed: "失败",
+    Verdict.not_tested: "未检验",
+    Verdict.clearly_better: "明显更好",
+    Verdict.clearly_worse: "明显更差",
+    Verdict.better: "更好",
+    Verdict.worse: "更差",
+    Verdict.negligibly_better: "更好但可忽略",
+    Verdict.negligibly_worse: "更差但可忽略",
+    Verdict.equivalent: "等效",
+    Verdict.inconclusive: "尚无定论",
+}
+_WORSE = (Verdict.clearly_worse, Verdict.worse)
 _KIND = {
     Verdict.failed: "failed",
     Verdict.not_tested: "not tested",
@@ -117,28 +164,75 @@ def sentence(
     delta: float,
     detectable: float,
     seeds_needed: int | None,
+    target: float,
     metric: str = "final accuracy",
     language: str = "en",
 ) -> str:
     """The verdict as a sentence for a reader who sees nothing else.
 
     Args:    name: the level, as the sentence's subject; detectable: the difference found with 80 % power, in accuracy.
-             seeds_needed: pairs that would find delta; None when they are too many.
+             seeds_needed: fresh pairs that would find `target`; None when they are too many.
              language: en or zh; metric is given in that language.
     """
     words, verdict = _SENTENCES[language], judge(evidence, delta)
-    ways = _WAYS[language]
     low, high = sorted((abs(evidence.low), abs(evidence.high)))
     signed = _KIND.get(verdict) in ("equivalent", "inconclusive")
-    needed = words["too many" if seeds_needed is None else "needed"].format(seeds=seeds_needed, delta=points(delta))
+    needed = words["too many" if seeds_needed is None else "needed"].format(seeds=seeds_needed, target=points(target))
     return words[_KIND.get(verdict, "effect")].format(
-        name=name, metric=metric, way=ways[evidence.mean < 0], size=points(abs(evidence.mean)),
+        name=name, metric=metric, way=_way(evidence.mean, language), size=points(abs(evidence.mean)),
         mean=points(evidence.mean, sign=True), n=evidence.n_pairs, p=p_words(evidence.p), delta=points(delta),
         low=points(evidence.low, sign=True) if signed else points(low),
         high=points(evidence.high, sign=True) if signed else points(high),
         low90=points(evidence.low90, sign=True), high90=points(evidence.high90, sign=True), mde=points(detectable),
         needed=needed, failed=evidence.n_failed, runs=evidence.n_runs, least=LEAST_PAIRS,
     )  # fmt: skip
+
+
+def _way(difference: float, language: str) -> str:
+    return _WAYS[language][difference < 0]
+
+
+def images_sentence(name: str, mean: float, low: float, high: float, p: float, language: str = "en") -> str:
+    """What one seed can say: whether two trained networks differ on images, which suggests and never concludes.
+
+    Args:    mean: difference of the two accuracies with its interval over images; p: exact McNemar.
+    """
+    words = _SENTENCES[language]["images" if p <= SUGGESTS else "images alike"]
+    bounds = (points(value, sign=True) for value in (mean, low, high))
+    texts = dict(zip(("mean", "low", "high"), bounds, strict=True))
+    return words.format(name=name, way=_way(mean, language), p=p_words(p), **texts)
+
+
+def single_run_sentence(
+    name: str, difference: float, half_width: float, n: int, p: float, metric: str, language: str = "en"
+) -> str:
+    """What one run of a level says when its control was repeated with n seeds.
+
+    Args:    difference: to the mean of the control's runs; half_width: of their 95 % prediction interval.
+    """
+    words = _SENTENCES[language]["outside" if p <= ALPHA else "inside"]
+    return words.format(
+        name=name, n=n, mean=points(difference, sign=True), half=points(half_width), p=p_words(p),
+        way=_way(difference, language), metric=metric,
+    )  # fmt: skip
+
+
+def unconverged_sentence(some: int, every: int, epochs: int, language: str = "en") -> str:
+    """The caveat of a level that `some` of `every` seeds still improved when training ended."""
+    return _SENTENCES[language]["unconverged"].format(some=some, all=every, epochs=epochs)
+
+
+def word(verdict: Verdict, unconverged: int, n: int, epochs: int, language: str = "en") -> str:
+    """The verdict for a table; nothing that still improved is plainly worse.
+
+    Args:    unconverged: how many of the level's n finished runs were still improving after their last epoch.
+    """
+    plain = _WORDS[verdict] if language == "zh" else verdict.value
+    if verdict not in _WORSE or not unconverged:
+        return plain
+    if language == "zh":
+        return f"{epochs} 轮后{plain}，{n} 个种子中 {unconverged} 个未收敛"
+    return f"{plain} after {epochs} epochs, not converged in {unconverged} of {n} seeds"
 
 
 def points(difference: float, sign: bool = False) -> str:

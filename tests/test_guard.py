@@ -33,8 +33,8 @@ ORDER = (
     # entry points of the torch half, which import it only when there is work
     "sweepview launch engines sweep predict verify train",
     # the report half
-    "stats pairs power correctness factorial health cost verdict controls "
-    "gather comparison study tables plots page report",
+    "stats pairs power correctness factorial health cost verdict controls images finding "
+    "gather facts fates selection wording comparison formats evidence study tables plots page report",
 )
 RANK = {name: place for place, name in enumerate(" ".join(ORDER).split())}
 TORCH = {

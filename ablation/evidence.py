@@ -1,0 +1,93 @@
+"""What stands behind a section's verdicts, as a table for people: tests, noise, images, classes and health."""
+
+import math
+from collections.abc import Callable
+
+from ablation.comparison import Comparison, Row
+from ablation.finding import Finding
+from ablation.formats import NOTHING, Column, number, points, probability
+from ablation.verdict import ALPHA
+
+CAPTION = (
+    "Sign-flip: exact over all patterns of signs, with the smallest p that so few pairs can give. Max-T: the same held "
+    "over the section, from 6 pairs on. The section's noise: one standard deviation for all levels, left out where "
+    "they scatter differently. Equivalence: two one-sided tests that the difference is smaller than what matters. "
+    "Probability: under a flat prior. Would have found: with 80 % power at the strictest step of Holm. Fresh seeds "
+    "needed: for the observed difference, or what matters if that is larger, with a cautious standard deviation. "
+    "Images lost: right with the control, wrong here. Seeds: on these images; seeds and images: on others like them."
+)
+
+
+def evidence(comparison: Comparison) -> list[Column]:
+    """What stands behind the section's verdicts, a row per compared level; differences in percentage points."""
+    rows = [(row, row.finding) for row in comparison.rows if row.finding is not None]
+
+    def column(key: str, heading: str, cell: Callable[[Finding], str]) -> Column:
+        return Column(key, heading, tuple(cell(finding) for _, finding in rows))
+
+    return [
+        Column("level", "level", tuple(row.level for row, _ in rows), numeric=False),
+        column("p", "p, uncorrected", lambda f: probability(f.p)),
+        column("sign_flip", "sign-flip p (its floor)", _sign_flip),
+        column("max_t", "max-T p", lambda f: probability(f.p_max_t)),
+        column("pooled", "95 % CI with the section's noise (pp)", _pooled),
+        column("equivalence", "p of equivalence", lambda f: probability(f.p_equivalent)),
+        column("better", "probability that it is better (%)", lambda f: number(100 * f.p_better, 1)),
+        column("wins", "better in pairs / in all (%)", lambda f: f"{_share(f.wins_paired)} / {_share(f.wins_all)}"),
+        column("r", "correlation over seeds", lambda f: number(f.pairing.correlation, 2)),
+        column("gain", "sd paired / unpaired", lambda f: number(f.pairing.sd_ratio, 2)),
+        column("mde", "would have found (pp)", lambda f: number(100 * f.mde, 2)),
+        column("needed", "fresh seeds needed", lambda f: NOTHING if f.seeds_needed is None else str(f.seeds_needed)),
+        column("flips", "images lost / won per seed", _flips),
+        column("noises", "95 %: seeds / seeds and images (pp)", _noises),
+        column("failed", "failed", lambda f: f"{f.n_failed} of {f.n_ended}"),
+    ]
+
+
+def _share(fraction: float) -> str:
+    return number(100 * fraction, 0)
+
+
+def _sign_flip(finding: Finding) -> str:
+    if math.isnan(finding.sign_flip.p):
+        return NOTHING
+    return f"{probability(finding.sign_flip.p)} ({probability(finding.sign_flip.floor)})"
+
+
+def _pooled(finding: Finding) -> str:
+    found = finding.pooled
+    return NOTHING if found is None or math.isnan(found.low) else f"[{points(found.low)}, {points(found.high)}]"
+
+
+def _flips(finding: Finding) -> str:
+    if finding.images is None:
+        return NOTHING
+    tables = [flips.table for flips in finding.images.flips]
+    lost, won = (sum(getattr(t, side) for t in tables) / len(tables) for side in ("only_reference", "only_level"))
+    return f"{number(lost, 0)} / {number(won, 0)}"
+
+
+def _noises(finding: Finding) -> str:
+    noises = finding.images.noises if finding.images else None
+    if noises is None:
+        return NOTHING
+    return " / ".join(f"\u00b1{number(100 * 1.96 * se, 2)}" for se in (noises.se_seeds, noises.se_seeds_images))
+
+
+def classes_told(row: Row) -> str:
+    """The classes whose own accuracy differs, the largest first; empty where none can be told apart from chance."""
+    images = row.finding.images if row.finding else None
+    if images is None:
+        return ""
+    real = [one for one in images.classes if one.p_holm <= ALPHA]
+    if not real:
+        return ""
+    real.sort(key=lambda one: -abs(one.mean))
+    named = ", ".join(f"{one.name} {points(one.mean)}" for one in real[:8]) + ", ..." * (len(real) > 8)
+    return f"{len(real)} of {len(images.classes)} classes differ (Holm over the classes): {named} pp."
+
+
+def flags_told(row: Row) -> str:
+    """`still improving in 3 of 5 runs, one class in 1`; empty without a flag."""
+    parts = [f"{name.replace('_', ' ')} in {count} of {row.n_finished} runs" for name, count in row.flags.items()]
+    return ", ".join(parts)

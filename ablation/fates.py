@@ -1,0 +1,98 @@
+"""What became of the planned runs of a variant, seed by seed and in words."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import Any
+
+from ablation.rundir import State
+
+MISSING_RUN = "missing"
+AT_CHANCE = "at_chance"
+_FAILED = (State.failed.value, State.diverged.value)
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One seed of a row: its run's state (or `missing`), finished and planned epochs, run id, error, notice, flags."""
+
+    seed: int
+    state: str
+    epoch: int = 0
+    epochs: int = 0
+    run_id: str = ""
+    error: str = ""
+    notice: str = ""
+    flags: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has results."""
+        return self.state == State.finished.value
+
+    @property
+    def usable(self) -> bool:
+        """Whether its accuracy counts: a run that guesses is a failure, however orderly it ended."""
+        return self.finished and AT_CHANCE not in self.flags
+
+    @property
+    def failed(self) -> bool:
+        """Whether it came to an end without a usable result."""
+        return self.state in _FAILED or (self.finished and not self.usable)
+
+
+def seed_runs(found: Mapping[int, Mapping[str, Any]], seeds: Sequence[int]) -> tuple[SeedRun, ...]:
+    """One entry per planned seed.
+
+    Args:    found: rows of the runs table by seed.
+    """
+    return tuple(_seed_run(seed, found[seed]) if seed in found else SeedRun(seed, MISSING_RUN) for seed in seeds)
+
+
+def usable(row: Mapping[str, Any]) -> bool:
+    """Whether the accuracy of a run of the runs table counts."""
+    return _seed_run(0, row).usable
+
+
+def _seed_run(seed: int, row: Mapping[str, Any]) -> SeedRun:
+    flags = tuple(row["flags"].split())
+    epochs = int(row["epoch"]), int(row["epochs"])
+    return SeedRun(seed, row["state"], *epochs, row["run_id"], row["error"], row["notice"], flags)
+
+
+def listing(seeds: Sequence[int]) -> str:
+    """`seed 3`, `seeds 1, 2`."""
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _fate(run: SeedRun) -> str:
+    if run.state == MISSING_RUN:
+        return "not run"
+    if run.state == State.pending.value and not run.epoch:
+        return "waits to be trained"
+    words = {State.running.value: "is running, at", State.pending.value: "waits to go on, at"}
+    word = words.get(run.state, f"{run.state} after")
+    because = f" ({shorten(run.error, 160, placeholder=' ...')})" if run.error else ""
+    return f"{word} {run.epoch} of {run.epochs} epochs{because}"
+
+
+def fate_notes(seeds: Sequence[SeedRun]) -> Iterable[str]:
+    """`2 of 3 seeds finished: seed 2 diverged after 3 of 25 epochs`, when some did not, then what else is to be told.
+
+    A run at chance has no usable accuracy, so it is told like one that failed; then come the runs' own notices.
+    """
+    fates: dict[str, list[int]] = {}
+    for run in seeds:
+        if not run.finished:
+            fates.setdefault(_fate(run), []).append(run.seed)
+    if fates:
+        done = sum(run.finished for run in seeds)
+        told = "; ".join(f"{listing(which)} {fate}" for fate, which in fates.items())
+        yield f"{done} of {len(seeds)} seeds finished: {told}."
+    guessing = [run.seed for run in seeds if run.finished and not run.usable]
+    if guessing:
+        told = listing(guessing)
+        yield f"{told[0].upper()}{told[1:]} stayed at chance: no better than guessing, so failed and in no mean."
+    for run in seeds:
+        if run.notice:
+            yield f"Seed {run.seed}: {run.notice}"

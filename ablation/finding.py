@@ -1,0 +1,237 @@
+"""All that is computed of a level against its control, for a whole section at once.
+
+The seeds that finished in both are the pairs. Holm, max-T and the pooled noise look at every comparison of the
+section, so a section is what goes in. Pure functions; the words come last, from verdict.py.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import stats as st
+
+from ablation import pairs
+from ablation.correctness import clopper_pearson
+from ablation.images import ImageEvidence
+from ablation.power import cautious_sd, detectable, seeds_needed
+from ablation.stats import LEAST_PAIRS, Interval, paired_difference
+from ablation.verdict import ALPHA, Evidence, Verdict, judge
+
+MAX_T_PAIRS = 6  # below, 2/2^n is above .05 and the test cannot find anything
+LEAST_EQUAL_NOISE_P, MOST_SD_RATIO = 0.10, 3.0  # where one noise for all levels would mislead
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A level and its control: accuracy by seed of all finished runs, and how many runs ended and failed.
+
+    in_family: whether the control is the section's reference, as it must be for a noise of the whole section.
+    """
+
+    level: Mapping[int, float]
+    control: Mapping[int, float]
+    n_ended: int = 0
+    n_failed: int = 0
+    images: ImageEvidence | None = None
+    in_family: bool = True
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that make pairs."""
+        return [seed for seed in sorted(self.level) if seed in self.control]
+
+    @property
+    def differences(self) -> list[float]:
+        """Level minus control per pair."""
+        return [self.level[seed] - self.control[seed] for seed in self.seeds]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Correlation of level and control over seeds, and the sd of the difference over that of unrelated runs."""
+
+    correlation: float
+    sd_ratio: float
+
+
+@dataclass(frozen=True)
+class SingleRun:
+    """One run of a level against the seeds of its control: p, and half the width of their 95 % prediction interval."""
+
+    difference: float
+    n_control: int
+    p: float
+    half_width: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A level against its control, differences in accuracy (0.01 = 1 pp); NaN or None is what so few runs cannot give.
+
+    mde is found with 80 % power at the section's strictest step of Holm; `seeds_needed` fresh pairs would find the
+    observed difference or delta, whichever is larger, `seeds_for_delta` delta; None is more than can be afforded.
+    Both plan with a cautious standard deviation. `by_images` says that the seeds did not differ, so that interval
+    and p are those of the images.
+    """
+
+    seeds: tuple[int, ...]
+    interval: Interval
+    interval90: Interval
+    p: float
+    p_holm: float
+    sign_flip: pairs.SignFlip
+    p_max_t: float
+    pooled: pairs.Pooled | None
+    p_equivalent: float
+    p_better: float
+    dz: float
+    wins_paired: float
+    wins_all: float
+    pairing: Pairing
+    mde: float
+    target: float
+    seeds_needed: int | None
+    seeds_for_delta: int | None
+    n_ended: int
+    n_failed: int
+    failure_rate: tuple[float, float]
+    by_images: bool
+    single: SingleRun | None
+    images: ImageEvidence | None = field(repr=False)
+    verdict: Verdict
+
+    def evidence(self) -> Evidence:
+        """The numbers that the verdict's rules look at."""
+        one, other = self.interval, self.interval90
+        return Evidence(
+            one.mean, self.p_holm, one.low, one.high, other.low, other.high, one.n, self.n_ended, self.n_failed
+        )
+
+
+def findings(samples: Sequence[Sample], delta: float, n_val: int | None = None) -> list[Finding]:
+    """One finding per comparison of a section.
+
+    Args:    delta: the smallest difference that matters, in accuracy.
+             n_val: validation images; where seeds differ by less than half an image, the images give the noise.
+    """
+    drafts = [_numbers(sample, n_val) for sample in samples]
+    tested = [i for i, draft in enumerate(drafts) if draft.interval.n >= LEAST_PAIRS and not math.isnan(draft.p)]
+    adjusted = dict(zip(tested, pairs.holm([drafts[i].p for i in tested]), strict=True))
+    maximal, pooled = _max_t(samples), _pooled(samples)
+    return [
+        _conclude(
+            sample, draft, adjusted.get(i, math.nan), maximal[i], pooled.get(i), delta, max(1, len(tested))
+        )
+        for i, (sample, draft) in enumerate(zip(samples, drafts, strict=True))
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Draft:
+    interval: Interval
+    interval90: Interval
+    p: float
+    p_equivalent: float
+    by_images: bool
+
+
+def _numbers(sample: Sample, n_val: int | None) -> _Draft:
+    d, zeros = sample.differences, [0.0] * len(sample.seeds)
+    interval, interval90 = (paired_difference(d, zeros, confidence) for confidence in (0.95, 0.90))
+    if n_val and interval.n >= 2 and interval.sd < 1 / (2 * n_val):
+        return _by_images(sample, interval)
+    return _Draft(interval, interval90, pairs.t_test(d).p, math.nan, False)
+
+
+def _by_images(sample: Sample, interval: Interval) -> _Draft:
+    """Seeds that do not differ say nothing of the noise; the images' standard error takes its place, if known."""
+    noises = sample.images.noises if sample.images else None
+    se = noises.se_seeds_images if noises else math.nan
+    both = [
+        Interval(interval.mean, interval.mean - z * se, interval.mean + z * se, interval.n, interval.sd, confidence)
+        for confidence in (0.95, 0.90)
+        for z in [float(st.norm.isf((1 - confidence) / 2))]
+    ]
+    p = 1.0 if not interval.mean else 2 * float(st.norm.sf(abs(interval.mean) / se)) if se else math.nan
+    return _Draft(both[0], both[1], p if noises else math.nan, math.nan, True)
+
+
+def _max_t(samples: Sequence[Sample]) -> list[float]:
+    """Max-T over the comparisons that can be paired on the same seeds; NaN below six of them."""
+    paired = [i for i, sample in enumerate(samples) if len(sample.seeds) >= MAX_T_PAIRS]
+    common = sorted(set.intersection(*(set(samples[i].seeds) for i in paired))) if paired else []
+    found = [math.nan] * len(samples)
+    if len(common) >= MAX_T_PAIRS:
+        table = [[samples[i].level[seed] - samples[i].control[seed] for i in paired] for seed in common]
+        for i, p in zip(paired, pairs.max_t(table), strict=True):
+            found[i] = p
+    return found
+
+
+def _pooled(samples: Sequence[Sample]) -> dict[int, pairs.Pooled]:
+    """Differences with one noise for the section, where its levels scatter alike; empty where they do not."""
+    ours = [i for i, sample in enumerate(samples) if sample.in_family and len(sample.seeds) >= 2]
+    if len(ours) < 2:
+        return {}  # with one comparison it is the paired t itself
+    seeds = sorted({seed for i in ours for seed in samples[i].seeds})
+    rows = [samples[ours[0]].control, *(samples[i].level for i in ours)]
+    table = np.array([[row.get(seed, math.nan) for seed in seeds] for row in rows])
+    p, ratio = pairs.equal_noise(table)
+    if not p >= LEAST_EQUAL_NOISE_P or not ratio <= MOST_SD_RATIO:
+        return {}
+    return dict(zip(ours, pairs.pooled(table), strict=True))
+
+
+def _conclude(
+    sample: Sample, draft: _Draft, p_holm: float, p_max_t: float, pooled: pairs.Pooled | None, delta: float, m: int
+) -> Finding:
+    d, interval, alpha = sample.differences, draft.interval, ALPHA / m
+    level, control = ([side[seed] for seed in sample.seeds] for side in (sample.level, sample.control))
+    sd, target = cautious_sd(interval.sd, interval.n), max(delta, abs(interval.mean) if interval.n else 0.0)
+    evidence = Evidence(
+        interval.mean, p_holm, interval.low, interval.high, draft.interval90.low, draft.interval90.high,
+        interval.n, sample.n_ended, sample.n_failed,
+    )  # fmt: skip
+    return Finding(
+        seeds=tuple(sample.seeds),
+        interval=interval,
+        interval90=draft.interval90,
+        p=draft.p,
+        p_holm=p_holm,
+        sign_flip=pairs.sign_flip(d),
+        p_max_t=p_max_t,
+        pooled=pooled,
+        p_equivalent=math.nan if draft.by_images or interval.n < 2 else pairs.equivalence(d, delta),
+        p_better=math.nan if draft.by_images else pairs.probability_above(d, 0.0),
+        dz=interval.mean / interval.sd if interval.sd > 0 else math.nan,
+        wins_paired=pairs.wins(level, control)[0],
+        wins_all=pairs.wins(list(sample.level.values()), list(sample.control.values()))[1],
+        pairing=Pairing(*pairs.seed_correlation(level, control)),
+        mde=detectable(interval.n, alpha) * interval.sd,
+        target=target,
+        seeds_needed=_needed(target, sd, alpha),
+        seeds_for_delta=_needed(delta, sd, alpha),
+        n_ended=sample.n_ended,
+        n_failed=sample.n_failed,
+        failure_rate=clopper_pearson(sample.n_failed, sample.n_ended) if sample.n_ended else (math.nan, math.nan),
+        by_images=draft.by_images,
+        single=_single(sample),
+        images=sample.images,
+        verdict=judge(evidence, delta),
+    )
+
+
+def _needed(difference: float, sd: float, alpha: float) -> int | None:
+    if math.isnan(sd):
+        return None
+    return max(LEAST_PAIRS, found) if (found := seeds_needed(difference / sd if sd else math.inf, alpha)) else None
+
+
+def _single(sample: Sample) -> SingleRun | None:
+    """The path of a level with one run whose control was repeated."""
+    if len(sample.level) != 1 or len(sample.control) < LEAST_PAIRS:
+        return None
+    (value,), control = sample.level.values(), list(sample.control.values())
+    test, half = pairs.outside_prediction(value, control)
+    return SingleRun(value - float(np.mean(control)), len(control), test.p, half)

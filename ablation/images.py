@@ -1,0 +1,150 @@
+"""What the validation images say of a comparison: the same trained networks on other images like these.
+
+predictions.npz of two runs of one seed tell which images changed sides. Per seed that is McNemar's test; over seeds
+the images are a second noise beside retraining; by class they tell where an effect lies.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats as st
+
+from ablation.correctness import Discordance, TwoNoises, bonett_price, mcnemar, mcnemar_mid_p, two_noises
+from ablation.pairs import holm
+from ablation.rundir import PREDICTIONS
+from ablation.stats import LEAST_PAIRS
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of every validation image at the last epoch, in the order of the data: class and predicted class."""
+
+    target: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """Whether each image is classified correctly."""
+        return np.asarray(self.predicted == self.target)
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Two runs of one seed: images that only one of them has right, exact and mid-p McNemar, 95 % interval."""
+
+    seed: int
+    table: Discordance
+    p: float
+    mid_p: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ClassEffect:
+    """A class's own difference of accuracy; low and high are its 95 % interval, p is held over all classes by Holm.
+
+    All but the mean are NaN where seeds are too few, or where they do not differ.
+    """
+
+    name: str
+    n_images: int
+    mean: float
+    low: float
+    high: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class ImageEvidence:
+    """Images of a comparison: n of them, flips per pair of runs, both noises (from two pairs on), classes."""
+
+    n: int
+    flips: tuple[Flips, ...]
+    noises: TwoNoises | None
+    classes: tuple[ClassEffect, ...]
+
+
+@lru_cache(maxsize=4096)
+def read_predictions(directory: str, accuracy: float) -> Predictions | None:
+    """The predictions of a finished run; None where the file is missing, damaged, or of another accuracy.
+
+    Args:    accuracy: of the last epoch by result.json, in [0, 1].
+    """
+    try:
+        with np.load(Path(directory) / PREDICTIONS, allow_pickle=False) as file:
+            found = Predictions(file["target"].astype(np.int64), file["predicted"].astype(np.int64))
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile):
+        return None
+    fits = found.target.ndim == 1 and found.target.shape == found.predicted.shape and found.target.size
+    return found if fits and abs(float(found.correct.mean()) - accuracy) < 1e-6 else None
+
+
+def image_evidence(
+    level: Mapping[int, Predictions], control: Mapping[int, Predictions], classes: Sequence[str]
+) -> ImageEvidence | None:
+    """Compare runs image by image.
+
+    Args:    level, control: by seed; only seeds of both count, and only runs on the same images.
+             classes: names in the order of the class numbers.
+    Returns: None without such a pair.
+    """
+    both = [seed for seed in sorted(level) if seed in control]
+    first = next((level[seed].target for seed in both), None)
+    seeds = [seed for seed in both if _same(first, level[seed]) and _same(first, control[seed])]
+    if first is None or not seeds:
+        return None
+    ours = np.array([level[seed].correct for seed in seeds])
+    theirs = np.array([control[seed].correct for seed in seeds])
+    return ImageEvidence(
+        n=first.size,
+        flips=tuple(_flips(seed, a, b) for seed, a, b in zip(seeds, ours, theirs, strict=True)),
+        noises=two_noises(ours, theirs) if len(seeds) > 1 else None,
+        classes=_class_effects(ours.astype(np.int64) - theirs, first, classes),
+    )
+
+
+def _same(target: NDArray[np.int64] | None, predictions: Predictions) -> bool:
+    return target is not None and np.array_equal(target, predictions.target)
+
+
+def _flips(seed: int, level: NDArray[np.bool_], control: NDArray[np.bool_]) -> Flips:
+    table = Discordance(level.size, int((control & ~level).sum()), int((level & ~control).sum()))
+    return Flips(seed, table, mcnemar(table), mcnemar_mid_p(table), *bonett_price(table))
+
+
+def _class_effects(
+    differences: NDArray[np.int64], target: NDArray[np.int64], names: Sequence[str]
+) -> tuple[ClassEffect, ...]:
+    """A paired t test per class over seeds, or for a single pair McNemar's, and Holm's correction over the classes.
+
+    Args:    differences: correctness of the level minus that of its control, shape (seeds, images).
+    """
+    sizes = np.bincount(target, minlength=len(names))
+    present, n = [int(k) for k in np.flatnonzero(sizes)], len(differences)
+    sums = np.array([np.bincount(target, weights=row, minlength=sizes.size) for row in differences])
+    by_class = sums[:, present] / sizes[present]
+    mean = by_class.mean(axis=0)
+    half = p = np.full(len(present), math.nan)
+    if n >= LEAST_PAIRS:
+        sd = by_class.std(axis=0, ddof=1)
+        sd = np.where(sd < 1 / (2 * sizes[present]), math.nan, sd)  # a grid of 1/n: equal seeds are no certainty
+        half = st.t.ppf(0.975, n - 1) * sd / math.sqrt(n)
+        p = 2 * st.t.sf(np.abs(mean) / (sd / math.sqrt(n)), n - 1)
+    elif n == 1:
+        won, lost = (np.bincount(target[differences[0] == sign], minlength=sizes.size) for sign in (1, -1))
+        p = np.array([mcnemar(Discordance(int(sizes[k]), int(lost[k]), int(won[k]))) for k in present])
+    adjusted = holm(p.tolist())
+    return tuple(
+        ClassEffect(
+            names[k] if k < len(names) else str(k), int(sizes[k]), float(mean[i]),
+            float(mean[i] - half[i]), float(mean[i] + half[i]), adjusted[i],
+        )
+        for i, k in enumerate(present)
+    )  # fmt: skip

@@ -1,0 +1,91 @@
+"""Which runs belong to which section: the variants that its levels mean on a command line, and the runs of a variant.
+
+A section's rows are the levels its YAML lists plus any other level of its factor found on disk.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ablation.fates import usable
+from ablation.gather import LeftOut
+from ablation.identity import Variant, changed_factors, levels_of
+from ablation.rundir import State
+from ablation.schema import FACTORS, Config
+from ablation.sections import Section, load_section, section_names
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A section with the variant (factor -> level name) that each of its levels means on this command line."""
+
+    name: str
+    section: Section
+    variants: Mapping[str, Variant]
+
+    @property
+    def reference(self) -> Variant:
+        """The variant of the reference level."""
+        return self.variants[self.section.reference]
+
+
+def plan_sections(overrides: Sequence[str], compose: Callable[..., Config]) -> list[Plan]:
+    """Every section of conf/section/ with the variants its levels mean under a command line.
+
+    Raises:  UserError: a section cannot be composed with these overrides.
+    """
+    plans = []
+    for name in section_names():
+        section = load_section(name)
+        variants = {level: levels_of(compose([*overrides, *section.overrides(level)])) for level in section.levels}
+        plans.append(Plan(name, section, variants))
+    return plans
+
+
+class Runs:
+    """The runs of one setting by variant and seed; of several for one seed the newest finished one counts."""
+
+    def __init__(self, frame: pd.DataFrame):
+        self._found: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
+        self.duplicates: list[LeftOut] = []
+        rows = sorted(frame.to_dict("records"), key=lambda row: (is_finished(row), row["updated"], row["run_id"]))
+        for row in rows:
+            seeds = self._found.setdefault(tuple(row[factor] for factor in FACTORS), {})
+            if (older := seeds.get(row["seed"])) is not None:
+                reason = f"{row['run_dir']} is the same variant and seed, and newer or finished"
+                self.duplicates.append(LeftOut(older["run_dir"], reason))
+            seeds[row["seed"]] = {str(key): value for key, value in row.items()}
+
+    def of(self, variant: Variant) -> dict[int, dict[str, Any]]:
+        """Rows of the runs table by seed, for exactly this variant."""
+        return self._found.get(tuple(variant[factor] for factor in FACTORS), {})
+
+    def usable(self, variant: Variant) -> dict[int, dict[str, Any]]:
+        """Those whose accuracy counts, in the order of their seeds."""
+        return {seed: row for seed, row in sorted(self.of(variant).items()) if usable(row)}
+
+    def variants(self) -> list[dict[str, str]]:
+        """Every variant that has a run, in the order of its level names."""
+        return [dict(zip(FACTORS, key, strict=True)) for key in sorted(self._found)]
+
+
+def is_finished(row: Mapping[Any, Any]) -> bool:
+    """Whether a row of the runs table has results."""
+    return bool(row["state"] == State.finished.value)
+
+
+def describe_variant(variant: Variant, base: Variant) -> str:
+    """What differs from the base variant, for example `norm=none dropout=p10`; `base` when nothing does."""
+    return " ".join(f"{factor}={variant[factor]}" for factor in changed_factors(variant, base)) or "base"
+
+
+def row_variants(plan: Plan, runs: Runs) -> dict[str, Variant]:
+    """By row: the section's levels, then other levels on disk that differ from the reference in its factor alone."""
+    factor, listed = plan.section.factor, list(plan.variants.values())
+    variants = dict(plan.variants)
+    for variant in runs.variants():
+        if variant not in listed and changed_factors(variant, plan.reference) == (factor,):
+            variants[variant[factor]] = variant
+    return variants

@@ -1,0 +1,111 @@
+"""What is said of a level: its verdict in a word and in sentences, and the remarks that belong beside its numbers."""
+
+from collections.abc import Iterable, Sequence
+
+from ablation.controls import Split
+from ablation.fates import listing
+from ablation.finding import Finding
+from ablation.identity import Variant, changed_factors
+from ablation.schema import Language, Metric
+from ablation.selection import Plan, describe_variant
+from ablation.stats import LEAST_PAIRS
+from ablation.verdict import METRICS, images_sentence, points, sentence, single_run_sentence, unconverged_sentence, word
+
+
+def verdict_word(finding: Finding, unconverged: int, n: int, epochs: int, language: Language) -> str:
+    """The verdict for a table.
+
+    Args:    unconverged: how many of the level's n usable runs were still improving at the end.
+    """
+    return word(finding.verdict, unconverged, n, epochs, language.name)
+
+
+def verdict_sentences(
+    name: str, finding: Finding, unconverged: int, n: int, epochs: int, delta: float, metric: Metric, language: Language
+) -> str:
+    """The verdict in full: for three pairs or more by the rules, for fewer what images or one run can suggest."""
+    called, tongue = METRICS[language.name][metric], language.name
+    found = [
+        sentence(
+            name, finding.evidence(), delta, finding.mde, finding.seeds_needed, finding.target, called, tongue
+        )
+    ]  # fmt: skip
+    if finding.interval.n < LEAST_PAIRS and finding.single is not None:
+        one = finding.single
+        found.append(single_run_sentence(name, one.difference, one.half_width, one.n_control, one.p, called, tongue))
+    elif finding.interval.n == 1 and finding.images is not None:
+        flips = finding.images.flips[0]
+        found.append(images_sentence(name, flips.table.difference, flips.low, flips.high, flips.p, tongue))
+    if unconverged and finding.interval.n >= LEAST_PAIRS:
+        found.append(unconverged_sentence(unconverged, n, epochs, tongue))
+    return ("" if language is Language.zh else " ").join(found)
+
+
+def row_notes(
+    plan: Plan, variant: Variant, control: Variant, splits: Sequence[Split], base: Variant, finding: Finding,
+    done: Iterable[int],
+) -> Iterable[str]:  # fmt: skip
+    """What a reader must know of a level's comparison.
+
+    Args:    control: what it is compared with; splits: its changes one by one, where it has several.
+             done: seeds of the level's usable runs.
+    """
+    if variant == control:
+        yield "The same variant as the reference on this command line, so there is nothing to compare."
+    if control != plan.reference:
+        other = [name for name in changed_factors(variant, plan.reference) if name != plan.section.factor]
+        yield (
+            f"Confounded with {', '.join(other)} against {plan.section.factor}={plan.section.reference}, so compared "
+            f"with {describe_variant(control, base)}, which differs in {plan.section.factor} alone."
+        )
+    if splits:
+        changed = [split.factor for split in splits]
+        yield f"Changes {', '.join(changed[:-1])} and {changed[-1]}: the effect belongs to none of them alone."
+    for split in splits:
+        yield _split_note(variant, split, base)
+    unpaired = [seed for seed in done if seed not in finding.seeds]
+    if unpaired:
+        yield f"The effect leaves out {listing(unpaired)}: the control has no usable run with it."
+    if finding.by_images:
+        yield (
+            "The seeds do not differ by half an image, so they say nothing of the noise of training; the interval is "
+            "that of other images."
+        )
+
+
+def _split_note(variant: Variant, split: Split, base: Variant) -> str:
+    alone, control = f"{split.factor}={variant[split.factor]}", describe_variant(split.control, base)
+    effect = split.effect
+    if not effect.n:
+        needed = control if control != "base" else "the base variant"
+        return f"What {alone} does alone is not known: its control is {needed}, which has not been trained."
+    bounds = f" [{points(effect.low, sign=True)}, {points(effect.high, sign=True)}]" if effect.n > 1 else ""
+    return f"{alone} alone, against {control}: {points(effect.mean, sign=True)} pp{bounds} (n={effect.n})."
+
+
+def section_notes(plan: Plan, base: Variant) -> Iterable[str]:
+    """What holds for every row of a section."""
+    fixed, factor = plan.section.fixed, plan.section.factor
+    moved = [name for name in changed_factors(plan.reference, base) if name in fixed]
+    if moved:
+        here = ", ".join(f"{name}={fixed[name]}" for name in moved)
+        there = ", ".join(f"{name}={base[name]}" for name in moved)
+        yield (
+            f"Compared with the base variant ({there}), every level here would be confounded with {', '.join(moved)}. "
+            f"So the control of each is {here} {factor}={plan.section.reference}."
+        )
+    elif not changed_factors(plan.reference, base):
+        yield "The reference is the base variant; every section that uses it shares its runs."
+    else:
+        yield f"The reference differs from the base variant: {describe_variant(plan.reference, base)}."
+
+
+def image_noise_note(accuracy: float, n_val: int, delta: float) -> str | None:
+    """A warning where the validation set is too small for the difference that matters."""
+    se = (accuracy * (1 - accuracy) / n_val) ** 0.5
+    if se <= delta:
+        return None
+    return (
+        f"{n_val:,} validation images give an accuracy of {100 * accuracy:.1f} % a standard error of {points(se)} pp, "
+        f"more than the {points(delta)} pp that matter here: on other images even a settled effect may look different."
+    )
