@@ -21,7 +21,7 @@ from ablation.schema import FACTORS, Language, Metric
 from ablation.sections import Section
 from ablation.selection import Plan, Runs, describe_variant, is_finished, row_variants
 from ablation.stats import Interval, Summary, paired_difference, summary
-from ablation.wording import image_noise_note, row_notes, section_notes, verdict_sentences, verdict_word
+from ablation.wording import row_notes, section_notes, verdict_sentences, verdict_word
 
 _METRIC_COLUMN = {Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best"}
 
@@ -146,14 +146,8 @@ class Comparer:
         found = dict(zip(samples, findings(list(samples.values()), self.rules.delta, n_val), strict=True))
         rows = [self._row(plan, name, variants[name], controls[name], found.get(name)) for name in variants]
         rows.sort(key=lambda row: not row.is_reference)
-        notes = tuple(self._notes(plan, rows[0], n_val))
+        notes = tuple(section_notes(plan, self.base))
         return Comparison(plan.name, plan.section, self.rules.delta, tuple(rows), notes, mixed(used))
-
-    def _notes(self, plan: Plan, reference: Row, n_val: int | None) -> Iterable[str]:
-        yield from section_notes(plan, self.base)
-        if n_val and reference.accuracy.n:
-            note = image_noise_note(reference.accuracy.mean, n_val, self.rules.delta)
-            yield from [note] if note else []
 
     def _control(self, plan: Plan, variant: Variant) -> Variant | None:
         """The reference, or the honest control of a level that changes more than its factor."""

@@ -78,7 +78,7 @@ def read_predictions(directory: str, accuracy: float) -> Predictions | None:
     Args:    accuracy: of the last epoch by result.json, in [0, 1].
     """
     try:
-        with np.load(Path(directory) / PREDICTIONS, allow_pickle=False) as file:
+        with (Path(directory) / PREDICTIONS).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = Predictions(file["target"].astype(np.int64), file["predicted"].astype(np.int64))
     except (OSError, KeyError, ValueError, EOFError, BadZipFile):
         return None

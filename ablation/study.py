@@ -27,6 +27,7 @@ from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Language, Metric, Precision
 from ablation.sections import load_section
 from ablation.selection import Plan, Runs, describe_variant, plan_sections, row_variants
+from ablation.wording import image_noise_note
 
 Compose = Callable[..., Config]  # commandline.compose_config
 
@@ -78,6 +79,7 @@ class Study:
     section_commands: Mapping[str, str]
     matrix: tuple[MatrixRow, ...]
     notices: tuple[str, ...]
+    caveats: tuple[str, ...]
     warnings: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
     others: tuple[OtherRuns, ...]
@@ -197,6 +199,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         section_commands={plan.name: _sweep(plan.name, choice, seeds) for plan in plans},
         matrix=_matrix(compared, base),
         notices=(choice.notice,) if choice.notice else (),
+        caveats=tuple(_caveats(rows, config)),
         warnings=_warnings(compared, rows, config),
         left_out=(*gathered.left_out, *runs.duplicates),
         others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose)),
@@ -229,6 +232,15 @@ def _matrix(compared: Sequence[Comparison], base: Variant) -> tuple[MatrixRow, .
             sections.setdefault(name, []).append(item.name)
             seeds[name] = row.seeds
     return tuple(MatrixRow(name, tuple(dict.fromkeys(sections[name])), seeds[name]) for name in seeds)
+
+
+def _caveats(rows: pd.DataFrame, config: Config) -> Iterable[str]:
+    """What the study's design leaves open."""
+    yield "Factors were varied one at a time around the base variant; how they interact is another question."
+    known = rows[rows["state"] == State.finished.value].dropna(subset=["n_val", "val_final"])
+    if len(known):
+        note = image_noise_note(known["val_final"].median(), int(known["n_val"].min()), config.report.delta)
+        yield from [note] if note else []
 
 
 def _warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config) -> tuple[str, ...]:

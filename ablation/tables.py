@@ -15,6 +15,7 @@ from ablation.formats import MINUS, NOTHING, Column, count, interval, number, pe
 from ablation.identity import Variant
 from ablation.schema import Metric
 from ablation.selection import describe_variant
+from ablation.verdict import Verdict
 
 SELECTED = "selected on val, optimistic"
 METRIC_WORDS = {
@@ -76,7 +77,8 @@ def _effect(row: Row) -> str:
 def brief(row: Row) -> str:
     """A level's effect in a few words: `instance −13.47 [−14.61, −12.33] (n=3) clearly worse`."""
     if row.effect is None or not row.effect.n:
-        return f"{row.level} no finished pair"
+        failed = row.finding is not None and row.finding.verdict is Verdict.failed
+        return f"{row.level} {row.word if failed else 'no finished pair'}"
     bounds = "" if math.isnan(row.effect.low) else f" {interval(row.effect)}"
     return f"{row.level} {points(row.effect.mean)}{bounds} (n={row.effect.n}) {row.word}"
 
@@ -188,6 +190,10 @@ def _raw(value: float | int | None) -> str:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else repr(value)
 
 
+def _plain(text: str) -> str:
+    return text.replace(MINUS, "-")
+
+
 def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -212,7 +218,7 @@ def to_csv(comparison: Comparison, metric: Metric) -> str:
                 row.level, str(row.is_reference).lower(), changed(row, reference), str(row.n_finished),
                 str(len(row.seeds)), _raw(row.accuracy.mean), _raw(row.accuracy.sd), _raw(row.best.mean),
                 *_effect_cells(row), _raw(row.train.mean), _raw(row.gap.mean), _raw(row.params), _raw(row.macs),
-                _raw(row.seconds), flags_told(row), row.sentence, " ".join(row.notes),
+                _raw(row.seconds), flags_told(row), _plain(row.sentence), _plain(" ".join(row.notes)),
             )
             for row in comparison.rows
         ),

@@ -107,5 +107,5 @@ def image_noise_note(accuracy: float, n_val: int, delta: float) -> str | None:
         return None
     return (
         f"{n_val:,} validation images give an accuracy of {100 * accuracy:.1f} % a standard error of {points(se)} pp, "
-        f"more than the {points(delta)} pp that matter here: on other images even a settled effect may look different."
+        f"more than the {points(delta)} pp that matter here, which no number of seeds makes smaller."
     )

@@ -5,10 +5,10 @@ import pytest
 from ablation import around
 from ablation.around import base_levels, report_command
 from ablation.commandline import compose_config
-from ablation.comparison import plan_sections
 from ablation.identity import levels_of
 from ablation.jobs import prepare
 from ablation.sections import load_section, section_names
+from ablation.selection import plan_sections
 from ablation.sweep import expand
 
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -391,14 +392,20 @@ def test_a_process_of_torchrun_leaves_without_pythons_own_end(train: Train, monk
     assert left == [2]
 
 
-@pytest.mark.parametrize(("rank", "told"), [("0", 1), ("1", 0)])
-def test_of_several_processes_the_first_tells_a_mistake(
-    rank: str, told: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_others_of_torchrun_let_the_first_speak(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("LOCAL_RANK", rank)
+    """Whoever ends first is heard alone: torchrun ends the rest at once."""
 
-    def mistake(_: list[str]) -> None:
-        raise UserError("no such thing")
+    def mistaken(_: list[str]) -> None:
+        raise UserError("a mistake")
 
-    assert run_command(mistake, str, []) == 2
-    assert capsys.readouterr().err.count("error: no such thing") == told
+    said_before_waiting: list[str] = []
+    monkeypatch.setattr(time, "sleep", lambda _: said_before_waiting.append(capsys.readouterr().err))
+    ended_by = signal.getsignal(signal.SIGTERM)
+    for rank, waited in (("0", []), ("1", [""])):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert run_command(mistaken, str, []) == 2
+        assert (said_before_waiting, capsys.readouterr().err) == (waited, "error: a mistake\n")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    signal.signal(signal.SIGTERM, ended_by)

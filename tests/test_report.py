@@ -105,22 +105,22 @@ def test_effects_are_paired_means_of_the_runs(study: Path, folder: Path) -> None
 
     rows = {row["level"]: row for row in section_of(folder, "norm")["rows"]}
     expected = sum(accuracy(seed, "none") - accuracy(seed, "batch") for seed in (0, 1)) / 2
-    assert rows["none"]["effect"]["mean"] == pytest.approx(expected, rel=1e-12)
-    assert (rows["none"]["effect"]["n"], rows["batch"]["effect"]) == (2, None)
+    assert rows["none"]["finding"]["interval"]["mean"] == pytest.approx(expected, rel=1e-12)
+    assert (rows["none"]["finding"]["interval"]["n"], rows["batch"]["finding"]) == (2, None)
     effects = {line["level"]: line for line in csv.DictReader(StringIO((folder / "effects.csv").read_text()))}
-    assert float(effects["none"]["effect"]) == rows["none"]["effect"]["mean"]
-    assert float(effects["none"]["ci_low"]) == rows["none"]["effect"]["low"]
+    assert float(effects["none"]["effect"]) == rows["none"]["finding"]["interval"]["mean"]
+    assert float(effects["none"]["ci_low"]) == rows["none"]["finding"]["interval"]["low"]
 
 
 def test_an_unfinished_run_is_shown_and_never_counted(folder: Path) -> None:
     rows = {row["level"]: row for row in section_of(folder, "norm")["rows"]}
     instance, layer = rows["instance"], rows["layer"]
     assert [seed["state"] for seed in instance["seeds"]] == ["finished", "diverged"]
-    assert instance["accuracy"]["n"] == instance["effect"]["n"] == 1
-    assert instance["effect"]["low"] is None
+    assert instance["accuracy"]["n"] == instance["finding"]["interval"]["n"] == 1
+    assert instance["finding"]["interval"]["low"] is None
     assert "1 of 2 seeds finished: seed 1 diverged after 3 of 4 epochs (loss is not finite)." in instance["notes"]
     assert [seed["state"] for seed in layer["seeds"]] == ["interrupted", "missing"]
-    assert (layer["accuracy"]["mean"], layer["effect"]["n"]) == (None, 0)
+    assert (layer["accuracy"]["mean"], layer["finding"]["interval"]["n"]) == (None, 0)
     assert summary_of(folder)["states"]["diverged"] == 1
 
 
@@ -141,7 +141,8 @@ def test_mixed_facts_are_a_warning_for_the_section_they_concern(folder: Path) ->
 
 def test_held_factors_and_references_are_explained(folder: Path) -> None:
     assert section_of(folder, "dropout")["notes"] == [
-        "Held fixed in every row, the reference included: norm=none (the base variant has norm=batch)."
+        "Compared with the base variant (norm=batch), every level here would be confounded with norm. So the control "
+        "of each is norm=none dropout=none."
     ]
     assert "reference is the base variant" in section_of(folder, "norm")["notes"][0]
 

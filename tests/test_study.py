@@ -44,7 +44,7 @@ def test_pairs_are_made_by_seed_and_a_seed_without_partner_is_told(tmp_path: Pat
     assert (row.effect.n, row.effect.mean) == (2, pytest.approx(-0.15))
     assert row.notes == (
         "3 of 4 seeds finished: seed 0 not run.",
-        "The effect leaves out seed 1: the reference has no finished run with it.",
+        "The effect leaves out seed 1: the control has no usable run with it.",
     )
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,9 +21,7 @@ from torch import nn
 from ablation import rundir
 from ablation.augment import augment, epoch_draws
 from ablation.batches import Images
-from ablation.commandline import run_command
 from ablation.data import Split
-from ablation.errors import UserError
 from ablation.loop import Budget, train_epochs
 from ablation.model import NORMS, Net, initialise
 from ablation.optim import build_optimizer
@@ -273,25 +270,6 @@ def test_torchrun_refuses_a_sweep_before_anything_is_done(setup: tuple[str, ...]
     assert "error: torchrun trains one run in several processes, not a sweep. Leave out -m, or torchrun." in out
     assert out.count("error: torchrun trains") == 1
     assert not (tmp_path / "runs").exists()
-
-
-def test_the_others_of_torchrun_let_the_first_speak(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whoever ends first is heard alone: torchrun ends the rest at once."""
-
-    def mistaken(_: list[str]) -> None:
-        raise UserError("a mistake")
-
-    said_before_waiting: list[str] = []
-    monkeypatch.setattr(time, "sleep", lambda _: said_before_waiting.append(capsys.readouterr().err))
-    ended_by = signal.getsignal(signal.SIGTERM)
-    for rank, waited in (("0", []), ("1", [""])):
-        monkeypatch.setenv("LOCAL_RANK", rank)
-        assert run_command(mistaken, str, []) == 2
-        assert (said_before_waiting, capsys.readouterr().err) == (waited, "error: a mistake\n")
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    signal.signal(signal.SIGTERM, ended_by)
 
 
 def _steps() -> None:

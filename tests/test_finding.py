@@ -1,0 +1,137 @@
+"""A section's numbers by their definitions: pairs, corrections over the section, and the paths of few seeds."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats as st
+
+from ablation.correctness import TwoNoises
+from ablation.finding import Finding, Sample, findings
+from ablation.images import ImageEvidence
+from ablation.power import cautious_sd, detectable, seeds_needed
+from ablation.verdict import Verdict
+
+DELTA = 0.005
+RNG = np.random.default_rng(7)
+REFERENCE = dict(enumerate(RNG.normal(0.7, 0.01, 5)))
+
+
+def level(shift: float, noise: float = 0.004, seeds: int = 5) -> dict[int, float]:
+    draw = np.random.default_rng(round(1e4 * (shift + 1)))
+    return {seed: REFERENCE[seed] + shift + float(draw.normal(0, noise)) for seed in range(seeds)}
+
+
+def one(sample: Sample, n_val: int | None = None) -> Finding:
+    (found,) = findings([sample], DELTA, n_val)
+    return found
+
+
+def test_field_bug_30_pairs_are_seeds_of_both_and_a_crashed_one_is_counted() -> None:
+    found = one(Sample({1: 0.41, 2: 0.43}, {1: 0.40, 2: 0.42, 3: 0.44}, n_ended=3, n_failed=1))
+    assert (found.seeds, found.interval.n) == ((1, 2), 2)
+    assert found.interval.mean == pytest.approx(0.010, abs=1e-12)
+    assert (found.n_failed, found.n_ended, found.verdict) == (1, 3, Verdict.not_tested)
+    assert found.failure_rate == pytest.approx(st.binomtest(1, 3).proportion_ci(method="exact"), abs=1e-12)
+
+
+def test_field_bug_31_one_run_has_no_spread() -> None:
+    found = one(Sample({0: 0.42}, {0: 0.40}))
+    numbers = (found.interval.low, found.interval.sd, found.p, found.p_holm, found.mde, found.p_better, found.dz)
+    assert found.interval.mean == pytest.approx(0.02)
+    assert all(map(math.isnan, numbers))
+    assert (found.seeds_needed, found.single, found.verdict) == (None, None, Verdict.not_tested)
+
+
+def test_a_section_is_one_family() -> None:
+    samples = [Sample(level(shift), REFERENCE) for shift in (-0.04, 0.004, 0.0)]
+    found = findings(samples, DELTA)
+    raw = [st.ttest_rel([s.level[i] for i in range(5)], [REFERENCE[i] for i in range(5)]).pvalue for s in samples]
+    assert [one.p for one in found] == pytest.approx(raw, rel=1e-9)
+    assert [one.p_holm for one in found] == pytest.approx(st_holm(raw), rel=1e-9)
+    assert found[0].verdict is Verdict.clearly_worse
+    assert found[0].mde == pytest.approx(detectable(5, 0.05 / 3) * found[0].interval.sd)
+
+
+def st_holm(p: list[float]) -> list[float]:
+    """Holm by its definition as a stepwise test: the smallest level at which each hypothesis is rejected."""
+    order = sorted(range(len(p)), key=p.__getitem__)
+    found, worst = [0.0] * len(p), 0.0
+    for rank, index in enumerate(order):
+        worst = max(worst, min(1.0, p[index] * (len(p) - rank)))
+        found[index] = worst
+    return found
+
+
+def test_a_level_without_enough_pairs_takes_nothing_from_the_others() -> None:
+    alone = one(Sample(level(-0.04), REFERENCE))
+    beside = findings([Sample(level(-0.04), REFERENCE), Sample(level(0.01, seeds=2), REFERENCE)], DELTA)
+    assert beside[0].p_holm == alone.p_holm == alone.p
+    assert math.isnan(beside[1].p_holm)
+
+
+def test_seeds_needed_find_the_observed_difference_or_what_matters() -> None:
+    large, small = one(Sample(level(-0.04), REFERENCE)), one(Sample(level(0.0), REFERENCE))
+    assert large.target == pytest.approx(abs(large.interval.mean))
+    assert small.target == DELTA
+    sd = cautious_sd(small.interval.sd, 5)
+    assert small.seeds_needed == small.seeds_for_delta == seeds_needed(DELTA / sd)
+    assert large.seeds_needed == 3  # fewer have no verdict
+
+
+def test_max_t_comes_with_six_pairs_and_keeps_its_floor() -> None:
+    reference = {seed: 0.7 + 0.01 * seed for seed in range(6)}
+    samples = [
+        Sample({seed: value + 0.05 + 0.001 * (seed % (k + 2)) for seed, value in reference.items()}, reference)
+        for k in range(3)
+    ]
+    assert [one.p_max_t for one in findings(samples, DELTA)] == [2 / 2**6] * 3
+    fewer = [replace(s, level={seed: s.level[seed] for seed in range(5)}) for s in samples]
+    assert all(math.isnan(one.p_max_t) for one in findings(fewer, DELTA))
+
+
+def test_the_sections_noise_is_hidden_where_levels_scatter_differently() -> None:
+    alike = findings([Sample(level(shift, 0.006), REFERENCE) for shift in (-0.02, 0.0, 0.01)], DELTA)
+    assert all(one.pooled is not None and one.pooled.df == 4 * 3 for one in alike)
+    wild = findings([Sample(level(-0.02, 0.006), REFERENCE), Sample(level(0.0, 0.2), REFERENCE)], DELTA)
+    assert [one.pooled for one in wild] == [None, None]
+    elsewhere = [Sample(level(-0.02), REFERENCE), Sample(level(0.0), REFERENCE, in_family=False)]
+    assert [one.pooled for one in findings(elsewhere, DELTA)] == [None, None]
+
+
+def test_seeds_that_do_not_differ_leave_the_noise_to_the_images() -> None:
+    flat = Sample(dict.fromkeys(range(3), 0.72), dict.fromkeys(range(3), 0.7))
+    assert (one(flat, 2500).verdict, one(flat, 2500).by_images) == (Verdict.not_tested, True)
+    noises = TwoNoises(0.02, 0.0, 0.004, 0.0, 0.0, 0.0, 0.0, 0.0)
+    found = one(replace(flat, images=ImageEvidence(2500, (), noises, ())), 2500)
+    assert found.interval.low == pytest.approx(0.02 - 1.959963984540054 * 0.004)
+    assert found.p == pytest.approx(2 * st.norm.sf(5.0))
+    assert found.verdict is Verdict.clearly_better
+    same = replace(flat, level=flat.control, images=ImageEvidence(2500, (), replace(noises, se_seeds_images=0.0), ()))
+    assert one(same, 2500).verdict is Verdict.equivalent
+
+
+def test_one_run_against_a_repeated_control_is_judged_by_its_prediction_interval() -> None:
+    control = {0: 0.4592, 1: 0.4571, 2: 0.4630, 3: 0.4558, 4: 0.4609}
+    found = one(Sample({0: 0.4184}, control))
+    values = np.array(list(control.values()))
+    spread = values.std(ddof=1) * math.sqrt(1 + 1 / 5)
+    assert found.single is not None
+    assert found.single.half_width == pytest.approx(st.t.ppf(0.975, 4) * spread)
+    assert found.single.p == pytest.approx(2 * st.t.sf(abs(0.4184 - values.mean()) / spread, 4))
+    assert found.verdict is Verdict.not_tested
+
+
+def test_more_than_half_failed_is_a_failure_whatever_the_rest_says() -> None:
+    assert one(Sample(level(0.05, seeds=3), REFERENCE, n_ended=7, n_failed=4)).verdict is Verdict.failed
+
+
+def test_a_constant_on_all_runs_changes_nothing_and_sides_can_be_swapped() -> None:
+    plain = one(Sample(level(0.01), REFERENCE))
+    moved = one(Sample({s: v + 0.1 for s, v in level(0.01).items()}, {s: v + 0.1 for s, v in REFERENCE.items()}))
+    swapped = one(Sample(REFERENCE, level(0.01)))
+    assert (moved.interval.mean, moved.p) == pytest.approx((plain.interval.mean, plain.p), rel=1e-9)
+    assert (-swapped.interval.mean, swapped.p) == pytest.approx((plain.interval.mean, plain.p), rel=1e-9)
+    assert (swapped.interval.low, swapped.interval.high) == pytest.approx((-plain.interval.high, -plain.interval.low))
+    assert swapped.wins_paired == pytest.approx(1 - plain.wins_paired)
