@@ -47,17 +47,20 @@ def _section_variants(
 ) -> Iterator[dict[str, str]]:
     """Every variant that a section lists around a base, as `comparison.plan_sections` composes them, far quicker."""
     for section in sections:
-        for level in section.levels:
-            if section.factor in FACTORS:
-                yield {**plain, **base, **section.fixed, section.factor: level}
-            else:  # a recipe sets several factors, and what the command line sets wins
-                yield {**plain, **_recipe(level, preset), **base}
+        for cell in section.cells:
+            pairs = dict(text.split("=", 1) for text in section.overrides(*cell))
+            if set(pairs) <= set(FACTORS):
+                yield {**plain, **base, **pairs}
+            elif section.factor == "recipe":  # it sets several factors, and what the command line sets wins
+                yield {**plain, **_changes(tuple(section.overrides(*cell)), preset), **base}
+            else:  # single values of a factor, or a setting, which makes no variant
+                yield {**plain, **base, **_changes(tuple(section.overrides(*cell)), preset)}
 
 
 @cache
-def _recipe(name: str, preset: str) -> Variant:
+def _changes(overrides: tuple[str, ...], preset: str) -> Variant:
     plain = levels_of(compose_config([f"preset={preset}"], partial=True))
-    variant = levels_of(compose_config([f"preset={preset}", f"recipe={name}"], partial=True))
+    variant = levels_of(compose_config([f"preset={preset}", *overrides], partial=True))
     return {factor: variant[factor] for factor in changed_factors(variant, plain)}
 
 

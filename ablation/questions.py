@@ -9,7 +9,7 @@ from ablation.commandline import compose_config
 from ablation.identity import Variant, changed_factors, levels_of
 from ablation.jobs import Job
 from ablation.schema import FACTORS, Config
-from ablation.sections import load_section
+from ablation.sections import Axis, Section, load_section
 
 MARK = "CONFOUNDED"
 
@@ -30,6 +30,9 @@ def question_lines(jobs: Sequence[Job], sections: Mapping[str, Sequence[Config]]
 
 def _section_lines(name: str, configs: Sequence[Config], planned: Sequence[Variant]) -> Iterator[str]:
     section = load_section(name)
+    if section.cross is not None:
+        yield from _crossed_lines(section)
+        return
     levels = section.levels
     variants = [levels_of(config) for config in configs]
     groups: list[list[dict[str, str]]] = []
@@ -46,6 +49,16 @@ def _section_lines(name: str, configs: Sequence[Config], planned: Sequence[Varia
         yield from _reference_missing(group[place], planned, f"{section.factor}={section.reference}")
         others = {level: variant for level, variant in zip(levels, group, strict=True) if level != section.reference}
         yield from _change_lines(others, group[place])
+
+
+def _crossed_lines(section: Section) -> Iterator[str]:
+    assert section.cross is not None
+    yield f"Section {section.number}: {section.title}"
+    yield f"  every combination of {_axis(section)} and {_axis(section.cross)}, {len(section.cells)} runs per seed"
+
+
+def _axis(axis: Section | Axis) -> str:
+    return f"{axis.factor} ({', '.join(axis.levels)})"
 
 
 def _sweep_lines(planned: Sequence[Variant], preset: str) -> list[str]:

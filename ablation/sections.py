@@ -1,15 +1,26 @@
 """Sections: one question each, read from conf/section/, and the variants they need.
 
-A section names a factor (or `recipe`), its levels, the reference level and what is held fixed. The sweep trains
-its variants and the report compares them, so both read them here.
+A section names a factor (or `recipe`), its levels, the reference level and what is held fixed; a crossed section
+names a second one, and needs every combination. The sweep trains its variants and the report compares them, so both
+read them here.
 """
 
 from dataclasses import dataclass, field
+from itertools import product
 
 from omegaconf import MISSING, OmegaConf
 
 from ablation.config import CONF_DIR, choices
 from ablation.errors import UserError
+
+
+@dataclass
+class Axis:
+    """The second factor of a crossed section: a factor, or a setting such as optim.lr, with its values as levels."""
+
+    factor: str = MISSING
+    reference: str = MISSING
+    levels: list[str] = MISSING
 
 
 @dataclass
@@ -24,9 +35,23 @@ class Section:
     levels: list[str] = MISSING
     fixed: dict[str, str] = field(default_factory=dict)
 
-    def overrides(self, level: str) -> list[str]:
-        """Command-line overrides that make the variant of one level out of the base config."""
-        return [*(f"{factor}={name}" for factor, name in self.fixed.items()), f"{self.factor}={level}"]
+    cross: Axis | None = None
+
+    @property
+    def cells(self) -> list[tuple[str, ...]]:
+        """The runs of one seed that the section needs: (level,), or in a crossed one (level, level of the second)."""
+        return list(product(self.levels, *([self.cross.levels] if self.cross else [])))
+
+    @property
+    def sets(self) -> list[str]:
+        """The keys that it sets itself, and the groups they are in."""
+        keys = [self.factor, *self.fixed, *([self.cross.factor] if self.cross else [])]
+        return [*keys, *(key.partition(".")[0] for key in keys if "." in key)]
+
+    def overrides(self, level: str, other: str | None = None) -> list[str]:
+        """Command-line overrides that make one cell out of the base config."""
+        found = [*(f"{factor}={name}" for factor, name in self.fixed.items()), f"{self.factor}={level}"]
+        return found if self.cross is None or other is None else [*found, f"{self.cross.factor}={other}"]
 
 
 def section_names() -> list[str]:
@@ -37,11 +62,13 @@ def section_names() -> list[str]:
 def load_section(name: str) -> Section:
     """Read conf/section/<name>.yaml, checked against `Section`.
 
-    Raises:  UserError: its reference is none of its levels.
+    Raises:  UserError: a reference is none of the levels.
     """
     merged = OmegaConf.merge(OmegaConf.structured(Section), OmegaConf.load(CONF_DIR / "section" / f"{name}.yaml"))
     section = OmegaConf.to_object(merged)
     assert isinstance(section, Section)
-    if section.reference not in section.levels:
-        raise UserError(f"conf/section/{name}.yaml: reference={section.reference} is none of levels={section.levels}.")
+    axes: list[Section | Axis] = [section, *([section.cross] if section.cross else [])]
+    for axis in axes:
+        if axis.reference not in axis.levels:
+            raise UserError(f"conf/section/{name}.yaml: reference={axis.reference} is none of levels={axis.levels}.")
     return section

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from ablation.fates import usable
-from ablation.gather import LeftOut
-from ablation.identity import Variant, changed_factors, levels_of
+from ablation.gather import LeftOut, loose_setting
+from ablation.identity import Variant, changed_factors, digest, levels_of
 from ablation.rundir import State
-from ablation.schema import FACTORS, Config
+from ablation.schema import FACTORS, Config, Precision
 from ablation.sections import Section, load_section, section_names
 
 
@@ -32,13 +32,15 @@ class Plan:
 
 
 def plan_sections(overrides: Sequence[str], compose: Callable[..., Config]) -> list[Plan]:
-    """Every section of conf/section/ with the variants its levels mean under a command line.
+    """Every section of one factor with the variants its levels mean under a command line.
 
     Raises:  UserError: a section cannot be composed with these overrides.
     """
     plans = []
     for name in section_names():
         section = load_section(name)
+        if section.cross is not None:
+            continue
         variants = {level: levels_of(compose([*overrides, *section.overrides(level)])) for level in section.levels}
         plans.append(Plan(name, section, variants))
     return plans
@@ -69,6 +71,13 @@ class Runs:
     def variants(self) -> list[dict[str, str]]:
         """Every variant that has a run, in the order of its level names."""
         return [dict(zip(FACTORS, key, strict=True)) for key in sorted(self._found)]
+
+
+def of_setting(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """The rows of the runs table that have a config's setting, and its precision where it names one."""
+    runs = frame[frame["setting"] == digest(loose_setting(config))]
+    wanted = config.trainer.precision
+    return runs if wanted is Precision.auto else runs[runs["precision"] == wanted.name]
 
 
 def is_finished(row: Mapping[Any, Any]) -> bool:

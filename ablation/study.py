@@ -17,16 +17,18 @@ import pandas as pd
 from ablation.around import base_overrides, command_of, names_a_factor
 from ablation.comparability import mixed
 from ablation.comparison import Comparer, Comparison, Rules
+from ablation.crossing import Crossing
 from ablation.errors import UserError
 from ablation.facts import Fact, environment_facts, setting_facts
 from ablation.fates import MISSING_RUN, SeedRun
 from ablation.finding import Finding
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
+from ablation.grids import Pool, crossed_sections, robustness, run_ids
 from ablation.identity import Variant, differences, digest, levels_of, slug_of
 from ablation.rundir import State
-from ablation.schema import FACTORS, Config, Language, Metric, Precision
-from ablation.sections import load_section
-from ablation.selection import Plan, Runs, describe_variant, plan_sections, row_variants
+from ablation.schema import FACTORS, Config, Language, Metric
+from ablation.sections import load_section, section_names
+from ablation.selection import Plan, Runs, describe_variant, of_setting, plan_sections, row_variants
 from ablation.wording import image_noise_note
 
 Compose = Callable[..., Config]  # commandline.compose_config
@@ -76,6 +78,8 @@ class Study:
     epochs: int
     planned_seeds: tuple[int, ...]
     comparisons: tuple[Comparison, ...]
+    crossings: tuple[Crossing, ...]
+    robustness: tuple[Crossing, ...]
     section_commands: Mapping[str, str]
     matrix: tuple[MatrixRow, ...]
     notices: tuple[str, ...]
@@ -113,7 +117,7 @@ def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Ch
     Raises:  UserError: there is no run at all.
     """
     config = compose(overrides)
-    runs = _of_setting(gathered, config)
+    runs = of_setting(gathered.runs, config)
     if len(runs):
         found = [*overrides, *_base_of(runs, overrides, compose)]
         notice = f"No run is in a section around the base variant; this is the study of `{command_of(found)}`."
@@ -126,7 +130,7 @@ def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Ch
         )
     newest = gathered.runs.sort_values(["updated", "run_id"]).iloc[-1]["run_id"]
     found = [*overrides_of(gathered.configs[newest], compose), *filter(_is_own, overrides)]
-    runs = _of_setting(gathered, compose(found))
+    runs = of_setting(gathered.runs, compose(found))
     found += _base_of(runs, found, compose)
     notice = f"No run has the setting of `{command_of(overrides)}`; this is that of the newest, `{command_of(found)}`."
     return Choice(tuple(found), compose(found), runs, notice)
@@ -154,12 +158,6 @@ def _is_own(override: str) -> bool:
     return override.lstrip("+").startswith(_OWN_KEYS)
 
 
-def _of_setting(gathered: Gathered, config: Config) -> pd.DataFrame:
-    runs = gathered.runs[gathered.runs["setting"] == digest(loose_setting(config))]
-    wanted = config.trainer.precision
-    return runs if wanted is Precision.auto else runs[runs["precision"] == wanted.name]
-
-
 def name_of(config: Config, compose: Compose) -> str:
     """The folder below report_dir: report.name, else the preset and what differs from it.
 
@@ -183,7 +181,11 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     rules = Rules(config.report.metric, config.report.delta, config.report.lang)
     comparer = Comparer(runs, base, seeds, rules, config.trainer.epochs, gathered.classes)
     compared = tuple(map(comparer.compare, plans))
+    pool = Pool.of(gathered, config, rules)
+    asked = [item for item in choice.overrides if not _is_own(item)]
+    crossings = tuple(crossed_sections(pool, asked, compose))
     used = {run.run_id for item in compared for row in item.rows for run in row.seeds if run.run_id}
+    used |= set(run_ids(crossings))
     rows = choice.runs[choice.runs["run_id"].isin(used)]
     return Study(
         name=name_of(config, compose),
@@ -196,7 +198,9 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         epochs=config.trainer.epochs,
         planned_seeds=tuple(seeds),
         comparisons=compared,
-        section_commands={plan.name: _sweep(plan.name, choice, seeds) for plan in plans},
+        crossings=crossings,
+        robustness=tuple(robustness(pool, plans)),
+        section_commands={name: _sweep(name, choice, seeds) for name in section_names()},
         matrix=_matrix(compared, base),
         notices=(choice.notice,) if choice.notice else (),
         caveats=tuple(_caveats(rows, config)),
@@ -211,7 +215,7 @@ def _sweep(section: str, choice: Choice, seeds: Sequence[int]) -> str:
     """The make command that trains what a section lacks; runs that have finished are skipped by it."""
     fixed = load_section(section)
     own = ["preset=", "data.root=", "report.", "report_dir="]  # variables of the Makefile, or not for training
-    own += [f"{factor}=" for factor in (fixed.factor, *fixed.fixed)]  # what the section sets itself
+    own += [f"{key}=" for key in fixed.sets]  # what the section sets itself
     arguments = [item for item in choice.overrides if not item.startswith(tuple(own))]
     config, parts = choice.config, ["make", f"sweep-{section}"]
     parts += [f"SEEDS={','.join(map(str, seeds))}"] if seeds else []

@@ -123,11 +123,11 @@ def expand(arguments: Sequence[str], sections: Sequence[str] = ()) -> Iterator[l
             yield list(combination)
         for name in sections:
             section = load_section(name)
-            taken = {one.key_or_group for one in others} & {section.factor, *section.fixed}
+            taken = {one.key_or_group for one in others} & set(section.sets)
             if taken:
                 raise UserError(f"section={name} sets {', '.join(sorted(taken))} itself. Leave it out of the command.")
-            for level in section.levels:
-                yield [*combination, *section.overrides(level)]
+            for cell in section.cells:
+                yield [*combination, *section.overrides(*cell)]
 
 
 def _typed(override: Override) -> list[str]:

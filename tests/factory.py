@@ -116,9 +116,9 @@ def write_run(
 def write_sections(root: Path, names: Sequence[str], seeds: Sequence[int], *overrides: str) -> None:
     """Write the finished runs of whole sections; runs that two sections share are written once."""
     wanted = {
-        (*overrides, *section.overrides(level), f"seed={seed}")
+        (*overrides, *section.overrides(*cell), f"seed={seed}")
         for section in map(load_section, names)
-        for level in section.levels
+        for cell in section.cells
         for seed in seeds
     }
     for run in sorted(wanted):

@@ -248,7 +248,7 @@ def test_a_plan_of_a_section_lists_every_level_for_every_seed(name: str, train: 
     from ablation.sections import load_section
 
     code, said, _ = train("-m", f"+section={name}", "seed=0,7", "plan=true")
-    count = 2 * len(load_section(name).levels)
+    count = 2 * len(load_section(name).cells)
     assert code == 0
     assert f"{count} runs: {count} to train from the start" in said
     assert said.count("seeds 0, 7 to train") == count // 2

@@ -34,7 +34,8 @@ ORDER = (
     "sweepview launch engines sweep predict verify train",
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
-    "gather facts fates selection wording comparison formats evidence study tables plots page report",
+    "gather facts fates selection wording comparison crossing grids grid_wording "
+    "formats evidence study tables plots page report",
 )
 RANK = {name: place for place, name in enumerate(" ".join(ORDER).split())}
 TORCH = {

@@ -46,7 +46,7 @@ def lines(text: str, start: str) -> list[str]:
 
 def section(make: Make, name: str, *overrides: str, seeds: Sequence[int] = (0,)) -> tuple[list[Job], list[Config]]:
     """The jobs of a section, and its configs as the sweeper hands them on."""
-    levels = [load_section(name).overrides(level) for level in load_section(name).levels]
+    levels = [load_section(name).overrides(*cell) for cell in load_section(name).cells]
     configs = [make(*overrides, *level, f"seed={seed}") for seed in seeds for level in levels]
     return prepare(configs), configs
 

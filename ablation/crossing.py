@@ -1,0 +1,247 @@
+"""Two factors at once: what each does at every level of the other, and whether one changes what the other does.
+
+A grid of variants (or of one section's variants at several settings, such as learning rates) is compared seed by
+seed: simple effects along each factor, main effects, and the interaction as a difference of differences, each with
+Student's t. The same pieces answer whether a conclusion survives another learning rate or another budget.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import product
+
+import numpy as np
+
+from ablation.factorial import Source, block_anova, rm_anova
+from ablation.fates import SeedRun
+from ablation.finding import Finding, Sample, findings
+from ablation.stats import LEAST_PAIRS, Summary, summary
+from ablation.verdict import ALPHA, Verdict, word
+
+
+class Survival(Enum):
+    """What becomes of a conclusion under another condition, as told in the report."""
+
+    robust = "robust"
+    weaker = "weaker"
+    stronger = "stronger"
+    reversed = "reversed"
+    only_here = "holds only at {here}"
+    only_there = "appears only at {there}"
+    open = "open"
+    untested = "not tested"
+
+
+@dataclass(frozen=True)
+class Side:
+    """A factor of a grid, or a setting such as optim.lr: its name, reference level and all levels."""
+
+    factor: str
+    reference: str
+    levels: tuple[str, ...]
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The levels but the reference."""
+        return tuple(level for level in self.levels if level != self.reference)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one combination: accuracy of the usable ones by seed, and what became of all; epochs of training."""
+
+    level: str
+    other: str
+    values: Mapping[int, float]
+    seeds: tuple[SeedRun, ...]
+    epochs: int
+
+    @property
+    def accuracy(self) -> Summary:
+        """Over the usable runs."""
+        return summary(list(self.values.values()))
+
+    @property
+    def unconverged(self) -> int:
+        """Usable runs that were still improving at the end."""
+        return sum(run.usable and "still_improving" in run.flags for run in self.seeds)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A contrast of the grid: a level against its reference at one level of the other factor, or over all (other '').
+
+    word is its verdict; survival says what becomes of the effect at the other factor's reference here.
+    """
+
+    level: str
+    other: str
+    finding: Finding
+    word: str
+    survival: Survival | None = None
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """A grid of two sides, the findings along each, the interactions, and the analysis of variance where it fits.
+
+    Interactions are the effect of `level` at `other` minus its effect at the second side's reference.
+    """
+
+    name: str
+    number: str
+    title: str
+    question: str
+    first: Side
+    second: Side
+    cells: tuple[Cell, ...]
+    along_first: tuple[Part, ...]
+    along_second: tuple[Part, ...]
+    main_first: tuple[Part, ...]
+    main_second: tuple[Part, ...]
+    interactions: tuple[Part, ...]
+    anova: Mapping[str, Source]
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether a combination was begun that no one-factor section has."""
+        return any(
+            run.run_id
+            for cell in self.cells
+            if cell.level != self.first.reference and cell.other != self.second.reference
+            for run in cell.seeds
+        )
+
+    def effect(self, level: str, other: str) -> Part:
+        """The first side's effect at one level of the second."""
+        return next(part for part in self.along_first if (part.level, part.other) == (level, other))
+
+    def cell(self, level: str, other: str) -> Cell:
+        """One combination."""
+        return next(cell for cell in self.cells if (cell.level, cell.other) == (level, other))
+
+
+def cross(
+    heading: tuple[str, str, str, str], first: Side, second: Side, cells: Sequence[Cell], delta: float, language: str
+) -> Crossing:
+    """Compare the cells of a grid.
+
+    Args:    heading: name, number, title and question; cells: one per combination of the two sides' levels.
+             delta: the smallest difference that matters, in accuracy; language: of the verdict words.
+    """
+    grid = {(cell.level, cell.other): cell for cell in cells}
+    turned = {(other, level): cell for (level, other), cell in grid.items()}
+    along = _along(grid, first, second, delta, language)
+    interactions = _interactions(grid, first, second, delta, language)
+    return Crossing(
+        *heading, first, second, tuple(cells),
+        along_first=along,
+        along_second=_along(turned, second, first, delta, language),
+        main_first=_main(grid, first, second, delta, language),
+        main_second=_main(turned, second, first, delta, language),
+        interactions=tuple(_with_survival(along, interactions, second)),
+        anova=_anova(grid, first, second),
+    )  # fmt: skip
+
+
+_Grid = Mapping[tuple[str, str], Cell]
+
+
+def _parts(names: Sequence[tuple[str, str]], samples: Sequence[Sample], words: Sequence[tuple[int, int, int]],
+           delta: float, language: str) -> tuple[Part, ...]:  # fmt: skip
+    """Findings of one family with their words; words are (unconverged, usable runs, epochs) of each."""
+    found = findings(samples, delta)
+    return tuple(
+        Part(level, other, finding, word(finding.verdict, *told, language))
+        for (level, other), finding, told in zip(names, found, words, strict=True)
+    )
+
+
+def _along(grid: _Grid, side: Side, across: Side, delta: float, language: str) -> tuple[Part, ...]:
+    """A side's effects at each level of the other; the comparisons at one level are a family."""
+    parts: list[Part] = []
+    for other in across.levels:
+        names, cells = [(level, other) for level in side.others], [grid[level, other] for level in side.others]
+        control = grid[side.reference, other].values
+        told = [(cell.unconverged, len(cell.values), cell.epochs) for cell in cells]
+        parts += _parts(names, [_sample(cell, control) for cell in cells], told, delta, language)
+    return tuple(parts)
+
+
+def _sample(cell: Cell, control: Mapping[int, float]) -> Sample:
+    ended = [run for run in cell.seeds if run.usable or run.failed]
+    return Sample(cell.values, control, len(ended), sum(run.failed for run in ended))
+
+
+def _main(grid: _Grid, side: Side, across: Side, delta: float, language: str) -> tuple[Part, ...]:
+    """A side's effects as means over the other's levels, on the seeds that have every cell they need."""
+
+    def mean(level: str) -> dict[int, float]:
+        rows = [grid[level, other].values for other in across.levels]
+        seeds = sorted(set.intersection(*(set(row) for row in rows)))
+        return {seed: float(np.mean([row[seed] for row in rows])) for seed in seeds}
+
+    samples = [Sample(mean(level), mean(side.reference)) for level in side.others]
+    return _parts([(level, "") for level in side.others], samples, [(0, 0, 0)] * len(samples), delta, language)
+
+
+def _interactions(grid: _Grid, first: Side, second: Side, delta: float, language: str) -> tuple[Part, ...]:
+    """Each level's effect at each other level minus its effect at the reference; all of a grid are a family."""
+
+    def effect(level: str, other: str) -> dict[int, float]:
+        rows, control = grid[level, other].values, grid[first.reference, other].values
+        return {seed: rows[seed] - control[seed] for seed in sorted(rows) if seed in control}
+
+    names = list(product(first.others, second.others))
+    samples = [Sample(effect(level, other), effect(level, second.reference)) for level, other in names]
+    return _parts(names, samples, [(0, 0, 0)] * len(names), delta, language)
+
+
+def _with_survival(along: Sequence[Part], interactions: Iterable[Part], second: Side) -> Iterable[Part]:
+    effects = {(part.level, part.other): part.finding for part in along}
+    for part in interactions:
+        here, there = effects[part.level, second.reference], effects[part.level, part.other]
+        yield Part(part.level, part.other, part.finding, part.word, survival(here, there, part.finding))
+
+
+def survival(here: Finding, there: Finding, interaction: Finding) -> Survival:
+    """Whether what is found here is found there as well.
+
+    A conclusion is said to hold at one condition only where the difference of the two effects is significant itself,
+    or the other effect is equivalent to none: that one of two effects is significant is no evidence that they differ.
+
+    Source:  Gelman and Stern 2006 on the difference between significant and not significant.
+    """
+    if any(f.interval.n < LEAST_PAIRS or f.verdict in (Verdict.failed, Verdict.not_tested) for f in (here, there)):
+        return Survival.untested
+    differs = interaction.p_holm <= ALPHA
+    first, second = here.verdict.significant, there.verdict.significant
+    if first and second:
+        if (here.interval.mean > 0) != (there.interval.mean > 0):
+            return Survival.reversed
+        if not differs:
+            return Survival.robust
+        weaker = abs(there.interval.mean) < abs(here.interval.mean)
+        return Survival.weaker if weaker else Survival.stronger
+    if first:
+        return Survival.only_here if differs or there.verdict is Verdict.equivalent else Survival.open
+    if second:
+        return Survival.only_there if differs or here.verdict is Verdict.equivalent else Survival.open
+    both = here.verdict is Verdict.equivalent and there.verdict is Verdict.equivalent
+    return Survival.robust if both else Survival.open
+
+
+def _anova(grid: _Grid, first: Side, second: Side) -> dict[str, Source]:
+    """By repeated measures where at least two seeds have every cell, else with seeds as blocks; empty if neither."""
+    seeds = sorted(set.intersection(*(set(cell.values) for cell in grid.values())))
+    if len(seeds) > 1:
+        rows = [[[grid[a, b].values[s] for s in seeds] for b in second.levels] for a in first.levels]
+        return rm_anova(rows)
+    runs = [(a, b, seed, value) for (a, b), cell in grid.items() for seed, value in cell.values.items()]
+    if any(not cell.values for cell in grid.values()):
+        return {}
+    try:
+        a, b, s, values = zip(*runs, strict=True)
+        return block_anova(a, b, s, values)
+    except ValueError:
+        return {}

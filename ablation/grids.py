@@ -1,0 +1,138 @@
+"""Which runs make a grid: the crossed sections, and every section again at the other settings that were trained."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ablation.comparison import Rules
+from ablation.crossing import Cell, Crossing, Side, cross
+from ablation.fates import seed_runs
+from ablation.gather import Gathered, loose_setting
+from ablation.identity import Variant, digest, levels_of
+from ablation.schema import Config
+from ablation.sections import load_section, section_names
+from ablation.selection import Plan, Runs, of_setting
+from ablation.stats import LEAST_PAIRS
+
+# Settings whose other values tell whether a conclusion is robust: the learning rate, and the budget.
+CONDITIONS = ("optim.lr", "trainer.epochs")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The runs of every setting, and the config and rules of the report that asks for them."""
+
+    gathered: Gathered
+    config: Config
+    rules: Rules
+    _known: dict[str, Runs]
+
+    @classmethod
+    def of(cls, gathered: Gathered, config: Config, rules: Rules) -> "Pool":
+        """A pool that reads each setting's runs once."""
+        return cls(gathered, config, rules, {})
+
+    def under(self, config: Config) -> Runs:
+        """The runs of a config's setting."""
+        key = digest(loose_setting(config))
+        if key not in self._known:
+            self._known[key] = Runs(of_setting(self.gathered.runs, config))
+        return self._known[key]
+
+    def cells(self, wanted: Mapping[tuple[str, str], tuple[Config, Variant]]) -> list[Cell]:
+        """The cells of a grid, each from its config's setting and its variant."""
+        found = {key: (self.under(config), config, variant) for key, (config, variant) in wanted.items()}
+        seeds = sorted({seed for runs, _, variant in found.values() for seed in runs.of(variant)})
+        return [
+            Cell(
+                *key,
+                values={seed: float(row[self.rules.column]) for seed, row in runs.usable(variant).items()},
+                seeds=seed_runs(runs.of(variant), seeds),
+                epochs=config.trainer.epochs,
+            )
+            for key, (runs, config, variant) in found.items()
+        ]
+
+    def cross(self, heading: tuple[str, str, str, str], first: Side, second: Side, cells: Sequence[Cell]) -> Crossing:
+        """`crossing.cross` under the report's rules."""
+        return cross(heading, first, second, cells, self.rules.delta, self.rules.language.name)
+
+
+def crossed_sections(pool: Pool, overrides: Sequence[str], compose: Callable[..., Config]) -> list[Crossing]:
+    """Every crossed section of conf/section/ under a command line, also those without runs."""
+    found = []
+    for name in section_names():
+        section = load_section(name)
+        if section.cross is None:
+            continue
+        configs = {(a, b): compose([*overrides, *section.overrides(a, b)]) for a, b in section.cells}
+        cells = pool.cells({key: (config, levels_of(config)) for key, config in configs.items()})
+        first = Side(section.factor, section.reference, tuple(section.levels))
+        second = Side(section.cross.factor, section.cross.reference, tuple(section.cross.levels))
+        heading = name, section.number, section.title, section.question
+        found.append(pool.cross(heading, first, second, cells))
+    return found
+
+
+def robustness(pool: Pool, plans: Iterable[Plan]) -> list[Crossing]:
+    """Every section crossed with a condition at whose other values enough of it was trained."""
+    others = {condition: _other_values(pool, condition) for condition in CONDITIONS}
+    found = []
+    for plan in plans:
+        for condition, values in others.items():
+            here = _value(pool.config, condition)
+            trained = [value for value in values if _has_pairs(plan, pool.under(_with(pool.config, condition, value)))]
+            if trained:
+                configs = {_text(value): _with(pool.config, condition, value) for value in (here, *trained)}
+                found.append(_again(pool, plan, Side(condition, _text(here), tuple(configs)), configs))
+    return found
+
+
+def _again(pool: Pool, plan: Plan, second: Side, configs: Mapping[str, Config]) -> Crossing:
+    cells = {
+        (level, other): (config, variant)
+        for level, variant in plan.variants.items()
+        for other, config in configs.items()
+    }
+    first = Side(plan.section.factor, plan.section.reference, tuple(plan.variants))
+    question = f"Do the conclusions hold at another {second.factor}?"
+    return pool.cross(
+        (plan.name, plan.section.number, plan.section.title, question), first, second, pool.cells(cells)
+    )  # fmt: skip
+
+
+def _other_values(pool: Pool, condition: str) -> list[Any]:
+    """Values of a condition at which there are runs whose setting differs from ours in nothing else."""
+    ours = loose_setting(pool.config)
+    configs = list(pool.gathered.configs.values())
+    settings = {digest(setting): (setting, config) for config in configs for setting in [loose_setting(config)]}
+    return sorted(
+        _value(config, condition)
+        for setting, config in settings.values()
+        if [key for key in ours if setting[key] != ours[key]] == [condition]
+    )
+
+
+def _has_pairs(plan: Plan, runs: Runs) -> bool:
+    reference = set(runs.usable(plan.reference))
+    others = [variant for level, variant in plan.variants.items() if level != plan.section.reference]
+    return any(len(reference & set(runs.usable(variant))) >= LEAST_PAIRS for variant in others)
+
+
+def _value(config: Config, condition: str) -> Any:
+    group, name = condition.split(".")
+    return getattr(getattr(config, group), name)
+
+
+def _with(config: Config, condition: str, value: Any) -> Config:
+    group, name = condition.split(".")
+    return replace(config, **{group: replace(getattr(config, group), **{name: value})})
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}"
+
+
+def run_ids(crossings: Iterable[Crossing]) -> Iterator[str]:
+    """Of every run that some grid uses."""
+    return (run.run_id for crossing in crossings for cell in crossing.cells for run in cell.seeds if run.run_id)
