@@ -4,6 +4,7 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 0 done, 1 a run failed, 2 bad usage or config, 130 and 143 interrupted.
 """
 
+import json
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import is_dataclass, replace
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -286,6 +287,15 @@ def read_config(run: RunDir) -> Config:
         if not content:
             raise UserError(f"{run / CONFIG} is {'empty' if (run / CONFIG).exists() else 'missing'}.")
         try:
-            return to_config(OmegaConf.create(content))
-        except OmegaConfBaseException as error:
+            seed = content.get("seed")
+            if type(seed) is not int:
+                return to_config(OmegaConf.create(content))
+            return replace(_config_of(json.dumps(content | {"seed": 0})), seed=seed)
+        except (OmegaConfBaseException, TypeError) as error:
             raise UserError(f"{run / CONFIG} is damaged: {str(error).splitlines()[0]}.") from error
+
+
+@lru_cache(maxsize=1024)
+def _config_of(content: str) -> Config:
+    """A config from JSON; the many seeds of a variant share one."""
+    return to_config(OmegaConf.create(json.loads(content)))

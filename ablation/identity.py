@@ -53,8 +53,8 @@ def canonical(value: Any) -> Any:
 
 
 @cache
-def level_values(factor: str) -> dict[str, str]:
-    """Canonical JSON of each level of a factor, by level name, read from conf/<factor>/.
+def level_configs(factor: str) -> dict[str, FactorConfig]:
+    """Each level of a factor by its name, read from conf/<factor>/.
 
     Raises:  UserError: names the file that is no YAML or does not fit the factor's schema.
     """
@@ -67,8 +67,14 @@ def level_values(factor: str) -> dict[str, str]:
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise UserError(f"{path}: {' '.join(str(error).split())}") from error
         assert isinstance(level, FactorConfig)
-        found[name] = json.dumps(canonical(level.effective()))
+        found[name] = level
     return found
+
+
+@cache
+def level_values(factor: str) -> dict[str, str]:
+    """Canonical JSON of each level of a factor, by level name."""
+    return {name: json.dumps(canonical(level.effective())) for name, level in level_configs(factor).items()}
 
 
 def level_name(factor: str, value: FactorConfig) -> str:

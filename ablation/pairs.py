@@ -7,6 +7,7 @@ of them rounds, and none has an opinion: verdicts are made from these numbers in
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -79,6 +80,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
+@cache
 def _signs(n: int) -> NDArray[np.float64]:
     """Sign patterns of shape (patterns, n): every one of them up to EXACT_PAIRS, else the observed one and draws."""
     if n <= EXACT_PAIRS:

@@ -4,17 +4,16 @@ People read percent with two decimals and effects in percentage points with a si
 fractions. Nothing is computed here.
 """
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ablation.comparison import Comparison, Row
 from ablation.evidence import evidence, flags_told
-from ablation.formats import MINUS, NOTHING, Column, count, interval, number, percent, points, probability
+from ablation.formats import NOTHING, Column, count, interval, number, percent, points, probability
 from ablation.identity import Variant
 from ablation.schema import Metric
 from ablation.selection import describe_variant
+from ablation.typeset import csv_text, latex_table, markdown, plain, raw
 from ablation.verdict import Verdict
 
 SELECTED = "selected on val, optimistic"
@@ -25,11 +24,6 @@ METRIC_WORDS = {
 }
 _EFFECT = ("n", "effect", "ci_low", "ci_high", "p", "p_holm", "verdict", "mde", "seeds_needed")
 EFFECT_COLUMNS = ("section", "factor", "level", "reference", "control", *_EFFECT)
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", MINUS: "$-$", NOTHING: "--", "\u00b1": r"$\pm$",
-}  # fmt: skip
 _LATEX_HEADINGS = {
     "level": ("", "level"), "seeds": ("", "seeds"), "mean": ("val acc.", "(%)"), "sd": ("", "sd"),
     "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "pairs": ("", "n"), "p": ("Holm", "p"),
@@ -113,33 +107,18 @@ def notes(comparison: Comparison) -> list[str]:
 
 def to_markdown(comparison: Comparison, metric: Metric) -> str:
     """The section's table as GitHub-flavoured Markdown, with its notes as a list."""
-
-    def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    table = columns(comparison, metric)
+    remarks = [f"- {note}" for note in (*sentences(comparison), *notes(comparison), *comparison.warnings)]
     lines = [
         f"## {comparison.section.number} {comparison.section.title}",
         f"\n{comparison.section.question}\n",
-        line(column.heading for column in table),
-        line("---:" if column.numeric else "---" for column in table),
-        *(line(column.cells[index] for column in table) for index in range(len(comparison.rows))),
+        *markdown(columns(comparison, metric)),
         f"\n{caption(comparison, metric)}",
-    ]
-    remarks = [f"- {note}" for note in (*sentences(comparison), *notes(comparison), *comparison.warnings)]
-    behind = evidence(comparison)
-    details = [
+        *([""] if remarks else []),
+        *remarks,
         "\n### Evidence\n",
-        line(column.heading for column in behind),
-        line("---:" if column.numeric else "---" for column in behind),
-        *(line(column.cells[index] for column in behind) for index in range(len(behind[0].cells))),
+        *markdown(evidence(comparison)),
     ]
-    return "\n".join([*lines, *([""] if remarks else []), *remarks, *details]) + "\n"
-
-
-def latex(text: str) -> str:
-    """Text with every character that LaTeX would read as a command escaped."""
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "\n".join(lines) + "\n"
 
 
 def to_latex(comparison: Comparison, metric: Metric) -> str:
@@ -148,7 +127,6 @@ def to_latex(comparison: Comparison, metric: Metric) -> str:
     What differs in a row and the notes are in the caption, so that a number never travels without its caveat.
     """
     table = [column for column in columns(comparison, metric) if column.key in _LATEX_HEADINGS]
-    rows = [" & ".join(latex(column.cells[i]) for column in table) for i in range(len(comparison.rows))]
     reference = comparison.reference.variant
     differs = [f"{row.level}: {changed(row, reference)}." for row in comparison.rows if row.changes]
     told = [
@@ -159,47 +137,7 @@ def to_latex(comparison: Comparison, metric: Metric) -> str:
         *differs,
         *notes(comparison),
     ]
-    lines = [
-        r"\begin{table}",
-        r"\centering\scriptsize\setlength{\tabcolsep}{1.8pt}",
-        rf"\caption{{{latex(' '.join(told))}}}",
-        rf"\label{{tab:{comparison.name}}}",
-        rf"\begin{{tabular}}{{{''.join(map(_latex_column, table))}}}",
-        r"\toprule",
-        " & ".join(_two_lines(*_LATEX_HEADINGS[column.key], numeric=column.numeric) for column in table) + r" \\",
-        r"\midrule",
-        *(rf"{row} \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    text = "\n".join(lines) + "\n"
-    return text if text.isascii() else f"% !TeX program = xelatex\n{text}"
-
-
-def _latex_column(column: Column) -> str:
-    return "p{2.3cm}" if column.key == "verdict" else "r" if column.numeric else "l"  # some verdicts are a phrase
-
-
-def _two_lines(first: str, second: str, numeric: bool) -> str:
-    side = "r" if numeric else "l"
-    return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{latex(first)}\\{latex(second)}\end{{tabular}}"
-
-
-def _raw(value: float | int | None) -> str:
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else repr(value)
-
-
-def _plain(text: str) -> str:
-    return text.replace(MINUS, "-")
-
-
-def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+    return latex_table(table, _LATEX_HEADINGS, " ".join(told), comparison.name)
 
 
 def to_csv(comparison: Comparison, metric: Metric) -> str:
@@ -211,14 +149,14 @@ def to_csv(comparison: Comparison, metric: Metric) -> str:
         "flags", "sentence", "notes",
     )  # fmt: skip
     reference = comparison.reference.variant
-    return _csv(
+    return csv_text(
         header,
         (
             (
                 row.level, str(row.is_reference).lower(), changed(row, reference), str(row.n_finished),
-                str(len(row.seeds)), _raw(row.accuracy.mean), _raw(row.accuracy.sd), _raw(row.best.mean),
-                *_effect_cells(row), _raw(row.train.mean), _raw(row.gap.mean), _raw(row.params), _raw(row.macs),
-                _raw(row.seconds), flags_told(row), _plain(row.sentence), _plain(" ".join(row.notes)),
+                str(len(row.seeds)), raw(row.accuracy.mean), raw(row.accuracy.sd), raw(row.best.mean),
+                *_effect_cells(row), raw(row.train.mean), raw(row.gap.mean), raw(row.params), raw(row.macs),
+                raw(row.seconds), flags_told(row), plain(row.sentence), plain(" ".join(row.notes)),
             )
             for row in comparison.rows
         ),
@@ -232,8 +170,8 @@ def _effect_cells(row: Row) -> tuple[str, ...]:
         return ("",) * len(_EFFECT)
     effect, p = finding.interval, (finding.p, finding.p_holm)
     return (
-        str(effect.n), *map(_raw, (effect.mean, effect.low, effect.high, *p)), finding.verdict.value,
-        _raw(finding.mde), _raw(finding.seeds_needed),
+        str(effect.n), *map(raw, (effect.mean, effect.low, effect.high, *p)), finding.verdict.value,
+        raw(finding.mde), raw(finding.seeds_needed),
     )  # fmt: skip
 
 
@@ -245,7 +183,7 @@ def effects_csv(comparisons: Iterable[Comparison], base: Variant) -> str:
     mde is the difference that so many seeds find with 80 % power; seeds_needed is empty where it is more than can be
     trained.
     """
-    return _csv(
+    return csv_text(
         EFFECT_COLUMNS,
         (
             (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ablation import tables
+from ablation import tables, typeset
 from ablation.commandline import compose_config
 from ablation.comparison import Comparison
 from ablation.gather import gather
@@ -115,7 +115,7 @@ def test_latex_is_escaped_balanced_and_carries_its_caveats(norm: Comparison) -> 
 
 
 def test_latex_escapes_every_special_character() -> None:
-    assert tables.latex("lr_schedule 50% & #1 {x} ~^$\\") == (
+    assert typeset.latex("lr_schedule 50% & #1 {x} ~^$\\") == (
         r"lr\_schedule 50\% \& \#1 \{x\} \textasciitilde{}\textasciicircum{}\$\textbackslash{}"
     )
 

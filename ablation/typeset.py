@@ -1,0 +1,85 @@
+"""Columns as text: Markdown for people, LaTeX for papers, CSV for programs; everything special is escaped."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from ablation.formats import MINUS, NOTHING, Column
+
+PHRASES = ("verdict", "conclusion")  # columns whose cells may be a phrase, and wrap
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", MINUS: "$-$", NOTHING: "--", "\u00b1": r"$\pm$",
+}  # fmt: skip
+
+
+def markdown(table: Sequence[Column]) -> list[str]:
+    """The lines of a table in GitHub-flavoured Markdown."""
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [
+        line(column.heading for column in table),
+        line("---:" if column.numeric else "---" for column in table),
+        *(line(column.cells[index] for column in table) for index in range(len(table[0].cells))),
+    ]
+
+
+def latex(text: str) -> str:
+    """Text with every character that LaTeX would read as a command escaped."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex_table(table: Sequence[Column], headings: Mapping[str, tuple[str, str]], caption: str, label: str) -> str:
+    """A LaTeX float with a caption; needs booktabs, and xelatex beyond ASCII.
+
+    Args:    headings: two lines per column, by its key.
+    """
+    rows = [" & ".join(latex(column.cells[i]) for column in table) for i in range(len(table[0].cells))]
+    lines = [
+        r"\begin{table}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{1.8pt}",
+        rf"\caption{{{latex(caption)}}}",
+        rf"\label{{tab:{label}}}",
+        rf"\begin{{tabular}}{{{''.join(map(_latex_column, table))}}}",
+        r"\toprule",
+        " & ".join(_two_lines(*headings[column.key], numeric=column.numeric) for column in table) + r" \\",
+        r"\midrule",
+        *(rf"{row} \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    text = "\n".join(lines) + "\n"
+    return text if text.isascii() else f"% !TeX program = xelatex\n{text}"
+
+
+def _latex_column(column: Column) -> str:
+    return "p{2.3cm}" if column.key in PHRASES else "r" if column.numeric else "l"
+
+
+def _two_lines(first: str, second: str, numeric: bool) -> str:
+    side = "r" if numeric else "l"
+    return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{latex(first)}\\{latex(second)}\end{{tabular}}"
+
+
+def raw(value: float | int | None) -> str:
+    """A number in its shortest exact form for a CSV; an empty cell for None and NaN."""
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else repr(value)
+
+
+def plain(text: str) -> str:
+    """Text with the minus that programs know."""
+    return text.replace(MINUS, "-")
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A CSV with a header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
