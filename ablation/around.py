@@ -18,7 +18,8 @@ from ablation.sections import Section, load_section, section_names
 
 # What is no part of a report's setting, or is found by the runs themselves.
 _VARYING = (
-    *FACTORS, "recipe", "section", "seed", "retry", "on_failure", "time_limit", "plan", "hydra", "hydra/launcher",
+    *FACTORS, "recipe", "section", "seed", "retry", "on_failure", "time_limit", "plan", "stage", "hydra",
+    "hydra/launcher",
 )  # fmt: skip
 
 

@@ -17,12 +17,13 @@ from ablation.fates import SeedRun, fate_notes, seed_runs
 from ablation.finding import Finding, Sample, findings
 from ablation.identity import Variant, changed_factors
 from ablation.images import ImageEvidence, Predictions, image_evidence, read_predictions
-from ablation.schema import FACTORS, Language, Metric
+from ablation.schema import FACTORS, Language, Metric, Stage
 from ablation.sections import Section
 from ablation.selection import Plan, Runs, describe_variant, is_finished, row_variants
-from ablation.stats import Interval, Summary, paired_difference, summary
+from ablation.stats import LEAST_PAIRS, Interval, Summary, paired_difference, summary
 from ablation.wording import row_notes, section_notes, verdict_sentences, verdict_word
 
+_Value = Callable[[Mapping[str, Any]], float]
 _METRIC_COLUMN = {Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best"}
 
 
@@ -45,8 +46,10 @@ class Row:
     """One level of a section: its runs by seed and what they say. Accuracies are fractions, seconds per run.
 
     finding and control are None for the reference; params, macs and seconds are None before a run has finished.
-    changes names the factors in which the variant differs from the reference. gap is clean training accuracy minus
-    validation accuracy; flags counts the finished runs that have each.
+    seeds are the planned ones, fresh the runs that were made to confirm; screening is what the planned seeds said
+    where fresh ones have the verdict. values are the compared accuracies of usable runs by seed. changes names the
+    factors in which the variant differs from the reference. gap is clean training accuracy minus validation accuracy;
+    flags counts the finished runs that have each.
     """
 
     level: str
@@ -54,6 +57,8 @@ class Row:
     is_reference: bool
     changes: tuple[str, ...]
     seeds: tuple[SeedRun, ...]
+    fresh: tuple[SeedRun, ...]
+    values: Mapping[int, float]
     accuracy: Summary
     best: Summary
     train: Summary
@@ -61,6 +66,7 @@ class Row:
     gap_effect: Interval | None
     control: Variant | None
     finding: Finding | None
+    screening: Interval | None
     word: str
     sentence: str
     splits: tuple[Split, ...]
@@ -158,7 +164,9 @@ class Comparer:
         return control.variant or plan.reference
 
     def _sample(self, variant: Variant, control: Variant, in_family: bool) -> Sample:
-        found, level, other = self.runs.of(variant), self.runs.usable(variant), self.runs.usable(control)
+        stage, other = self._stage(variant, control), self.runs.usable(control)
+        found = {seed: row for seed, row in self.runs.of(variant).items() if row["stage"] == stage.name}
+        level = {seed: row for seed, row in self.runs.usable(variant).items() if seed in found}
         ended = [run for run in seed_runs(found, sorted(found)) if run.usable or run.failed]
         return Sample(
             level={seed: row[self.rules.column] for seed, row in level.items()},
@@ -168,6 +176,17 @@ class Comparer:
             images=self._images(level, other),
             in_family=in_family,
         )
+
+    def _stage(self, variant: Variant, control: Variant) -> Stage:
+        """Whose runs have the verdict: those of fresh seeds, as soon as they are enough."""
+        level, other = self.runs.usable(variant), self.runs.usable(control)
+        fresh = [seed for seed, row in level.items() if seed in other and row["stage"] == Stage.confirmation.name]
+        return Stage.confirmation if len(fresh) >= LEAST_PAIRS else Stage.screening
+
+    def _screening(self, variant: Variant, control: Variant | None) -> Interval | None:
+        if control is None or self._stage(variant, control) is Stage.screening:
+            return None
+        return self._difference(variant, control, lambda row: row[self.rules.column], Stage.screening)
 
     def _images(
         self, level: Mapping[int, Mapping[str, Any]], control: Mapping[int, Mapping[str, Any]]
@@ -182,21 +201,25 @@ class Comparer:
         return image_evidence(read(level), read(control), self.classes.get(digest, ()))
 
     def _row(self, plan: Plan, level: str, variant: Variant, control: Variant | None, finding: Finding | None) -> Row:
-        done, of_seeds = self.runs.usable(variant), seed_runs(self.runs.of(variant), self.seeds)
+        done, found = self.runs.usable(variant), self.runs.of(variant)
+        of_seeds = seed_runs(found, self.seeds)
+        fresh = seed_runs(found, [s for s, row in sorted(found.items()) if row["stage"] == Stage.confirmation.name])
         first = next(iter(done.values()), None)
-        flags = Counter(flag for run in of_seeds if run.finished for flag in run.flags)
-        notes, splits, told = [*fate_notes(of_seeds)], self._splits(variant, control), ("", "")
+        flags = Counter(flag for run in (*of_seeds, *fresh) if run.finished for flag in run.flags)
+        notes, splits, told = [*fate_notes(of_seeds), *fate_notes(fresh)], self._splits(variant, control), ("", "")
+        screening = self._screening(variant, control)
         if control is not None and finding is not None:
-            notes += row_notes(plan, variant, control, splits, self.base, finding, done)
+            notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening)
             told = self._told(describe_variant(variant, control), finding, flags["still_improving"], len(done))
         return Row(
-            level, variant, control is None, changed_factors(variant, plan.reference), of_seeds,
+            level, variant, control is None, changed_factors(variant, plan.reference), of_seeds, fresh,
+            values={seed: float(row[self.rules.column]) for seed, row in done.items()},
             accuracy=summary([row[self.rules.column] for row in done.values()]),
             best=summary([row["val_best"] for row in done.values()]),
             train=summary([row["train_eval_acc"] for row in done.values()]),
             gap=summary([_gap(row) for row in done.values()]),
             gap_effect=None if control is None else self._difference(variant, control, _gap),
-            control=control, finding=finding, word=told[0], sentence=told[1], splits=splits,
+            control=control, finding=finding, screening=screening, word=told[0], sentence=told[1], splits=splits,
             flags=dict(sorted(flags.items())),
             params=_whole(first, "params"), macs=_whole(first, "macs"), seconds=_mean_seconds(done.values()),
             notes=tuple(notes),
@@ -218,9 +241,9 @@ class Comparer:
             for factor, other in single_changes(variant, control).items()
         )
 
-    def _difference(self, variant: Variant, control: Variant, value: Callable[[Mapping[str, Any]], float]) -> Interval:
+    def _difference(self, variant: Variant, control: Variant, value: _Value, stage: Stage | None = None) -> Interval:
         level, other = self.runs.usable(variant), self.runs.usable(control)
-        seeds = [seed for seed in level if seed in other]
+        seeds = [s for s, row in level.items() if s in other and (stage is None or row["stage"] == stage.name)]
         return paired_difference([value(level[seed]) for seed in seeds], [value(other[seed]) for seed in seeds])
 
 

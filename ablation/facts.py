@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ablation.schema import Config
+from ablation.schema import Config, Stage
 
 _ENVIRONMENT = (
     "device", "device_name", "cores", "threads", "processes", "precision", "torch", "python", "platform", "git_commit",
@@ -24,6 +24,7 @@ class Fact:
 
 def setting_facts(config: Config, rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[tuple[str, str], ...]:
     """Pairs of name and text for the head of the page."""
+    fresh = int((rows["stage"] == Stage.confirmation.name).sum())
 
     def seen(column: str) -> str:
         return " or ".join(f"{value:,}" for value in sorted(rows[column].dropna().unique())) or "not known yet"
@@ -36,6 +37,7 @@ def setting_facts(config: Config, rows: pd.DataFrame, seeds: Sequence[int]) -> t
         ("validation images", seen("n_val")),
         ("epochs", str(config.trainer.epochs)),
         ("seeds", ", ".join(map(str, seeds)) or "none yet"),
+        *([("confirmation runs", str(fresh))] if fresh else []),
         ("batch size", str(config.trainer.batch_size)),
         ("optimiser", f"SGD, lr {optim.lr:g}, momentum {optim.momentum:g}, weight decay {optim.weight_decay:g}"),
     )

@@ -32,7 +32,8 @@ _EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_com
 RUN_COLUMNS = (
     "run_id", "state", "seed", *FACTORS, "val_final", "val_last3", "val_best", "best_epoch", "train_eval_acc",
     "params", "macs", "seconds_train", "epochs", "n_train", "n_val", *_FACTS, "run_dir",
-    "epoch", "error", "notice", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch", "classes", "flags",
+    "epoch", "error", "notice", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch", "classes",
+    "flags", "stage",
 )  # fmt: skip
 CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
 _INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
@@ -187,6 +188,7 @@ def _read(directory: RunDir) -> _Run:
         "error": _message(status.get("error")),
         "notice": _message(status.get("notice")),
         "preset": config.preset,
+        "stage": config.stage.name,
         "setting": digest(loose_setting(config)),
         "updated": status.get("updated"),
         "torch": packages.get("torch"),

@@ -23,12 +23,15 @@ _SENTENCES = {
         "{low} to {high}, {n} seeds, Holm p {p}): {word}.",
         "few": "{name} at {there}: {n} of the {least} seeds with every run that a verdict needs.",
         "factor": "{title} at {there}: {told}.",
+        "main": "Averaged over {factor}, {name}: {d} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p}), {verdict}.",
     },
     "zh": {
         "pair": "{name}：在 {here} 为 {a} 个百分点（{first}），在 {there} 为 {b} 个百分点（{second}）。"
         "两者相差 {d} 个百分点（95 % 置信区间 {low} 至 {high}，{n} 个种子，Holm p {p}）：{word}。",
         "few": "{name} 在 {there}：结论至少需要 {least} 个完整的种子，现有 {n} 个。",
         "factor": "{title}，在 {there}：{told}。",
+        "main": "在所有 {factor} 上平均，{name}：{d} 个百分点（95 % 置信区间 {low} 至 {high}，{n} 个种子，"
+        "Holm p {p}），{verdict}。",
     },
 }
 
@@ -69,3 +72,15 @@ def factor_sentences(crossing: Crossing, language: Language) -> Iterable[str]:
         )
         place = f"{crossing.second.factor}={other}"
         yield _SENTENCES[language.name]["factor"].format(title=crossing.title, there=place, told=told)
+
+
+def main_sentence(part: Part, crossing: Crossing, language: Language) -> str:
+    """A level's effect as the mean over the second side, which says little where the two sides interact."""
+    one, words = part.finding.interval, _SENTENCES[language.name]
+    name, factor = f"{crossing.first.factor}={part.level}", crossing.second.factor
+    if one.n < LEAST_PAIRS:
+        return words["few"].format(name=name, there=factor, n=one.n, least=LEAST_PAIRS)
+    d, low, high = (points(value, sign=True) for value in (one.mean, one.low, one.high))
+    return words["main"].format(
+        factor=factor, name=name, d=d, low=low, high=high, n=one.n, p=p_words(part.finding.p_holm), verdict=part.word
+    )

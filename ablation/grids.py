@@ -9,7 +9,7 @@ from ablation.crossing import Cell, Crossing, Side, cross
 from ablation.fates import seed_runs
 from ablation.gather import Gathered, loose_setting
 from ablation.identity import Variant, digest, levels_of
-from ablation.schema import Config
+from ablation.schema import Config, Stage
 from ablation.sections import load_section, section_names
 from ablation.selection import Plan, Runs, cell_config, of_setting
 from ablation.stats import LEAST_PAIRS
@@ -46,7 +46,11 @@ class Pool:
         return [
             Cell(
                 *key,
-                values={seed: float(row[self.rules.column]) for seed, row in runs.usable(variant).items()},
+                values={
+                    seed: float(row[self.rules.column])
+                    for seed, row in runs.usable(variant).items()
+                    if row["stage"] == Stage.screening.name  # seeds trained to confirm one comparison are no grid's
+                },
                 seeds=seed_runs(runs.of(variant), seeds),
                 epochs=config.trainer.epochs,
             )
@@ -98,9 +102,8 @@ def _again(pool: Pool, plan: Plan, second: Side, configs: Mapping[str, Config]) 
     }
     first = Side(plan.section.factor, plan.section.reference, tuple(plan.variants))
     question = f"Do the conclusions hold at another {second.factor}?"
-    return pool.cross(
-        (plan.name, plan.section.number, plan.section.title, question), first, second, pool.cells(cells)
-    )  # fmt: skip
+    name = f"robustness-{plan.name}-{second.factor.rpartition('.')[2]}"
+    return pool.cross((name, plan.section.number, plan.section.title, question), first, second, pool.cells(cells))
 
 
 def _other_values(pool: Pool, condition: str) -> list[Any]:

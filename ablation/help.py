@@ -38,6 +38,7 @@ MEANING = {
     "optim.lr": "base learning rate; lr_schedule multiplies it",
     "optim.momentum": "of stochastic gradient descent",
     "optim.weight_decay": "of stochastic gradient descent",
+    "stage": "why runs are made: screening, or confirmation (make more-seeds)",
     "report.metric": "accuracy that is compared: final, last3 or best",
     "report.delta": "smallest difference in accuracy that matters, as a fraction",
     "report.lang": "language of the verdicts: en or zh",

@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablation import evidence, formats, tables
+from ablation import evidence, formats, grid_tables, tables
 from ablation.comparison import Comparison, Row
 from ablation.fates import MISSING_RUN
 from ablation.plots import COLOURS, GRID, INK, PAPER, Style
@@ -160,5 +160,6 @@ def render(
     template = environment.get_template("report.html.j2")
     return template.render(
         study=study, styles=styles, drawings=drawings, ranked=ranked(study), glyphs=GLYPHS, tables=tables,
-        formats=formats, evidence=evidence, with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant,
+        formats=formats, evidence=evidence, grid_tables=grid_tables, with_variants=size <= VARIANT_BUDGET,
+        describe_variant=describe_variant,
     )  # fmt: skip

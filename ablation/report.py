@@ -133,7 +133,7 @@ def draw(
 
 def outputs(study: "Study", gathered: "Gathered", choice: "Choice") -> dict[str, bytes]:
     """Every file of the report but report.json, by its name below the report's folder."""
-    from ablation import page, plots, tables
+    from ablation import grid_tables, page, plots, tables
     from ablation.gather import to_csv
 
     curves = gathered.curves[gathered.curves["run_id"].isin(choice.runs["run_id"])]
@@ -151,6 +151,11 @@ def outputs(study: "Study", gathered: "Gathered", choice: "Choice") -> dict[str,
         files[f"tables/{item.name}.md"] = tables.to_markdown(item, study.metric).encode()
         files[f"tables/{item.name}.csv"] = tables.to_csv(item, study.metric).encode()
         files[f"tables/{item.name}.tex"] = tables.to_latex(item, study.metric).encode()
+    grids = [*(grid for grid in study.crossings if grid.has_runs), *study.robustness]
+    files["grids.csv"] = grid_tables.to_csv(grids).encode()
+    for grid in grids:
+        files[f"tables/{grid.name}.md"] = grid_tables.to_markdown(grid, study.language).encode()
+        files[f"tables/{grid.name}.tex"] = grid_tables.to_latex(grid, study.language).encode()
     files[PAGE] = page.render(study, styles, drawings).encode()
     return files
 
@@ -188,12 +193,19 @@ def _print_read(gathered: "Gathered", choice: "Choice") -> None:
 
 def _print_found(study: "Study") -> None:
     from ablation import formats, tables
+    from ablation.grid_wording import factor_sentences
 
     for item in study.comparisons:
         told = "; ".join(tables.brief(row) for row in item.rows if row.effect is not None)
         found = f"against {item.section.reference}, in pp: {told}" if item.has_runs else "not run yet: "
         command = "" if item.has_runs else study.section_commands[item.name]
         print(f"{item.section.number} {item.name} {found}{command}".replace(formats.MINUS, "-"))
+    for grid in study.crossings:
+        command = "" if grid.has_runs else f" not run yet: {study.section_commands[grid.name]}"
+        told = " ".join(factor_sentences(grid, study.language)) if grid.has_runs else f"{grid.name}{command}"
+        print(f"{grid.number} {told}")
+    for grid in study.robustness:
+        print(f"robustness: {' '.join(factor_sentences(grid, study.language))}")
     for warning in study.warnings:
         print(f"warning: {warning}")
 

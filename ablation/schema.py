@@ -75,6 +75,13 @@ class Retry(Enum):
     failed = "failed"
 
 
+class Stage(Enum):
+    """Why a run was made: to look at everything, or on a fresh seed to settle what that left open."""
+
+    screening = "screening"
+    confirmation = "confirmation"
+
+
 class Language(Enum):
     """Languages of the report's verdicts."""
 
@@ -269,6 +276,7 @@ class Config:
     retry: Retry = MISSING
     on_failure: str = MISSING
     time_limit: float | None = within(0.0, open_low=True, default=None)
+    stage: Stage = Stage.screening
 
 
 FACTORS: tuple[str, ...] = tuple(

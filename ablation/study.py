@@ -26,7 +26,7 @@ from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
 from ablation.grids import Pool, crossed_sections, robustness, run_ids
 from ablation.identity import Variant, differences, digest, levels_of, slug_of
 from ablation.rundir import State
-from ablation.schema import FACTORS, Config, Language, Metric
+from ablation.schema import FACTORS, Config, Language, Metric, Stage
 from ablation.sections import load_section, section_names
 from ablation.selection import Plan, Runs, describe_variant, of_setting, plan_sections, row_variants
 from ablation.wording import image_noise_note
@@ -177,14 +177,15 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     config, runs = choice.config, Runs(choice.runs)
     base = levels_of(config)
     plans, variants = _planned(choice.overrides, runs, compose)
-    seeds = sorted({seed for variant in variants for seed in runs.of(variant)})
+    planned = (row for variant in variants for row in runs.of(variant).values())
+    seeds = sorted({row["seed"] for row in planned if row["stage"] == Stage.screening.name})
     rules = Rules(config.report.metric, config.report.delta, config.report.lang)
     comparer = Comparer(runs, base, seeds, rules, config.trainer.epochs, gathered.classes)
     compared = tuple(map(comparer.compare, plans))
     pool = Pool.of(gathered, config, rules)
     asked = [item for item in choice.overrides if not _is_own(item)]
     crossings = tuple(crossed_sections(pool, asked, compose))
-    used = {run.run_id for item in compared for row in item.rows for run in row.seeds if run.run_id}
+    used = {run.run_id for item in compared for row in item.rows for run in (*row.seeds, *row.fresh) if run.run_id}
     used |= set(run_ids(crossings))
     rows = choice.runs[choice.runs["run_id"].isin(used)]
     return Study(

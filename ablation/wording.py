@@ -8,7 +8,7 @@ from ablation.finding import Finding
 from ablation.identity import Variant, changed_factors
 from ablation.schema import Language, Metric
 from ablation.selection import Plan, describe_variant
-from ablation.stats import LEAST_PAIRS
+from ablation.stats import LEAST_PAIRS, Interval
 from ablation.verdict import METRICS, images_sentence, points, sentence, single_run_sentence, unconverged_sentence, word
 
 
@@ -43,13 +43,15 @@ def verdict_sentences(
 
 def row_notes(
     plan: Plan, variant: Variant, control: Variant, splits: Sequence[Split], base: Variant, finding: Finding,
-    done: Iterable[int],
+    done: Iterable[int], screening: Interval | None,
 ) -> Iterable[str]:  # fmt: skip
     """What a reader must know of a level's comparison.
 
     Args:    control: what it is compared with; splits: its changes one by one, where it has several.
-             done: seeds of the level's usable runs.
+             done: seeds of the level's usable runs; screening: what the first seeds said, where fresh ones decide.
     """
+    if screening is not None:
+        yield _confirmation_note(finding, screening)
     if variant == control:
         yield "The same variant as the reference on this command line, so there is nothing to compare."
     if control != plan.reference:
@@ -64,13 +66,21 @@ def row_notes(
     for split in splits:
         yield _split_note(variant, split, base)
     unpaired = [seed for seed in done if seed not in finding.seeds]
-    if unpaired:
+    if unpaired and screening is None:
         yield f"The effect leaves out {listing(unpaired)}: the control has no usable run with it."
     if finding.by_images:
         yield (
             "The seeds do not differ by half an image, so they say nothing of the noise of training; the interval is "
             "that of other images."
         )
+
+
+def _confirmation_note(finding: Finding, screening: Interval) -> str:
+    shrunk = f"{points(screening.mean, sign=True)} pp (n={screening.n})" if screening.n else "nothing"
+    return (
+        f"Confirmed on fresh {listing(finding.seeds)} alone: {points(finding.interval.mean, sign=True)} pp "
+        f"(n={finding.interval.n}). The screening seeds, which asked for them, said {shrunk} and do not count."
+    )
 
 
 def _split_note(variant: Variant, split: Split, base: Variant) -> str:
