@@ -6,6 +6,9 @@ DATA   ?=
 PRESET ?= $(if $(value DATA),writeup,demo)
 CORES  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 LAUNCHER ?= local
+LR       ?= x10
+EPOCHS   ?=
+MOST     ?= 20
 # The demo's small nets use one core each; a full-size run uses them all.
 JOBS   ?= $(if $(filter demo,$(PRESET)),$(CORES),1)
 
@@ -15,6 +18,8 @@ CLUSTERS := .venv/.clusters
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
 SECTIONS := $(basename $(notdir $(wildcard conf/section/*.yaml)))
 FIVE     := dropout,norm,lr_schedule,residual,depth
+CROSSED  ?= residual_depth,norm_lr,norm_dropout,stem_pool
+comma    := ,
 
 # Text as one shell word, and as one quoted value of an override. `$(value DATA)` is what was typed, a $ included.
 one_word = '$(subst ','\'',$(1))'
@@ -23,13 +28,15 @@ SETTING  = $(call one_word,preset=$(PRESET)) $(if $(value DATA),$(call one_word,
 ENGINE   = $(call one_word,$(if $(filter local,$(LAUNCHER)),hydra.launcher.jobs=$(JOBS),hydra/launcher=$(LAUNCHER)))
 RUNS     = $(ENGINE) $(call one_word,seed=$(SEEDS)) $(SETTING)
 SWEEP    = $(BIN)/python -m ablation.train -m $(RUNS)
+STUDY    = $(call one_word,+section=$(FIVE)$(if $(CROSSED),$(comma)$(CROSSED)))
+CONDITIONS = $(call one_word,lr=$(LR)) $(if $(EPOCHS),$(call one_word,epochs=$(EPOCHS)))
 REPORT   = $(BIN)/python -m ablation.report $(SETTING)
 
 PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters demo test check format study plan report open clean
+.PHONY: help setup clusters demo test check format study plan robustness more-seeds report open clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -58,14 +65,21 @@ demo: $(READY)  ## The write-up's five sections on the embedded images, then the
 	$(SWEEP) +section=$(FIVE) $(value ARGS)
 	$(REPORT) $(value ARGS)
 
-study: $(READY)  ## The five sections under PRESET, SEEDS, DATA and ARGS
-	$(SWEEP) +section=$(FIVE) $(value ARGS)
+study: $(READY)  ## The five sections and the CROSSED ones under PRESET, SEEDS, DATA and ARGS, then the report
+	$(SWEEP) $(STUDY) $(value ARGS)
+	$(REPORT) $(value ARGS)
+
+robustness: $(READY)  ## The five sections at other learning rates (LR=x10) and budgets (EPOCHS=x2), side by side
+	$(BIN)/python -m ablation.robustness $(RUNS) +section=$(FIVE) $(CONDITIONS) $(value ARGS)
+
+more-seeds: $(READY)  ## What is open, how many fresh seeds settle it, and those trained (up to MOST=20)
+	$(BIN)/python -m ablation.more_seeds $(ENGINE) $(SETTING) $(call one_word,most=$(MOST)) $(value ARGS)
 
 sweep-%: $(READY)  ## One section, for example: make sweep-norm SEEDS=0,1
 	$(SWEEP) $(call one_word,+section=$*) $(value ARGS)
 
 plan: $(READY)  ## What `make study` would train, and how long it takes
-	$(SWEEP) +section=$(FIVE) plan=true $(value ARGS)
+	$(SWEEP) $(STUDY) plan=true $(value ARGS)
 
 report: $(READY)  ## Tables, figures and the page from the runs there are
 	$(REPORT) $(value ARGS)

@@ -16,11 +16,9 @@ from ablation.jobs import Job
 from ablation.schema import FACTORS
 from ablation.sections import Section, load_section, section_names
 
-# What is no part of a report's setting, or is found by the runs themselves.
-_VARYING = (
-    *FACTORS, "recipe", "section", "seed", "retry", "on_failure", "time_limit", "plan", "stage", "hydra",
-    "hydra/launcher",
-)  # fmt: skip
+# What is no part of a study's setting, and what is found by the runs themselves.
+_NO_SETTING = ("section", "seed", "retry", "on_failure", "time_limit", "plan", "stage", "hydra", "hydra/launcher")
+_VARYING = (*FACTORS, "recipe", *_NO_SETTING)
 
 
 def base_levels(variants: Iterable[Mapping[Any, Any]], preset: str) -> dict[str, str]:
@@ -78,6 +76,11 @@ def command_of(overrides: Iterable[str]) -> str:
 def names_a_factor(overrides: Iterable[str]) -> bool:
     """Whether a command line chooses its base variant itself."""
     return any(one.key_or_group.partition(".")[0] in FACTORS for one in parse(list(overrides)))
+
+
+def study_overrides(overrides: Sequence[str]) -> list[str]:
+    """Of a sweep's overrides those that make its setting and base variant, without sections, seeds and engine."""
+    return [text for text in overrides if parse([text])[0].key_or_group.partition(".")[0] not in _NO_SETTING]
 
 
 def report_command(overrides: Sequence[str], jobs: Sequence[Job]) -> str:

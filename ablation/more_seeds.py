@@ -1,0 +1,153 @@
+"""Which comparisons are open, how many fresh seeds would settle them and what that costs; trains these and no others.
+
+`python -m ablation.more_seeds` takes what the report takes, and an engine for the sweep. Fresh seeds follow the
+planned ones and are recorded as confirmation: a verdict then rests on them alone, since the planned seeds were
+looked at when these were asked for.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablation.around import study_overrides
+from ablation.commandline import compose_config, run_command
+from ablation.comparison import Row
+from ablation.errors import UserError
+from ablation.fates import SeedRun
+from ablation.finding import Finding
+from ablation.followup import own_settings, train_and_report
+from ablation.formats import MINUS
+from ablation.gather import gather
+from ablation.identity import Variant, changed_factors
+from ablation.plan import duration, runs
+from ablation.study import Study, build, choose
+from ablation.tables import brief
+from ablation.verdict import Verdict
+
+
+def help_text() -> str:
+    """What --help prints."""
+    return f"""{(__doc__ or "").strip()}
+
+Usage:
+  python -m ablation.more_seeds [most=20] [plan=true] [the report's overrides] [hydra.launcher.jobs=2 and the like]
+
+Settings of the command itself:
+  most=20        comparisons that need more fresh seeds than this are named, and left alone
+  plan=true      name everything, train nothing
+Exit codes: 0 everything is there, 1 a run failed, 2 a mistake in the command."""
+
+
+@dataclass(frozen=True)
+class Open:
+    """A comparison that its seeds leave open: the fresh seeds that would settle it (None: too many to say).
+
+    seconds are those of the runs that are missing, NaN-free; None where nothing of the kind has been timed.
+    """
+
+    section: str
+    row: Row
+    control: Variant
+    seeds: tuple[int, ...] | None
+    missing: int
+    seconds: float | None
+
+
+def open_comparisons(study: Study) -> Iterator[Open]:
+    """Every inconclusive comparison of a study."""
+    first = max(study.planned_seeds, default=-1) + 1
+    rows = [(item, row) for item in study.comparisons for row in item.rows]
+    for item, row in rows:
+        finding, control = row.finding, row.control
+        if finding is None or control is None or finding.verdict is not Verdict.inconclusive:
+            continue
+        number = _fresh_seeds(finding, row)
+        seeds = None if number is None else tuple(range(first, first + number))
+        sides = [row, next((other for _, other in rows if other.variant == control), None)]
+        missing = [len(set(seeds or ()) - _done(side.fresh if side else ())) for side in sides]
+        times = [side.seconds if side else None for side in sides]
+        known = all(time is not None for time in times)
+        cost = sum(n * (time or 0.0) for n, time in zip(missing, times, strict=True)) if known else None
+        yield Open(item.name, row, control, seeds, sum(missing), cost)
+
+
+def _fresh_seeds(finding: Finding, row: Row) -> int | None:
+    """Fresh seeds in all; where some have left it open already, at least three more than those."""
+    if finding.seeds_needed is None:
+        return None
+    return finding.seeds_needed if row.screening is None else max(finding.seeds_needed, finding.interval.n + 3)
+
+
+def _done(fresh: Sequence[SeedRun]) -> set[int]:
+    return {run.seed for run in fresh if run.finished}
+
+
+def _lines(found: Sequence[Open], most: int) -> Iterator[str]:
+    for one in found:
+        told = brief(one.row).replace(MINUS, "-")
+        if one.seeds is None:
+            yield f"  {one.section} {told}: more seeds than can be trained; left alone"
+        elif len(one.seeds) > most:
+            yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds, more than most={most}; left alone"
+        else:
+            cost = "" if one.seconds is None else f", {duration(one.seconds)} one at a time"
+            which = f"{one.seeds[0]}-{one.seeds[-1]}"
+            yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds ({which}), {runs(one.missing)}{cost}"
+
+
+def sweeps(found: Sequence[Open], study: Study, overrides: Sequence[str]) -> list[list[str]]:
+    """A sweep per variant, with the most seeds that any comparison asks of it.
+
+    Args:    overrides: those of the sweep beside its variant, seeds and stage.
+    """
+    asked: dict[tuple[str, ...], tuple[int, ...]] = {}
+    for one in found:
+        for variant in (one.row.variant, one.control):
+            chosen = tuple(f"{name}={variant[name]}" for name in changed_factors(variant, study.base))
+            asked[chosen] = max(asked.get(chosen, ()), one.seeds or (), key=len)
+    return [
+        [*_without(overrides, chosen), *chosen, f"seed={','.join(map(str, seeds))}", "stage=confirmation"]
+        for chosen, seeds in asked.items()
+    ]
+
+
+def _without(overrides: Sequence[str], chosen: Sequence[str]) -> list[str]:
+    keys = tuple(f"{text.partition('=')[0]}=" for text in chosen)
+    return [text for text in overrides if not text.startswith(keys)]
+
+
+def _body(arguments: list[str]) -> None:
+    own, rest = own_settings(arguments, {"most": "20", "plan": "false"})
+    if not own["most"].isdigit() or int(own["most"]) < 3:
+        raise UserError(f"most={own['most']}: allowed is a whole number of at least 3, the seeds that a verdict needs.")
+    if own["plan"] not in ("true", "false"):
+        raise UserError(f"plan={own['plan']}: allowed are true and false.")
+    settings = study_overrides(rest)
+    study = _study(settings)
+    found = list(open_comparisons(study))
+    if not found:
+        print("No comparison is open: every one that was tested has a verdict.")
+        return
+    print(f"{len(found)} open comparison{'s' * (len(found) > 1)}, in pp:")
+    print("\n".join(_lines(found, int(own["most"]))))
+    todo = [one for one in found if one.seeds is not None and len(one.seeds) <= int(own["most"])]
+    if todo and own["plan"] == "false":
+        train_and_report(sweeps(todo, study, rest), settings)
+
+
+def _study(settings: Sequence[str]) -> Study:
+    gathered = gather(Path(compose_config(settings).runs_dir))
+    choice = choose(gathered, settings, compose_config)
+    if choice.notice:
+        raise UserError(f"{choice.notice} Give its settings to this command.")
+    return build(gathered, choice, compose_config)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(_body, help_text, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
