@@ -10,7 +10,9 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
-from ablation.commandline import compose_config, parse
+from hydra.core.override_parser.types import Override
+
+from ablation.commandline import compose_config, override_values, parse
 from ablation.identity import Variant, changed_factors, levels_of
 from ablation.jobs import Job
 from ablation.schema import FACTORS
@@ -83,9 +85,16 @@ def study_overrides(overrides: Sequence[str]) -> list[str]:
     return [text for text in overrides if parse([text])[0].key_or_group.partition(".")[0] not in _NO_SETTING]
 
 
+def _first_value(override: Override) -> str:
+    """An override as typed; of a list of values, each of which is a study, the first."""
+    if override.is_sweep_override():
+        return f"{override.get_key_element()}={override_values(override)[0]}"
+    return override.input_line or ""
+
+
 def report_command(overrides: Sequence[str], jobs: Sequence[Job]) -> str:
     """The command that reports what these overrides trained: their settings, and the base variant of the jobs."""
-    typed = {one.key_or_group: one.input_line or "" for one in parse(overrides)}  # of one given twice, the last counts
+    typed = {one.key_or_group: _first_value(one) for one in parse(overrides)}  # of one given twice, the last counts
     variants, preset = [job.levels for job in jobs], jobs[0].config.preset
     own = {factor for factor, level in base_levels(variants, preset).items() if "=" in level}  # set value by value
     kept = [text for key, text in typed.items() if (name := key.partition(".")[0]) in own or name not in _VARYING]

@@ -40,6 +40,8 @@ MEANING = {
     "optim.weight_decay": "of stochastic gradient descent",
     "stage": "why runs are made: screening, or confirmation (make more-seeds)",
     "report.metric": "accuracy that is compared: final, last3 or best",
+    "gate.reference": "an earlier report.json; the report exits 1 on a regression against it",
+    "gate.margin": "drop that the gate allows, in percentage points",
     "report.delta": "smallest difference in accuracy that matters, as a fraction",
     "report.lang": "language of the verdicts: en or zh",
     "report.name": "folder of the report; null for the setting's own name",

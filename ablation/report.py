@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ablation import __version__
 from ablation.commandline import compose_config, run_command
 from ablation.config import CONF_DIR
+from ablation.errors import RunFailed, UserError
 
 # pandas and matplotlib take a second or two that `--help` does not need, so the functions import what uses them.
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ Settings of the report itself:
   report.metric=final    accuracy that is compared: final, last3 (mean of the last three epochs) or best (optimistic)
   report.delta=0.005     smallest difference in accuracy that matters (0.005 = 0.5 percentage points)
   report.lang=en         language of the verdicts, en or zh
+  gate.reference=FILE    an earlier report.json: exit code 1 when a variant has fallen behind it
+  gate.margin=1.0        drop in percentage points that is allowed
 
 Factors given here (norm=..., width=...) change the base variant that every section starts from.
-Exit codes: 0 the report is there, 2 a mistake in the command or no run at all."""
+Exit codes: 0 the report is there, 1 the gate found a regression, 2 a mistake in the command or no run at all."""
 
 
 def inputs_digest(gathered: "Gathered", overrides: Sequence[str]) -> str:
@@ -215,17 +218,29 @@ def make(overrides: list[str]) -> None:
 
     Raises:  UserError: the overrides cannot be composed, or there is no run to report.
     """
+    from ablation.gate import read_report
     from ablation.gather import gather
-    from ablation.study import build, choose, name_of
+    from ablation.study import choose, name_of
 
-    gathered = gather(Path(compose_config(overrides).runs_dir))
+    config = compose_config(overrides)
+    earlier = None if config.gate.reference is None else read_report(Path(config.gate.reference))
+    overrides = [text for text in overrides if not text.startswith("gate.")]  # the gate changes nothing in the report
+    gathered = gather(Path(config.runs_dir))
     choice = choose(gathered, overrides, compose_config)
     folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
     _print_read(gathered, choice)
     inputs = inputs_digest(gathered, overrides)
     if is_up_to_date(folder, inputs):
         print(f"report is up to date: {folder / PAGE}")
-        return
+    else:
+        _write_study(gathered, choice, folder, inputs)
+    if earlier is not None:
+        hold_gate(read_report(folder / SUMMARY), earlier, config.gate.margin / 100)
+
+
+def _write_study(gathered: "Gathered", choice: "Choice", folder: Path, inputs: str) -> None:
+    from ablation.study import build
+
     study = build(gathered, choice, compose_config)
     files = outputs(study, gathered, choice)
     write(folder, files, summary_json(study, inputs, files))
@@ -233,8 +248,27 @@ def make(overrides: list[str]) -> None:
     print(f"wrote {folder / PAGE}")
 
 
+def hold_gate(now: Mapping[str, Any], then: Mapping[str, Any], margin: float) -> None:
+    """Compare a report with an earlier one, both as report.json has them.
+
+    Args:    margin: the drop that is allowed, in accuracy.
+    Raises:  RunFailed: a variant has regressed. UserError: the two cannot be compared, or have nothing in common.
+    """
+    from ablation import formats, gate
+
+    gate.check_setting(now, then)
+    found = gate.changes(now, then)
+    if not any(one.lost or one.interval.n for one in found):
+        raise UserError("gate.reference has no seed of any variant in common with this report.")
+    print(f"gate, {100 * margin:g} pp allowed:")
+    print("\n".join(gate.verdict_lines(found, margin, now["base"])).replace(formats.MINUS, "-"))
+    regressed = [one for one in found if one.regressed(margin)]
+    if regressed:
+        raise RunFailed(f"{len(regressed)} of {len(found)} variants fell behind gate.reference.")
+
+
 def main(argv: list[str] | None = None) -> int | None:
-    """The console script: exit code 0 when the report is there, 2 for a mistake in the command or no runs."""
+    """The console script; its exit codes are those of `help_text`."""
     return run_command(make, help_text, argv)
 
 

@@ -253,6 +253,14 @@ class ReportConfig:
 
 
 @dataclass
+class GateConfig:
+    """An earlier report.json to hold this report against, and the drop in percentage points that is allowed."""
+
+    reference: str | None = None
+    margin: float = within(0.0, 100.0, default=1.0)
+
+
+@dataclass
 class Config:
     """The root: every factor, then every setting."""
 
@@ -268,6 +276,7 @@ class Config:
     trainer: TrainerConfig = MISSING
     optim: OptimConfig = MISSING
     report: ReportConfig = MISSING
+    gate: GateConfig = field(default_factory=GateConfig)
     seed: int = within(0, 2**63 - 1)
     preset: str = MISSING
     runs_dir: str = MISSING

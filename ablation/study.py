@@ -33,7 +33,7 @@ from ablation.wording import image_noise_note
 
 Compose = Callable[..., Config]  # commandline.compose_config
 
-_OWN_KEYS = ("report.", "report_dir=", "runs_dir=")
+_OWN_KEYS = ("report.", "gate.", "report_dir=", "runs_dir=")
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
 def _sweep(section: str, choice: Choice, seeds: Sequence[int]) -> str:
     """The make command that trains what a section lacks; runs that have finished are skipped by it."""
     fixed = load_section(section)
-    own = ["preset=", "data.root=", "report.", "report_dir="]  # variables of the Makefile, or not for training
+    own = ["preset=", "data.root=", "report.", "gate.", "report_dir="]  # variables of the Makefile, or not for training
     own += [f"{key}=" for key in fixed.sets]  # what the section sets itself
     arguments = [item for item in choice.overrides if not item.startswith(tuple(own))]
     config, parts = choice.config, ["make", f"sweep-{section}"]

@@ -35,7 +35,7 @@ ORDER = (
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
     "gather facts fates selection wording comparison crossing grids grid_wording "
-    "formats typeset grid_tables evidence study tables plots page report",
+    "formats typeset grid_tables evidence study tables plots page gate report",
     # entry points that train and then report
     "followup robustness more_seeds",
 )

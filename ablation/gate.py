@@ -1,0 +1,117 @@
+"""A gate for CI: does this report fall behind an earlier one? Compares the runs of equal variants seed by seed.
+
+Both sides are report.json as read back, so what is compared is what was written. A regression is real when its drop
+is significant over all variants together and larger than the margin, or when a variant no longer gives results.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablation.errors import UserError
+from ablation.pairs import holm, t_test
+from ablation.stats import LEAST_PAIRS, Interval, paired_difference
+from ablation.verdict import ALPHA, p_words, points
+
+# Of a report's facts, what must be equal for its accuracies to mean the same.
+_SETTING = ("preset", "data", "training images", "validation images", "epochs", "batch size", "optimiser")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A variant now against then: difference over common seeds with its 95 % interval, and p held over all variants.
+
+    lost: whether it had results then, and all that ended since have failed.
+    """
+
+    variant: str
+    interval: Interval
+    p_holm: float
+    lost: bool
+
+    def regressed(self, margin: float) -> bool:
+        """Whether it fell by more than a margin (in accuracy), and not by chance."""
+        return self.lost or (self.p_holm <= ALPHA and self.interval.mean < -margin)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """An earlier report.json.
+
+    Raises:  UserError: it is not there, or no report of this schema.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"gate.reference={path} cannot be read: {reason}. Give an earlier report.json.") from error
+    if not isinstance(content, dict) or "comparisons" not in content:
+        raise UserError(f"gate.reference={path} is no report.json of this program.")
+    return content
+
+
+def check_setting(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
+    """Refuse two reports whose accuracies are not of the same thing.
+
+    Raises:  UserError: names what differs, or that the earlier one has another schema.
+    """
+    if now["schema"] != then.get("schema"):
+        raise UserError(
+            f"gate.reference has schema {then.get('schema')}, this program writes {now['schema']}. Make it again: "
+            "the same report command on the earlier runs."
+        )
+    ours, theirs = ({"compared": one["metric"], **dict(one["facts"])} for one in (now, then))
+    differing = [name for name in ("compared", *_SETTING) if ours.get(name) != theirs.get(name)]
+    if differing:
+        told = "; ".join(f"{name}: {ours.get(name)} now, {theirs.get(name)} then" for name in differing)
+        raise UserError(f"gate.reference is of another setting, so nothing can be compared ({told}).")
+
+
+def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Change]:
+    """Every variant that both reports have runs of, the worst first.
+
+    Args:    now, then: reports as `read_report` gives them.
+    """
+    ours, theirs = _variants(now), _variants(then)
+    common = [name for name in ours if name in theirs and theirs[name]["values"]]
+    pairs = [(ours[name]["values"], theirs[name]["values"]) for name in common]
+    tables = [[(a[seed], b[seed]) for seed in sorted(a, key=int) if seed in b] for a, b in pairs]
+    intervals = [paired_difference([a for a, _ in table], [b for _, b in table]) for table in tables]
+    tested = [len(table) >= LEAST_PAIRS for table in tables]
+    p = [
+        t_test([a - b for a, b in table]).p if enough else float("nan")
+        for table, enough in zip(tables, tested, strict=True)
+    ]
+    lost = [_lost(ours[name]) for name in common]
+    found = [Change(*row) for row in zip(common, intervals, holm(p), lost, strict=True)]
+    return sorted(found, key=lambda one: (not one.lost, one.interval.mean if one.interval.n else 0.0))
+
+
+def _variants(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A row per variant; sections that share a variant have the same runs of it."""
+    rows = [row for item in report["comparisons"] for row in item["rows"]]
+    return {" ".join(f"{k}={v}" for k, v in row["variant"].items()): row for row in rows}
+
+
+def _lost(row: Mapping[str, Any]) -> bool:
+    ended = [run for run in row["seeds"] if run["state"] in ("finished", "failed", "diverged")]
+    return bool(ended) and not row["values"]
+
+
+def verdict_lines(found: list[Change], margin: float, base: Mapping[str, str]) -> list[str]:
+    """What the gate says of each variant, for a log.
+
+    Args:    margin: in accuracy; base: the base variant, in whose difference variants are named.
+    """
+    plain = {f"{name}={level}" for name, level in base.items()}
+
+    def line(one: Change) -> str:
+        name = " ".join(part for part in one.variant.split(" ") if part not in plain) or "base"
+        if one.lost:
+            return f"  REGRESSED {name}: it had results then, and has none now"
+        word = "REGRESSED" if one.regressed(margin) else "ok" if one.interval.n >= LEAST_PAIRS else "not tested"
+        mean = points(one.interval.mean, sign=True)
+        return f"  {word} {name}: {mean} pp over {one.interval.n} seeds, Holm p {p_words(one.p_holm)}"
+
+    return [line(one) for one in found]
