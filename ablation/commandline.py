@@ -4,7 +4,6 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 0 done, 1 a run failed, 2 bad usage or config, 130 and 143 interrupted.
 """
 
-import json
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import is_dataclass, replace
 from enum import Enum
-from functools import cache, lru_cache
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -23,13 +22,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ablation.config import CONF_DIR, check, choices, register_schema, to_config
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
-from ablation.rundir import CONFIG, RunDir
 from ablation.schema import FACTORS, Config
 
 GROUPS = (*FACTORS, "recipe", "data", "preset")  # what `name=choice` selects; a test compares it with conf/
@@ -272,30 +270,3 @@ def resolved(cfg: DictConfig) -> Config:
     """The checked config of a run that Hydra composed."""
     with explained():
         return check(to_config(cfg))
-
-
-def read_config(run: RunDir) -> Config:
-    """The config that a run was made from, out of its directory.
-
-    Raises:  UserError: it is missing, empty, or no config of this version.
-    """
-    with explained():
-        try:
-            content = run.read_yaml(CONFIG)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{run / CONFIG} is no mapping of names to values ({error}).") from error
-        if not content:
-            raise UserError(f"{run / CONFIG} is {'empty' if (run / CONFIG).exists() else 'missing'}.")
-        try:
-            seed = content.get("seed")
-            if type(seed) is not int:
-                return to_config(OmegaConf.create(content))
-            return replace(_config_of(json.dumps(content | {"seed": 0})), seed=seed)
-        except (OmegaConfBaseException, TypeError) as error:
-            raise UserError(f"{run / CONFIG} is damaged: {str(error).splitlines()[0]}.") from error
-
-
-@lru_cache(maxsize=1024)
-def _config_of(content: str) -> Config:
-    """A config from JSON; the many seeds of a variant share one."""
-    return to_config(OmegaConf.create(json.loads(content)))

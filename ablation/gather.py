@@ -16,13 +16,13 @@ from typing import Any
 
 import pandas as pd
 
-from ablation.commandline import read_config
 from ablation.errors import UserError
 from ablation.health import flags
 from ablation.identity import digest, levels_of, setting_of
 from ablation.images import read_predictions
 from ablation.rundir import CONFIG, ENV, LAST, METRIC_COLUMNS, METRICS, RESULT, SCHEMA, STATUS, RunDir, State, find_runs
 from ablation.schema import FACTORS, Config
+from ablation.stored import read_config
 
 _ACCURACIES = ("val_final", "val_last3", "val_best", "train_eval_acc")
 _COUNTS = ("best_epoch", "params", "macs", "epochs", "n_train", "n_val", "n_skipped")

@@ -56,7 +56,7 @@ MEANING = {
 }
 
 
-def _wrapped(name: str, text: str, width: int = 14) -> str:
+def _wrapped(name: str, text: str, width: int = 16) -> str:
     return textwrap.fill(f"  {name:<{width}}{text}", 110, subsequent_indent=" " * (width + 2), break_on_hyphens=False)
 
 

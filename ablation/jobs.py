@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ablation.commandline import compose_config, read_config
+from ablation.commandline import compose_config
 from ablation.data import DataInfo, describe, load
 from ablation.environment import cores_of_process, processes, resolve_device, resolve_precision
 from ablation.errors import UserError
@@ -17,6 +17,7 @@ from ablation.identity import canonical, code_digest, differences, levels_of, ru
 from ablation.rundir import CONFIG, OVERRIDES, RESULT, STATUS, RunDir, State, by_run_id, write_yaml
 from ablation.schema import FACTORS, Config, DataConfig, Precision, Retry
 from ablation.shapes import norm_problems
+from ablation.stored import read_config
 
 
 @dataclass(frozen=True)

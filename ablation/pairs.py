@@ -175,11 +175,12 @@ def equal_noise(values: ArrayLike) -> tuple[float, float]:
     Source:  Brown and Forsythe 1974; scipy's `levene(center="median")`.
     """
     groups = [row[np.isfinite(row)] for row in np.asarray(values, dtype=np.float64)]
-    groups = [group for group in groups if group.size > 1]
+    groups = [group for group in groups if group.size > 2]  # of two, both are equally far from their median
     if len(groups) < 2:
         return math.nan, math.nan
     sds = [float(group.std(ddof=1)) for group in groups]
-    p = float(st.levene(*groups, center="median").pvalue) if any(sds) else 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):  # distances that do not vary: p is 0, or NaN
+        p = float(st.levene(*groups, center="median").pvalue) if any(sds) else 1.0
     return p, max(sds) / min(sds) if min(sds) else math.inf
 
 

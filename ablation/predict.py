@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ablation.commandline import read_config, run_command
+from ablation.commandline import run_command
 from ablation.data import describe, load_unlabelled
 from ablation.errors import UserError, hint
 from ablation.jobs import Job, prepare
 from ablation.rundir import BEST, ENV, LAST, RESULT, RunDir, State, by_run_id, find_runs, run_named, write_atomic
+from ablation.stored import read_config
 
 DEFAULTS = {"run": "", "split": "test", "out": "test.txt", "weights": "best", "data.root": "", "runs_dir": "runs"}
 WEIGHTS = ("best", "last")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ablation.commandline import compose_config, read_config, run_command
+from ablation.commandline import compose_config, run_command
 from ablation.config import check
 from ablation.data import DataInfo, describe
 from ablation.environment import cores, resolve_device, yield_cores
@@ -25,6 +25,7 @@ from ablation.plan import duration
 from ablation.predict import choose_run, over_defaults
 from ablation.rundir import CONFIG, ENV, LAST, LOG, METRICS, RESULT, RunDir, State
 from ablation.schema import Config, Device
+from ablation.stored import read_config
 
 DEFAULTS = {"run": "", "tolerance": "0", "keep": "", "data.root": "", "runs_dir": "runs"}
 ENDED = (State.finished, State.diverged)

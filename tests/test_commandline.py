@@ -351,11 +351,13 @@ def test_a_level_file_that_is_wrong_is_named(content: str, tmp_path: Path, monke
     monkeypatch.setattr(identity, "CONF_DIR", tmp_path)
     monkeypatch.setattr(identity, "choices", lambda factor: ["bad"])
     identity.level_values.cache_clear()
+    identity.level_configs.cache_clear()
     try:
         with pytest.raises(UserError, match=r"norm/bad\.yaml: "):
             identity.level_values("norm")
     finally:
         identity.level_values.cache_clear()
+    identity.level_configs.cache_clear()
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from ablation.commandline import GROUPS, compose_config, settings
 from ablation.config import CONF_DIR, check, choices, comment_of, problems
 from ablation.errors import UserError
-from ablation.identity import differences, level_values, levels_of
+from ablation.identity import differences, level_values, levels_of, run_id_of
 from ablation.schema import FACTORS, Config, DataName, DropoutPlace, NormKind, ScheduleKind
 from ablation.sections import Section, load_section, section_names
 
@@ -284,18 +284,22 @@ def test_a_section_asks_the_question_of_the_write_up(name: str, wanted: tuple[An
 @pytest.mark.parametrize("name", choices("section"))
 def test_a_section_names_levels_that_exist_and_composes(name: str) -> None:
     section = load_section(name)
-    assert section.factor in (*FACTORS, "recipe")
-    assert set(section.levels) <= set(choices(section.factor))
-    assert len(set(section.levels)) == len(section.levels) >= 2
-    assert section.reference in section.levels
-    assert section.factor not in section.fixed
+    for axis in (section, *([section.cross] if section.cross else [])):
+        if axis.factor in (*FACTORS, "recipe"):
+            assert set(axis.levels) <= set(choices(axis.factor))
+        else:
+            assert axis.factor in settings()
+        assert len(set(axis.levels)) == len(axis.levels) >= 2
+        assert axis.reference in axis.levels
+        assert axis.factor not in section.fixed
     for factor, level in section.fixed.items():
         assert factor in FACTORS
         assert level in choices(factor)
     assert section.title
     assert section.question.endswith("?")
-    variants = [levels_of(composed(*section.overrides(level))) for level in section.levels]
-    assert len({tuple(variant.values()) for variant in variants}) == len(variants)
+    configs = [composed(*section.overrides(*cell)) for cell in section.cells]
+    variants = [levels_of(config) for config in configs]
+    assert len({run_id_of(config, "", "") for config in configs}) == len(configs)
     assert all(variant[factor] == level for variant in variants for factor, level in section.fixed.items())
 
 

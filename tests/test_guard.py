@@ -25,7 +25,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 ORDER = (
     "errors datasets schema",
     "config sections rundir shapes environment identity",
-    "commandline imagefolder data",
+    "commandline stored imagefolder data",
     "jobs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world loop",

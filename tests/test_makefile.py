@@ -18,11 +18,14 @@ pytestmark = pytest.mark.skipif(MAKE is None, reason="make is not installed")
 
 TRAIN, REPORT = ["-m", "ablation.train", "-m"], ["-m", "ablation.report"]
 FIVE = "+section=dropout,norm,lr_schedule,residual,depth"
+STUDY = f"{FIVE},residual_depth,norm_lr,norm_dropout,stem_pool"
 TARGETS = {
     "demo": [[*TRAIN, FIVE], [*REPORT]],
-    "study": [[*TRAIN, FIVE]],
+    "study": [[*TRAIN, STUDY], [*REPORT]],
+    "robustness": [["-m", "ablation.robustness", FIVE, "lr=x10"]],
+    "more-seeds": [["-m", "ablation.more_seeds", "most=20"]],
     "sweep-norm": [[*TRAIN, "+section=norm"]],
-    "plan": [[*TRAIN, FIVE, "plan=true"]],
+    "plan": [[*TRAIN, STUDY, "plan=true"]],
     "report": [[*REPORT]],
 }
 PATHS = [
@@ -81,7 +84,7 @@ def test_a_target_runs_its_commands_with_defaults(target: str, wanted: list[list
     assert [without(words, "hydra.launcher.jobs=", "seed=", "preset=") for words in found] == wanted
     for words in found:
         assert "preset=demo" in words
-        assert ("seed=0,1,2" in words) is (words[:2] == TRAIN[:2])
+        assert ("seed=0,1,2" in words) is (words[1] in ("ablation.train", "ablation.robustness"))
 
 
 @pytest.mark.parametrize("name", choices("section"))
@@ -107,7 +110,7 @@ def commands_without_data(target: str, words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_letter_of_a_path_is_read_by_make_or_the_shell(path: str) -> None:
-    (words,) = commands("study", DATA=path)
+    words, *_ = commands("study", DATA=path)
     escaped = path.replace('"', '\\"')
     assert f'data.root="{escaped}"' in words
 
@@ -128,8 +131,17 @@ def test_no_letter_of_a_path_is_read_by_make_or_the_shell(path: str) -> None:
 )
 def test_a_variable_reaches_the_sweep_as_one_argument(variables: dict[str, str], argument: str) -> None:
     for target in ("sweep-norm", "study", "plan"):
-        (words,) = commands(target, **variables)
+        words, *_ = commands(target, **variables)
         assert words.count(argument) == 1
+
+
+def test_conditions_seeds_and_crossed_sections_are_variables() -> None:
+    (words,) = commands("robustness", LR="x10,0.05", EPOCHS="x2")
+    assert {"lr=x10,0.05", "epochs=x2"} <= set(words)
+    (words,) = commands("more-seeds", MOST="8")
+    assert "most=8" in words
+    words, *_ = commands("study", CROSSED="")
+    assert FIVE in words
 
 
 def test_args_are_the_words_a_shell_makes_of_them() -> None:

@@ -32,8 +32,10 @@ def variants(sections: Sequence[str]) -> list[dict[str, str]]:
 
 
 def test_sections_are_the_write_ups_in_its_order() -> None:
-    assert section_names() == ["recipe", "dropout", "norm", "lr_schedule", "residual", "depth"]
-    assert [load_section(name).number for name in section_names()] == ["1-2", "3.1", "3.2", "3.3", "3.4", "3.5"]
+    crossed = ["residual_depth", "norm_lr", "norm_dropout", "stem_pool"]
+    assert section_names() == ["recipe", "dropout", "norm", "lr_schedule", "residual", "depth", *crossed]
+    numbers = [load_section(name).number for name in section_names()]
+    assert numbers == ["1-2", "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "4.3", "4.4"]
 
 
 @pytest.mark.parametrize("name", ["norm", "lr_schedule", "residual", "depth"])
@@ -49,6 +51,19 @@ def test_dropout_is_studied_without_normalisation() -> None:
     found = variants(["dropout"])
     assert [variant["dropout"] for variant in found] == ["none", "p10", "p20", "p30"]
     assert {variant["norm"] for variant in found} == {"none"}
+
+
+def test_a_crossed_section_needs_every_combination() -> None:
+    configs = [compose_config(overrides) for overrides in expand([], ["norm_lr"])]
+    assert [(levels_of(one)["norm"], one.optim.lr) for one in configs] == [
+        ("batch", 0.001), ("batch", 0.01), ("none", 0.001), ("none", 0.01), ("instance", 0.001), ("instance", 0.01),
+    ]  # fmt: skip
+    assert [one["stem"] for one in variants(["stem_pool"])] == ["k3_nopool", "k3_pool", "k7_nopool", "k7_pool"]
+    for given in ("optim.lr=0.1", "norm=layer"):
+        with pytest.raises(UserError, match="section=norm_lr sets"):
+            list(expand([given], ["norm_lr"]))
+    with pytest.raises(UserError, match="section=stem_pool sets stem itself"):
+        list(expand(["stem=k7_pool"], ["stem_pool"]))
 
 
 def test_the_five_sections_need_eleven_variants() -> None:

@@ -1,0 +1,167 @@
+"""Grids: contrasts against scipy and statsmodels' numbers, and what becomes of a conclusion by fixed rules."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats as st
+
+from ablation.crossing import Cell, Crossing, Side, Survival, cross, survival
+from ablation.fates import SeedRun
+from ablation.finding import Finding, Sample, findings
+from ablation.grid_wording import factor_sentences, interaction_sentence, main_sentence, survival_word
+from ablation.schema import Language
+from ablation.verdict import Verdict
+
+FIRST = Side("residual", "with", ("with", "without"))
+SECOND = Side("depth", "resnet18", ("resnet18", "resnet14", "resnet34"))
+RNG = np.random.default_rng(5)
+SHIFTS = {("without", "resnet18"): -0.12, ("without", "resnet14"): -0.05, ("without", "resnet34"): -0.12}
+
+
+def cell(level: str, other: str, seeds: int = 5, flags: tuple[str, ...] = ()) -> Cell:
+    values = {s: 0.7 + SHIFTS.get((level, other), 0.0) + float(RNG.normal(0, 0.006)) for s in range(seeds)}
+    runs = tuple(SeedRun(s, "finished", 25, 25, f"{level}{other}{s}", flags=flags) for s in range(seeds))
+    return Cell(level, other, values, runs, 25)
+
+
+CELLS = [cell(level, other) for level in FIRST.levels for other in SECOND.levels]
+
+
+def grid(cells: list[Cell] = CELLS, second: Side = SECOND) -> Crossing:
+    return cross(("residual_depth", "4.1", "Shortcuts and depth", "Why?"), FIRST, second, cells, 0.005, "en")
+
+
+def value(level: str, other: str, seed: int) -> float:
+    return next(c for c in CELLS if (c.level, c.other) == (level, other)).values[seed]
+
+
+def test_simple_effects_are_paired_t_tests_at_each_level() -> None:
+    found = grid()
+    for other in SECOND.levels:
+        with_, without = ([value(level, other, s) for s in range(5)] for level in FIRST.levels)
+        part, test = found.effect("without", other), st.ttest_rel(without, with_)
+        assert part.finding.interval.mean == pytest.approx(np.mean(without) - np.mean(with_))
+        assert (part.finding.p, part.finding.p_holm) == pytest.approx((test.pvalue, test.pvalue))
+        assert (part.finding.interval.low, part.finding.interval.high) == pytest.approx(test.confidence_interval())
+
+
+def test_an_interaction_is_the_difference_of_differences_and_all_are_one_family() -> None:
+    found = grid()
+    contrasts = {
+        other: [
+            (value("without", other, s) - value("with", other, s))
+            - (value("without", "resnet18", s) - value("with", "resnet18", s))
+            for s in range(5)
+        ]
+        for other in SECOND.others
+    }
+    p = {other: st.ttest_1samp(d, 0).pvalue for other, d in contrasts.items()}
+    smaller = min(p, key=lambda other: p[other])
+    for part in found.interactions:
+        assert part.finding.interval.mean == pytest.approx(np.mean(contrasts[part.other]))
+        assert part.finding.p == pytest.approx(p[part.other])
+        assert part.finding.p_holm == pytest.approx(
+            2 * p[smaller] if part.other == smaller else max(p[part.other], 2 * p[smaller])
+        )
+
+
+def test_main_effects_are_means_over_the_other_side() -> None:
+    (part,) = grid().main_first
+    d = [np.mean([value("without", o, s) - value("with", o, s) for o in SECOND.levels]) for s in range(5)]
+    assert part.finding.interval.mean == pytest.approx(np.mean(d))
+    assert part.finding.p == pytest.approx(st.ttest_1samp(d, 0).pvalue)
+    assert [one.level for one in grid().main_second] == ["resnet14", "resnet34"]
+
+
+def test_in_two_by_two_the_anova_says_what_the_contrasts_say() -> None:
+    second = Side("depth", "resnet18", ("resnet18", "resnet14"))
+    found = grid([c for c in CELLS if c.other != "resnet34"], second)
+    (part,) = found.interactions
+    assert found.anova["first:second"].p == pytest.approx(part.finding.p)
+    assert found.anova["first"].p == pytest.approx(found.main_first[0].finding.p)
+
+
+def test_holes_are_left_out_seed_by_seed_and_an_empty_cell_has_no_anova() -> None:
+    cells = [replace(c, values={}) if (c.level, c.other) == ("without", "resnet34") else c for c in CELLS]
+    found = grid(cells)
+    assert found.anova == {}
+    assert {part.other: part.finding.interval.n for part in found.interactions} == {"resnet14": 5, "resnet34": 0}
+    assert found.interactions[1].survival is Survival.untested
+    few = grid([replace(CELLS[0], values={0: 0.7, 1: 0.71}), *CELLS[1:]])
+    assert few.interactions[0].finding.interval.n == 2
+    assert few.anova["first"].df_rest == 1
+    assert "2 of the 3 seeds" in interaction_sentence(few.interactions[0], few, Language.en)
+
+
+def test_a_level_that_still_improves_is_not_plainly_worse() -> None:
+    cells = [cell(c.level, c.other, flags=("still_improving",)) if c.level == "without" else c for c in CELLS]
+    assert grid(cells).effect("without", "resnet18").word.endswith("after 25 epochs, not converged in 5 of 5 seeds")
+
+
+def effect(mean: float, noise: float, delta: float = 0.005) -> Finding:
+    reference = dict.fromkeys(range(5), 0.7)
+    pattern = (-1.0, 1.0, -0.5, 0.5, 0.0)
+    level = {s: 0.7 + mean + noise * pattern[s] for s in range(5)}
+    return findings([Sample(level, reference)], delta)[0]
+
+
+CLEAR, SMALLER, NONE, OPEN = effect(-0.1, 0.004), effect(-0.03, 0.004), effect(0.0, 0.002), effect(-0.01, 0.03)
+DIFFERS, SAME = effect(0.07, 0.004), effect(0.001, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "interaction", "expected"),
+    [
+        (CLEAR, CLEAR, SAME, Survival.robust),
+        (CLEAR, SMALLER, DIFFERS, Survival.weaker),
+        (SMALLER, CLEAR, DIFFERS, Survival.stronger),
+        (CLEAR, effect(0.05, 0.004), DIFFERS, Survival.reversed),
+        (CLEAR, OPEN, DIFFERS, Survival.only_here),
+        (CLEAR, NONE, SAME, Survival.only_here),
+        (CLEAR, OPEN, SAME, Survival.open),  # one significant and one not is no difference
+        (OPEN, CLEAR, DIFFERS, Survival.only_there),
+        (OPEN, CLEAR, SAME, Survival.open),
+        (NONE, NONE, SAME, Survival.robust),
+        (OPEN, NONE, SAME, Survival.open),
+        (CLEAR, replace(CLEAR, verdict=Verdict.failed), SAME, Survival.untested),
+    ],
+)
+def test_survival(here: Finding, there: Finding, interaction: Finding, expected: Survival) -> None:
+    assert (CLEAR.verdict, NONE.verdict, OPEN.verdict) == (
+        Verdict.clearly_worse, Verdict.equivalent, Verdict.inconclusive,
+    )  # fmt: skip
+    assert survival(here, there, interaction) is expected
+
+
+def test_sentences_say_both_effects_their_difference_and_the_conclusion() -> None:
+    found = grid()
+    part = found.interactions[0]
+    text = interaction_sentence(part, found, Language.en)
+    a, b, d = (f"{100 * x:+.2f}".replace("-", "−") for x in (
+        found.effect("without", "resnet18").finding.interval.mean,
+        found.effect("without", "resnet14").finding.interval.mean, part.finding.interval.mean,
+    ))  # fmt: skip
+    assert text.startswith(f"residual=without: {a} pp at depth=resnet18 (clearly worse), {b} pp at depth=resnet14")
+    assert f"The two differ by {d} pp (95 % CI " in text
+    assert text.endswith(": weaker.")
+    assert list(factor_sentences(found, Language.en)) == [
+        "Shortcuts and depth at depth=resnet14: without weaker.",
+        "Shortcuts and depth at depth=resnet34: without robust.",
+    ]
+    assert next(iter(factor_sentences(found, Language.zh))) == "Shortcuts and depth，在 depth=resnet14：without 减弱。"
+    assert main_sentence(found.main_first[0], found, Language.en).startswith("Averaged over depth, residual=without: −")
+    only = replace(part, survival=Survival.only_here)
+    assert survival_word(only, found, Language.en) == "holds only at depth=resnet18"
+    assert survival_word(only, found, Language.zh) == "仅在 depth=resnet18 成立"
+
+
+def test_a_grid_is_begun_by_a_combination_that_no_section_of_one_factor_has() -> None:
+    def without_runs(c: Cell) -> Cell:
+        edge = c.level == "with" or c.other == "resnet18"
+        return c if edge else replace(c, values={}, seeds=(SeedRun(0, "missing"),))
+
+    assert grid().has_runs
+    assert not grid([without_runs(c) for c in CELLS]).has_runs
+    assert math.isnan(grid([without_runs(c) for c in CELLS]).interactions[0].finding.p)

@@ -1,0 +1,107 @@
+"""The gate: a real regression against an earlier report is exit code 1, chance is not, and nothing passes unseen."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ablation import report
+from ablation.gate import changes
+from ablation.rundir import State
+from tests.factory import write_run
+
+SHORT = "trainer.epochs=4"
+BATCH = {0: 0.70, 1: 0.71, 2: 0.72, 3: 0.715}
+NONE = {0: 0.68, 1: 0.70, 2: 0.69, 3: 0.70}
+
+
+def make(folder: Path, *overrides: str) -> int:
+    places = [f"runs_dir={folder}/runs", f"report_dir={folder}/reports", "report.name=r"]
+    return report.main([SHORT, *places, *overrides])
+
+
+def write(folder: Path, drop: float = 0.0, noise: float = 0.001, state: State = State.finished) -> Path:
+    """A report whose norm=none lies `drop` lower."""
+    for seed, value in BATCH.items():
+        write_run(folder / "runs", SHORT, f"seed={seed}", accuracy=value)
+    for seed, value in NONE.items():
+        accuracy = value - drop - noise * (seed % 2) * bool(drop)
+        write_run(folder / "runs", SHORT, "norm=none", f"seed={seed}", accuracy=accuracy, state=state)
+    assert make(folder) == 0
+    return folder / "reports" / "r" / "report.json"
+
+
+@pytest.fixture(scope="module")
+def then(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("then"))
+
+
+@pytest.mark.parametrize(
+    ("drop", "noise", "margin", "code"),
+    [
+        (0.0, 0.0, 1.0, 0),
+        (0.03, 0.002, 1.0, 1),
+        (0.03, 0.002, 5.0, 0),  # significant, and allowed
+        (0.02, 0.1, 1.0, 0),  # large, and chance
+        (-0.03, 0.002, 1.0, 0),  # better
+    ],
+)
+def test_a_drop_counts_when_it_is_significant_and_beyond_the_margin(
+    drop: float, noise: float, margin: float, code: int, then: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, drop, noise)
+    assert make(tmp_path, f"gate.reference={then}", f"gate.margin={margin}") == code
+    out, err = capsys.readouterr()
+    assert ("REGRESSED norm=none" in out, "1 of 2 variants fell behind" in err) == (code == 1, code == 1)
+    assert "ok base: 0.00 pp over 4 seeds, Holm p = 1" in out or "ok base: +0.00 pp over 4 seeds, Holm p = 1" in out
+
+
+def test_a_variant_whose_runs_all_fail_now_is_a_regression(
+    then: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, state=State.failed)
+    assert make(tmp_path, f"gate.reference={then}") == 1
+    assert "REGRESSED norm=none: it had results then, and has none now" in capsys.readouterr().out
+
+
+def test_the_report_may_be_held_against_the_one_it_replaces(tmp_path: Path) -> None:
+    place = write(tmp_path)
+    for seed, value in NONE.items():
+        write_run(tmp_path / "runs", SHORT, "norm=none", f"seed={seed}", accuracy=value - 0.1 - 0.001 * seed)
+    assert make(tmp_path, f"gate.reference={place}") == 1
+
+
+def test_the_gate_changes_nothing_in_the_report(then: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = write(tmp_path)
+    before = place.read_bytes()
+    assert make(tmp_path, f"gate.reference={then}") == 0
+    assert "report is up to date" in capsys.readouterr().out
+    assert place.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema": 1}, "gate.reference has schema 1"),
+        ({"metric": "best"}, "compared: final now, best then"),
+        ({"facts": [["preset", "writeup"]]}, "preset: demo now, writeup then"),
+        ({"comparisons": []}, "no seed of any variant in common"),
+        (None, "is no report.json"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    change: dict[str, object] | None, words: str, then: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(then.read_text(encoding="utf-8"))
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps([] if change is None else content | change))
+    assert make(then.parents[2], f"gate.reference={other}") == 2
+    assert words in capsys.readouterr().err
+
+
+def test_two_seeds_are_not_tested() -> None:
+    row = {"variant": {"norm": "none"}, "seeds": [{"state": "finished"}], "values": {"0": 0.5, "1": 0.4}}
+    now = {"comparisons": [{"rows": [row]}]}
+    (found,) = changes(now, {"comparisons": [{"rows": [row | {"values": {"0": 0.9, "1": 0.9}}]}]})
+    assert not found.regressed(0.01)
+    assert found.interval.n == 2

@@ -1,0 +1,134 @@
+"""Open comparisons, the fresh seeds that would settle them, and verdicts that rest on fresh seeds alone."""
+
+from pathlib import Path
+
+import pytest
+
+from ablation import more_seeds, train
+from ablation.commandline import compose_config
+from ablation.gather import gather
+from ablation.schema import Stage
+from ablation.study import Study, build, choose
+from ablation.verdict import Verdict
+from tests.factory import write_run
+
+SHORT = "trainer.epochs=4"
+# differences of norm=none to the reference: open after five seeds, and a handful of fresh ones say it is better
+SCREEN = (0.012, -0.004, 0.016, 0.002, 0.009)
+FRESH = (0.004, 0.005, 0.006, 0.0045)
+
+
+def write(root: Path, fresh: int = 0, instance: float = -0.1) -> None:
+    for seed, difference in enumerate((*SCREEN, *FRESH[:fresh])):
+        stage = ["stage=confirmation"] if seed >= len(SCREEN) else []
+        reference = 0.7 + 0.002 * (seed % 3)
+        write_run(root, SHORT, f"seed={seed}", *stage, accuracy=reference)
+        write_run(root, SHORT, f"seed={seed}", "norm=none", *stage, accuracy=reference + difference)
+        if not stage:
+            noise = 0.003 * (seed % 2)
+            write_run(root, SHORT, f"seed={seed}", "norm=instance", accuracy=reference + instance + noise)
+
+
+def study_of(root: Path) -> Study:
+    gathered = gather(root)
+    return build(gathered, choose(gathered, [SHORT], compose_config), compose_config)
+
+
+def test_an_open_comparison_names_its_fresh_seeds_their_runs_and_their_cost(tmp_path: Path) -> None:
+    write(tmp_path)
+    (found,) = more_seeds.open_comparisons(study_of(tmp_path))
+    finding = found.row.finding
+    assert finding is not None
+    assert (found.section, found.row.level, finding.verdict) == ("norm", "none", Verdict.inconclusive)
+    assert found.seeds == tuple(range(5, 5 + (finding.seeds_needed or 0)))
+    assert found.missing == 2 * len(found.seeds)
+    sides = [row.seconds for row in study_of(tmp_path).comparisons[2].rows[:2]]
+    assert found.seconds == pytest.approx(len(found.seeds) * sum(seconds or 0 for seconds in sides))
+
+
+def test_a_verdict_rests_on_fresh_seeds_alone_as_soon_as_there_are_three(tmp_path: Path) -> None:
+    write(tmp_path, fresh=2)
+    row = study_of(tmp_path).comparisons[2].rows[1]
+    assert row.finding is not None
+    assert (row.finding.seeds, row.screening) == (tuple(range(5)), None)
+    write(tmp_path, fresh=4)
+    study = study_of(tmp_path)
+    row = study.comparisons[2].rows[1]
+    assert row.finding is not None
+    assert row.screening is not None
+    assert row.finding.seeds == (5, 6, 7, 8)
+    assert row.finding.interval.mean == pytest.approx(sum(FRESH) / 4)
+    assert row.screening.mean == pytest.approx(sum(SCREEN) / 5)
+    assert row.finding.verdict is Verdict.better
+    assert row.notes == (
+        "Confirmed on fresh seeds 5, 6, 7, 8 alone: +0.49 pp (n=4). The screening seeds, which asked for them, said "
+        "+0.70 pp (n=5) and do not count.",
+    )
+    # the other levels keep the planned seeds, and miss none
+    assert study.planned_seeds == tuple(range(5))
+    assert study.states == {"finished": 15}
+    instance = study.comparisons[2].rows[2]
+    assert instance.notes == ()
+    assert instance.finding is not None
+    assert instance.finding.seeds == tuple(range(5))
+    assert list(more_seeds.open_comparisons(study)) == []
+
+
+def test_the_sweeps_train_each_variant_once_with_the_most_seeds_asked(tmp_path: Path) -> None:
+    write(tmp_path, instance=-0.004)
+    study = study_of(tmp_path)
+    found = list(more_seeds.open_comparisons(study))
+    assert [one.row.level for one in found] == ["none"] or len(found) == 2
+    sweeps = more_seeds.sweeps(found, study, [SHORT, "hydra.launcher.jobs=2", "norm=batch"])
+    most = max((one.seeds or () for one in found), key=len)
+    assert [
+        SHORT,
+        "hydra.launcher.jobs=2",
+        "norm=batch",
+        f"seed={','.join(map(str, most))}",
+        "stage=confirmation",
+    ] in sweeps
+    for one in found:
+        seeds = ",".join(map(str, one.seeds or ()))
+        level = f"norm={one.row.level}"
+        assert [SHORT, "hydra.launcher.jobs=2", level, f"seed={seeds}", "stage=confirmation"] in sweeps
+
+
+def test_what_needs_too_many_is_named_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path)
+    trained: list[object] = []
+    monkeypatch.setattr(train, "main", trained.append)
+    assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", "most=3"]) == 0
+    out = capsys.readouterr().out
+    assert "1 open comparison, in pp:\n  norm none +0.70 [" in out
+    assert "fresh seeds, more than most=3; left alone" in out
+    assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", "most=99", "plan=true"]) == 0
+    assert "runs, " in capsys.readouterr().out
+    assert trained == []
+
+
+@pytest.mark.parametrize("wrong", ["most=2", "most=many", "plan=maybe", "norm=nune"])
+def test_a_mistake_is_one_message(wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", wrong]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.slow
+def test_the_command_trains_what_is_open_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny = ["data.per_class=40", "width=eighth", "depth=resnet10", "trainer.epochs=2", "optim.lr=0.02"]
+    sweep = ["-m", *tiny, "+section=residual", "seed=0,1,2", "hydra.launcher.jobs=2"]
+    assert train.main(sweep) == 0
+    capsys.readouterr()
+    assert more_seeds.main([*tiny, "most=9999", "plan=true", "report.delta=0.5"]) == 0
+    assert "No comparison is open" in capsys.readouterr().out
+    code = more_seeds.main([*tiny, "most=4", "hydra.launcher.jobs=2"])
+    assert code == 0
+    runs = gather(Path("runs")).runs
+    fresh = runs[runs["stage"] == Stage.confirmation.name]
+    assert set(fresh["seed"]) <= {3, 4, 5, 6}
+    assert len(runs) - len(fresh) == 6

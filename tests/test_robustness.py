@@ -1,0 +1,155 @@
+"""The sections at other settings: found by the report itself, trained by the command, and kept to their own family."""
+
+import csv
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from ablation import report, robustness, train
+from ablation.commandline import compose_config
+from ablation.crossing import Survival
+from ablation.errors import UserError
+from ablation.gather import gather
+from ablation.rundir import find_runs
+from ablation.study import Study, build, choose
+from tests.factory import write_run
+
+SHORT = "trainer.epochs=4"
+# Accuracy of batch, none and instance by learning rate: instance is far behind at the small one only.
+LEVELS = {
+    "0.001": {"batch": 0.73, "none": 0.731, "instance": 0.60},
+    "0.01": {"batch": 0.82, "none": 0.7, "instance": 0.82},
+}
+WOBBLE = {
+    "batch": (0.0, 0.004, -0.004, 0.002),
+    "none": (0.002, 0.003, -0.004, 0.0),
+    "instance": (0.0, 0.006, -0.003, 0.001),
+}
+
+
+def write(root: Path, seeds: int = 4) -> None:
+    for lr, levels in LEVELS.items():
+        for norm, accuracy in levels.items():
+            for seed in range(seeds):
+                value = accuracy + WOBBLE[norm][seed]
+                write_run(root, SHORT, f"optim.lr={lr}", f"norm={norm}", f"seed={seed}", accuracy=value)
+
+
+def study_of(root: Path, *overrides: str) -> Study:
+    gathered = gather(root)
+    return build(gathered, choose(gathered, [SHORT, *overrides], compose_config), compose_config)
+
+
+def test_the_report_finds_the_sections_of_another_setting_and_what_becomes_of_each_conclusion(tmp_path: Path) -> None:
+    write(tmp_path)
+    (found,) = study_of(tmp_path).robustness
+    assert (found.name, found.second.factor, found.second.reference) == ("robustness-norm-lr", "optim.lr", "0.001")
+    assert found.second.levels == ("0.001", "0.01")
+    survivals = {part.level: part.survival for part in found.interactions}
+    assert survivals == {"none": Survival.only_there, "instance": Survival.only_here}
+    instance = next(part for part in found.interactions if part.level == "instance")
+    assert instance.finding.interval.mean == pytest.approx(0.13)
+    # the verdicts at the study's own learning rate are those of the section
+    section = next(item for item in study_of(tmp_path).comparisons if item.name == "norm")
+    for row in section.rows[1:3]:
+        assert row.finding is not None
+        assert found.effect(row.level, "0.001").finding.p_holm == pytest.approx(row.finding.p_holm)
+
+
+def test_seen_from_the_other_setting_the_conclusion_appears_only_there(tmp_path: Path) -> None:
+    write(tmp_path)
+    (found,) = study_of(tmp_path, "optim.lr=0.01").robustness
+    assert found.second.levels == ("0.01", "0.001")
+    assert {part.level: part.survival for part in found.interactions} == {
+        "none": Survival.only_here, "instance": Survival.only_there,
+    }  # fmt: skip
+
+
+def test_a_few_runs_of_another_setting_or_two_changes_of_it_are_no_robustness(tmp_path: Path) -> None:
+    write(tmp_path, seeds=2)
+    for seed in range(4):
+        write_run(tmp_path, "trainer.epochs=5", "optim.lr=0.1", f"seed={seed}")
+        write_run(tmp_path, "trainer.epochs=5", "optim.lr=0.1", f"seed={seed}", "norm=none")
+    assert study_of(tmp_path).robustness == ()
+
+
+def test_the_crossed_section_takes_its_cells_from_both_settings(tmp_path: Path) -> None:
+    write(tmp_path)
+    found = {grid.name: grid for grid in study_of(tmp_path).crossings}
+    assert found["norm_lr"].has_runs
+    assert not found["residual_depth"].has_runs
+    (robust,) = study_of(tmp_path).robustness
+    for ours, theirs in zip(found["norm_lr"].interactions, robust.interactions, strict=True):
+        assert ours.finding.interval == theirs.finding.interval
+
+
+def test_grids_are_in_the_files_of_the_report(tmp_path: Path) -> None:
+    write(tmp_path / "runs")
+    assert report.main([SHORT, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}", "report.name=r"]) == 0
+    folder = tmp_path / "r"
+    rows = list(csv.DictReader(StringIO((folder / "grids.csv").read_text())))
+    (line,) = (
+        r for r in rows if (r["grid"], r["level"], r["second_level"]) == ("robustness-norm-lr", "instance", "0.01")
+    )
+    assert line["conclusion"] == "holds only at optim.lr=0.001"
+    assert float(line["difference"]) == pytest.approx(0.13)
+    assert (line["n"], line["n_both"]) == ("4", "4")
+    content = json.loads((folder / "report.json").read_text())
+    assert content["robustness"][0]["interactions"][0]["survival"] == "only_there"
+    page = (folder / "index.html").read_text()
+    assert "Do the conclusions survive another setting?" in page
+    assert "holds only at optim.lr=0.001" in page
+    for name in ("norm_lr", "robustness-norm-lr"):
+        markdown = (folder / "tables" / f"{name}.md").read_text()
+        table = [line for line in markdown.splitlines() if line.startswith("| ")]
+        assert {line.count("|") for line in table[:8]} == {13}
+        latex = (folder / "tables" / f"{name}.tex").read_text()
+        assert latex.count(r"\begin{") == latex.count(r"\end{")
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({"lr": "x10", "epochs": ""}, ["optim.lr=0.001,0.01"]),
+        ({"lr": "x10,0.05", "epochs": "x2"}, ["optim.lr=0.001,0.01,0.05", "trainer.epochs=25,50"]),
+        ({"lr": "", "epochs": "50"}, ["trainer.epochs=25,50"]),
+        ({"lr": "x0.1", "epochs": ""}, ["optim.lr=0.001,0.0001"]),
+    ],
+)
+def test_conditions_multiply_the_settings_own_values(own: dict[str, str], expected: list[str]) -> None:
+    assert list(robustness.conditions(own, compose_config([]))) == expected
+
+
+@pytest.mark.parametrize("own", ["x1", "0.001", "ten", "x0", "-0.1", "x"])
+def test_a_learning_rate_that_is_none_or_the_same_is_refused(own: str) -> None:
+    with pytest.raises(UserError, match="lr="):
+        list(robustness.conditions({"lr": own, "epochs": ""}, compose_config([])))
+    with pytest.raises(UserError, match="whole number"):
+        list(robustness.conditions({"lr": "", "epochs": "2.5"}, compose_config([])))
+
+
+@pytest.mark.slow
+def test_the_command_trains_both_settings_and_reports_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny = ["data.per_class=20", "width=eighth", "depth=resnet10", "trainer.epochs=2", "optim.lr=0.02"]
+    sweep = [*tiny, "+section=residual", "seed=0,1,2", "lr=x2", "hydra.launcher.jobs=2"]
+    assert robustness.main(sweep) == 0
+    assert len(find_runs(Path("runs"))) == 2 * 2 * 3
+    out = capsys.readouterr().out
+    assert "robustness: Residual connections at optim.lr=0.04: without " in out
+    assert robustness.main(sweep) == 0
+    assert "12 need nothing, 0 to train" in capsys.readouterr().out
+    assert robustness.main([*sweep, "lr=0.02"]) == 2
+    assert robustness.main([*sweep, "norm=nune"]) == 2
+    assert "norm=nune: there is no such choice" in capsys.readouterr().err
+
+
+def test_a_refused_sweep_ends_the_command_with_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "main", lambda _: 2)
+    with pytest.raises(SystemExit) as stop:
+        robustness.main(["+section=norm"])
+    assert stop.value.code == 2
