@@ -18,7 +18,7 @@ CLUSTERS := .venv/.clusters
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
 SECTIONS := $(basename $(notdir $(wildcard conf/section/*.yaml)))
 FIVE     := dropout,norm,lr_schedule,residual,depth
-CROSSED  ?= residual_depth,norm_lr,norm_dropout,stem_pool
+CROSSED  ?= residual_depth,norm_lr,norm_dropout,stem_pool,ladder
 comma    := ,
 
 # Text as one shell word, and as one quoted value of an override. `$(value DATA)` is what was typed, a $ included.

@@ -157,6 +157,13 @@ def _parts(names: Sequence[tuple[str, str]], samples: Sequence[Sample], words: S
     )
 
 
+def effects(pairs: Sequence[tuple[Cell, Cell]], delta: float, language: str) -> tuple[Part, ...]:
+    """Findings of cells against other cells, as one family; `other` of each part is the control's level."""
+    names = [(cell.level, control.level) for cell, control in pairs]
+    told = [(cell.unconverged, len(cell.values), cell.epochs) for cell, _ in pairs]
+    return _parts(names, [_sample(cell, control.values) for cell, control in pairs], told, delta, language)
+
+
 def _along(grid: _Grid, side: Side, across: Side, delta: float, language: str) -> tuple[Part, ...]:
     """A side's effects at each level of the other; the comparisons at one level are a family."""
     parts: list[Part] = []

@@ -1,12 +1,16 @@
 """Facts of a report beside its numbers: the setting that all runs share, and the environments they ran in."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from ablation.schema import Config, Stage
+from ablation.comparability import mixed
+from ablation.comparison import Comparison
+from ablation.rundir import State
+from ablation.schema import Config, Metric, Stage
+from ablation.wording import image_noise_note
 
 _ENVIRONMENT = (
     "device", "device_name", "cores", "threads", "processes", "precision", "torch", "python", "platform", "git_commit",
@@ -50,3 +54,33 @@ def environment_facts(rows: pd.DataFrame) -> tuple[Fact, ...]:
         counts = Counter("not known" if pd.isna(value) or value == "" else str(value) for value in rows[name])
         facts.append(Fact(name.replace("_", " "), tuple(sorted(counts.items()))))
     return tuple(facts) if len(rows) else ()
+
+
+def caveats(rows: pd.DataFrame, config: Config) -> Iterable[str]:
+    """What the study's design leaves open."""
+    yield "Factors were varied one at a time around the base variant; how they interact is another question."
+    known = rows[rows["state"] == State.finished.value].dropna(subset=["n_val", "val_final"])
+    if len(known):
+        note = image_noise_note(known["val_final"].median(), int(known["n_val"].min()), config.report.delta)
+        yield from [note] if note else []
+
+
+def warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config) -> tuple[str, ...]:
+    """What makes numbers of the report doubtful."""
+    finished = rows[rows["state"] == State.finished.value].to_dict("records")
+    found = []
+    for fact, text in mixed(finished).items():
+        sections = [item.name for item in compared if fact in item.mixed]
+        found.append(f"{text} Concerned: {', '.join(sections) or 'no section by itself'}.")
+    if config.report.metric is Metric.best:
+        found.append(
+            "report.metric=best compares each run's best epoch, chosen on the same images: every accuracy is "
+            "optimistic. report.metric=final has no such choice."
+        )
+    skipped = rows["n_skipped"].max() if len(rows) else 0
+    if not pd.isna(skipped) and skipped > 0:
+        found.append(f"Up to {skipped} image files could not be read and were skipped (data.bad_files=skip).")
+    dirty = int((rows["git_dirty"] == "True").sum())
+    if dirty:
+        found.append(f"{dirty} of {len(rows)} runs were made with uncommitted changes in the working tree.")
+    return tuple(found)

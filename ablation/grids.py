@@ -1,6 +1,6 @@
 """Which runs make a grid: the crossed sections, and every section again at the other settings that were trained."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -136,8 +136,3 @@ def _with(config: Config, condition: str, value: Any) -> Config:
 
 def _text(value: Any) -> str:
     return f"{value:g}"
-
-
-def run_ids(crossings: Iterable[Crossing]) -> Iterator[str]:
-    """Of every run that some grid uses."""
-    return (run.run_id for crossing in crossings for cell in crossing.cells for run in cell.seeds if run.run_id)

@@ -12,9 +12,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablation import evidence, formats, grid_tables, tables
+from ablation import evidence, formats, grid_tables, ladder, tables
 from ablation.comparison import Comparison, Row
 from ablation.fates import MISSING_RUN
+from ablation.ladder import Ladder
 from ablation.plots import COLOURS, GRID, INK, PAPER, Style
 from ablation.rundir import State
 from ablation.selection import describe_variant
@@ -131,6 +132,12 @@ def overlay_text(comparison: Comparison) -> tuple[str, str]:
     return title, f"Validation accuracy, validation loss and training loss. Mean accuracy of finished seeds: {ends}."
 
 
+def ladder_text(item: Ladder) -> tuple[str, str]:
+    """Title and description of a waterfall."""
+    told = ", ".join(f"{rung.name} {formats.percent(rung.cell.accuracy.mean)} %" for rung in item.rungs)
+    return f"{item.title}: accuracy after each step", f"Mean validation accuracy: {told}."
+
+
 def curves_text(comparison: Comparison, row: Row) -> tuple[str, str]:
     """Title and description of one level's figure."""
     seeds = ", ".join(f"seed {run.seed} {run.state}" for run in row.seeds)
@@ -160,6 +167,6 @@ def render(
     template = environment.get_template("report.html.j2")
     return template.render(
         study=study, styles=styles, drawings=drawings, ranked=ranked(study), glyphs=GLYPHS, tables=tables,
-        formats=formats, evidence=evidence, grid_tables=grid_tables, with_variants=size <= VARIANT_BUDGET,
-        describe_variant=describe_variant,
+        formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables,
+        with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant,
     )  # fmt: skip

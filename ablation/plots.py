@@ -238,6 +238,35 @@ def overlay_figure(factor: str, rows: Sequence[tuple[str, Style, Sequence[Curve]
     return figure
 
 
+def waterfall_figure(bars: Sequence[tuple[str, float, float, float]]) -> Figure:
+    """Steps from one accuracy to the next as a waterfall; the first bar is where they begin.
+
+    Args:    bars: name, start and end in percent, and half the step's interval, NaN for none.
+    """
+    drawn = [(name, start, end, 0.0 if math.isnan(half) else half) for name, start, end, half in bars]
+    ends = [value for _, start, end, half in drawn for value in (start, end - half, end + half) if value > 0]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    floor = low - (high - low) * 0.25  # the axis does not begin at zero: steps are what is compared
+    with _house_style():
+        figure = Figure(figsize=(8.4, 3.3))
+        axes = figure.add_subplot()
+        for place, (_, start, end, half) in enumerate(drawn):
+            bottom, colour = (start, COLOURS[3 if end > start else 2]) if place else (floor, INK)
+            axes.bar(place, end - bottom, bottom=bottom, width=0.55, color=colour, alpha=0.85 if place else 0.55)
+            if place:
+                axes.plot([place - 0.72, place + 0.28], [start, start], color=INK, linewidth=0.7)
+                axes.errorbar(place, end, yerr=half, color=INK, capsize=4, linewidth=1.1)
+            label = f"{end - start:+.2f}".replace("-", "\u2212") if place else f"{end:.2f} %"
+            top = (place, max(start, end + half))
+            axes.annotate(label, top, (0, 4), textcoords="offset points", ha="center")
+        axes.set_xticks(range(len(drawn)), [name for name, *_ in drawn])
+        axes.set_ylim(floor, high + (high - low) * 0.2)
+        axes.set_ylabel("validation accuracy (%)")
+        axes.grid(visible=False, axis="x")
+        figure.subplots_adjust(left=0.075, right=0.985, bottom=0.1, top=0.96)
+    return figure
+
+
 def encode(figure: Figure, kind: str) -> bytes:
     """The figure as svg, png or pdf; equal figures give equal bytes, with neither dates nor program names inside."""
     buffer = io.BytesIO()

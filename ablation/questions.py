@@ -30,8 +30,8 @@ def question_lines(jobs: Sequence[Job], sections: Mapping[str, Sequence[Config]]
 
 def _section_lines(name: str, configs: Sequence[Config], planned: Sequence[Variant]) -> Iterator[str]:
     section = load_section(name)
-    if section.cross is not None:
-        yield from _crossed_lines(section)
+    if not section.is_simple:
+        yield from _other_lines(section)
         return
     levels = section.levels
     variants = [levels_of(config) for config in configs]
@@ -51,9 +51,12 @@ def _section_lines(name: str, configs: Sequence[Config], planned: Sequence[Varia
         yield from _change_lines(others, group[place])
 
 
-def _crossed_lines(section: Section) -> Iterator[str]:
-    assert section.cross is not None
+def _other_lines(section: Section) -> Iterator[str]:
+    """Of a crossed section and of one of steps, where more than one change at once is what is asked for."""
     yield f"Section {section.number}: {section.title}"
+    if section.cross is None:
+        yield f"  steps, each compared with the one before: {' -> '.join(section.levels)}"
+        return
     yield f"  every combination of {_axis(section)} and {_axis(section.cross)}, {len(section.cells)} runs per seed"
 
 

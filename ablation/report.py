@@ -22,12 +22,7 @@ from ablation.errors import RunFailed, UserError
 
 # pandas and matplotlib take a second or two that `--help` does not need, so the functions import what uses them.
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from ablation.comparison import Comparison
     from ablation.gather import Gathered
-    from ablation.page import Drawing
-    from ablation.plots import Style
     from ablation.study import Choice, Study
 
 SCHEMA = 2
@@ -106,63 +101,6 @@ def summary_json(study: "Study", inputs: str, files: Iterable[str]) -> str:
     return json.dumps(strict({**head, **asdict(study)}), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def draw(
-    comparison: "Comparison", curves: "pd.DataFrame", styles: "Mapping[tuple[str, str], Style]", epochs: int
-) -> "tuple[dict[str, bytes], list[tuple[str, Drawing]]]":
-    """A section's figures.
-
-    Returns: files by name below the report's folder, and the page's drawings with their levels, the overlay first
-             under the level ''; both empty when no run of the section has finished an epoch.
-    """
-    from ablation import page, plots
-
-    factor = comparison.section.factor
-    lines = [(row, styles[factor, row.level], plots.curves_of(row, curves)) for row in comparison.rows]
-    lines = [line for line in lines if line[2]]
-    if not lines:
-        return {}, []
-    overlay = plots.overlay_figure(factor, [(row.level, style, found) for row, style, found in lines], epochs)
-    figures = {page.overlay_name(comparison): (overlay, "", page.overlay_text(comparison))}
-    for row, style, found in lines:
-        figure = plots.variant_figure(f"{factor}={row.level}", found, style, [line[2] for line in lines], epochs)
-        figures[page.curves_name(comparison, row)] = (figure, row.level, page.curves_text(comparison, row))
-    files: dict[str, bytes] = {}
-    drawings = []
-    for name, (figure, level, (title, description)) in figures.items():
-        files |= {f"figures/{name}.{kind}": plots.encode(figure, kind) for kind in plots.FORMATS}
-        drawings.append((level, page.Drawing(name, files[f"figures/{name}.svg"].decode(), title, description)))
-    return files, drawings
-
-
-def outputs(study: "Study", gathered: "Gathered", choice: "Choice") -> dict[str, bytes]:
-    """Every file of the report but report.json, by its name below the report's folder."""
-    from ablation import grid_tables, page, plots, tables
-    from ablation.gather import to_csv
-
-    curves = gathered.curves[gathered.curves["run_id"].isin(choice.runs["run_id"])]
-    shown = [item for item in study.comparisons if item.has_runs]
-    styles = plots.level_styles(study.comparisons)
-    files = {
-        "runs.csv": to_csv(choice.runs).encode(),
-        "curves.csv": to_csv(curves).encode(),
-        "effects.csv": tables.effects_csv(shown, study.base).encode(),
-    }
-    drawings = {}
-    for item in shown:
-        figures, drawings[item.name] = draw(item, curves, styles, study.epochs)
-        files |= figures
-        files[f"tables/{item.name}.md"] = tables.to_markdown(item, study.metric).encode()
-        files[f"tables/{item.name}.csv"] = tables.to_csv(item, study.metric).encode()
-        files[f"tables/{item.name}.tex"] = tables.to_latex(item, study.metric).encode()
-    grids = [*(grid for grid in study.crossings if grid.has_runs), *study.robustness]
-    files["grids.csv"] = grid_tables.to_csv(grids).encode()
-    for grid in grids:
-        files[f"tables/{grid.name}.md"] = grid_tables.to_markdown(grid, study.language).encode()
-        files[f"tables/{grid.name}.tex"] = grid_tables.to_latex(grid, study.language).encode()
-    files[PAGE] = page.render(study, styles, drawings).encode()
-    return files
-
-
 def write(folder: Path, files: Mapping[str, bytes], summary: str) -> None:
     """Write all files, remove those of an earlier report that this one no longer has, and write report.json last.
 
@@ -194,25 +132,6 @@ def _print_read(gathered: "Gathered", choice: "Choice") -> None:
         print(choice.notice)
 
 
-def _print_found(study: "Study") -> None:
-    from ablation import formats, tables
-    from ablation.grid_wording import factor_sentences
-
-    for item in study.comparisons:
-        told = "; ".join(tables.brief(row) for row in item.rows if row.effect is not None)
-        found = f"against {item.section.reference}, in pp: {told}" if item.has_runs else "not run yet: "
-        command = "" if item.has_runs else study.section_commands[item.name]
-        print(f"{item.section.number} {item.name} {found}{command}".replace(formats.MINUS, "-"))
-    for grid in study.crossings:
-        command = "" if grid.has_runs else f" not run yet: {study.section_commands[grid.name]}"
-        told = " ".join(factor_sentences(grid, study.language)) if grid.has_runs else f"{grid.name}{command}"
-        print(f"{grid.number} {told}")
-    for grid in study.robustness:
-        print(f"robustness: {' '.join(factor_sentences(grid, study.language))}")
-    for warning in study.warnings:
-        print(f"warning: {warning}")
-
-
 def make(overrides: list[str]) -> None:
     """Gather, compare, draw and write; prints a few lines about what was read, found and written.
 
@@ -239,12 +158,15 @@ def make(overrides: list[str]) -> None:
 
 
 def _write_study(gathered: "Gathered", choice: "Choice", folder: Path, inputs: str) -> None:
+    from ablation.headlines import headlines
+    from ablation.outputs import outputs
     from ablation.study import build
 
     study = build(gathered, choice, compose_config)
     files = outputs(study, gathered, choice)
     write(folder, files, summary_json(study, inputs, files))
-    _print_found(study)
+    for line in headlines(study):
+        print(line)
     print(f"wrote {folder / PAGE}")
 
 

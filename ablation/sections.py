@@ -1,7 +1,8 @@
 """Sections: one question each, read from conf/section/, and the variants they need.
 
 A section names a factor (or `recipe`), its levels, the reference level and what is held fixed; a crossed section
-names a second one, and needs every combination. The sweep trains its variants and the report compares them, so both
+names a second one, and needs every combination; a section of steps has the overrides of each level in `rungs`, and
+compares each with the one before. The sweep trains its variants and the report compares them, so both
 read them here.
 """
 
@@ -36,6 +37,12 @@ class Section:
     fixed: dict[str, str] = field(default_factory=dict)
 
     cross: Axis | None = None
+    rungs: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether its levels are those of one factor, each compared with the reference."""
+        return self.cross is None and not self.rungs
 
     @property
     def cells(self) -> list[tuple[str, ...]]:
@@ -46,10 +53,14 @@ class Section:
     def sets(self) -> list[str]:
         """The keys that it sets itself, and the groups they are in."""
         keys = [self.factor, *self.fixed, *([self.cross.factor] if self.cross else [])]
+        keys += [text.partition("=")[0] for rung in self.rungs.values() for text in rung]
+        keys = list(dict.fromkeys(keys))
         return [*keys, *(key.partition(".")[0] for key in keys if "." in key)]
 
     def overrides(self, level: str, other: str | None = None) -> list[str]:
         """Command-line overrides that make one cell out of the base config."""
+        if self.rungs:
+            return list(self.rungs[level])
         found = [*(f"{factor}={name}" for factor, name in self.fixed.items()), f"{self.factor}={level}"]
         return found if self.cross is None or other is None else [*found, f"{self.cross.factor}={other}"]
 
@@ -62,7 +73,7 @@ def section_names() -> list[str]:
 def load_section(name: str) -> Section:
     """Read conf/section/<name>.yaml, checked against `Section`.
 
-    Raises:  UserError: a reference is none of the levels.
+    Raises:  UserError: a reference is none of the levels, or the levels are not those of the rungs.
     """
     merged = OmegaConf.merge(OmegaConf.structured(Section), OmegaConf.load(CONF_DIR / "section" / f"{name}.yaml"))
     section = OmegaConf.to_object(merged)
@@ -71,4 +82,6 @@ def load_section(name: str) -> Section:
     for axis in axes:
         if axis.reference not in axis.levels:
             raise UserError(f"conf/section/{name}.yaml: reference={axis.reference} is none of levels={axis.levels}.")
+    if section.rungs and list(section.rungs) != section.levels:
+        raise UserError(f"conf/section/{name}.yaml: levels={section.levels} are not the rungs {list(section.rungs)}.")
     return section

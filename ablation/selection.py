@@ -69,7 +69,7 @@ def plan_sections(overrides: Sequence[str], compose: Callable[..., Config]) -> l
     plans, base = [], compose(overrides)
     for name in section_names():
         section = load_section(name)
-        if section.cross is not None:
+        if not section.is_simple:
             continue
         configs = {a: cell_config(base, overrides, section.overrides(a), compose) for a in section.levels}
         variants = {level: levels_of(config) for level, config in configs.items()}

@@ -15,21 +15,20 @@ from typing import Any
 import pandas as pd
 
 from ablation.around import base_overrides, command_of, names_a_factor
-from ablation.comparability import mixed
 from ablation.comparison import Comparer, Comparison, Rules
 from ablation.crossing import Crossing
 from ablation.errors import UserError
-from ablation.facts import Fact, environment_facts, setting_facts
+from ablation.facts import Fact, caveats, environment_facts, setting_facts, warnings
 from ablation.fates import MISSING_RUN, SeedRun
 from ablation.finding import Finding
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
-from ablation.grids import Pool, crossed_sections, robustness, run_ids
+from ablation.grids import Pool, crossed_sections, robustness
 from ablation.identity import Variant, differences, digest, levels_of, slug_of
+from ablation.ladder import Ladder, ladders
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Language, Metric, Stage
 from ablation.sections import load_section, section_names
 from ablation.selection import Plan, Runs, describe_variant, of_setting, plan_sections, row_variants
-from ablation.wording import image_noise_note
 
 Compose = Callable[..., Config]  # commandline.compose_config
 
@@ -80,6 +79,7 @@ class Study:
     comparisons: tuple[Comparison, ...]
     crossings: tuple[Crossing, ...]
     robustness: tuple[Crossing, ...]
+    ladders: tuple[Ladder, ...]
     section_commands: Mapping[str, str]
     matrix: tuple[MatrixRow, ...]
     notices: tuple[str, ...]
@@ -186,7 +186,9 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     asked = [item for item in choice.overrides if not _is_own(item)]
     crossings = tuple(crossed_sections(pool, asked, compose))
     used = {run.run_id for item in compared for row in item.rows for run in (*row.seeds, *row.fresh) if run.run_id}
-    used |= set(run_ids(crossings))
+    steps = tuple(ladders(pool, asked, compose))
+    cells = [cell for grid in crossings for cell in grid.cells] + [rung.cell for one in steps for rung in one.rungs]
+    used |= {run.run_id for cell in cells for run in cell.seeds if run.run_id}
     rows = choice.runs[choice.runs["run_id"].isin(used)]
     return Study(
         name=name_of(config, compose),
@@ -201,11 +203,12 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         comparisons=compared,
         crossings=crossings,
         robustness=tuple(robustness(pool, plans)),
+        ladders=steps,
         section_commands={name: _sweep(name, choice, seeds) for name in section_names()},
         matrix=_matrix(compared, base),
         notices=(choice.notice,) if choice.notice else (),
-        caveats=tuple(_caveats(rows, config)),
-        warnings=_warnings(compared, rows, config),
+        caveats=tuple(caveats(rows, config)),
+        warnings=warnings(compared, rows, config),
         left_out=(*gathered.left_out, *runs.duplicates),
         others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose)),
         environment=environment_facts(rows),
@@ -237,35 +240,6 @@ def _matrix(compared: Sequence[Comparison], base: Variant) -> tuple[MatrixRow, .
             sections.setdefault(name, []).append(item.name)
             seeds[name] = row.seeds
     return tuple(MatrixRow(name, tuple(dict.fromkeys(sections[name])), seeds[name]) for name in seeds)
-
-
-def _caveats(rows: pd.DataFrame, config: Config) -> Iterable[str]:
-    """What the study's design leaves open."""
-    yield "Factors were varied one at a time around the base variant; how they interact is another question."
-    known = rows[rows["state"] == State.finished.value].dropna(subset=["n_val", "val_final"])
-    if len(known):
-        note = image_noise_note(known["val_final"].median(), int(known["n_val"].min()), config.report.delta)
-        yield from [note] if note else []
-
-
-def _warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config) -> tuple[str, ...]:
-    finished = rows[rows["state"] == State.finished.value].to_dict("records")
-    found = []
-    for fact, text in mixed(finished).items():
-        sections = [item.name for item in compared if fact in item.mixed]
-        found.append(f"{text} Concerned: {', '.join(sections) or 'no section by itself'}.")
-    if config.report.metric is Metric.best:
-        found.append(
-            "report.metric=best compares each run's best epoch, chosen on the same images: every accuracy is "
-            "optimistic. report.metric=final has no such choice."
-        )
-    skipped = rows["n_skipped"].max() if len(rows) else 0
-    if not pd.isna(skipped) and skipped > 0:
-        found.append(f"Up to {skipped} image files could not be read and were skipped (data.bad_files=skip).")
-    dirty = int((rows["git_dirty"] == "True").sum())
-    if dirty:
-        found.append(f"{dirty} of {len(rows)} runs were made with uncommitted changes in the working tree.")
-    return tuple(found)
 
 
 def _unused(choice: Choice, used: set[str], runs: Runs, base: Variant) -> list[OtherRuns]:

@@ -34,8 +34,8 @@ ORDER = (
     "sweepview launch engines sweep predict verify train",
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
-    "gather facts fates selection wording comparison crossing grids grid_wording "
-    "formats typeset grid_tables evidence study tables plots page gate report",
+    "gather fates selection wording comparison facts crossing grids grid_wording "
+    "formats typeset grid_tables ladder evidence study tables plots page gate outputs headlines report",
     # entry points that train and then report
     "followup robustness more_seeds",
 )

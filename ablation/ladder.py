@@ -1,0 +1,139 @@
+"""The way from one variant to another in single steps, each compared with the step before, paired by seed."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ablation.crossing import Cell, effects
+from ablation.finding import Finding
+from ablation.formats import NOTHING, Column, interval, percent, points, probability
+from ablation.grids import Pool
+from ablation.identity import levels_of
+from ablation.schema import Config
+from ablation.sections import load_section, section_names
+from ablation.selection import cell_config, describe_variant
+from ablation.stats import Interval, paired_difference
+from ablation.typeset import latex_table, markdown
+
+_HEADINGS = {
+    "rung": ("", "step"), "changes": ("", "changes"), "runs": ("", "runs"), "mean": ("val acc.", "(%)"),
+    "step": ("step", "(pp)"), "interval": ("95 % CI", "(pp)"), "p": ("Holm", "p"), "verdict": ("", "verdict"),
+    "total": ("since the", "first (pp)"), "total_interval": ("95 % CI", "(pp)"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One variant of the way: what changed against the one before, its runs, the step to it and the way so far.
+
+    finding is the step against the rung before, None for the first; total the difference to the first.
+    """
+
+    name: str
+    changes: str
+    cell: Cell
+    finding: Finding | None
+    word: str
+    total: Interval
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A section of single steps; the steps are one family."""
+
+    name: str
+    number: str
+    title: str
+    question: str
+    rungs: tuple[Rung, ...]
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether some step has both its ends."""
+        return any(rung.finding is not None and rung.finding.interval.n for rung in self.rungs)
+
+
+def ladders(pool: Pool, overrides: Sequence[str], compose: Callable[..., Config]) -> Iterator[Ladder]:
+    """Every section of steps under a command line, also those without runs."""
+    for name in section_names():
+        section = load_section(name)
+        if not section.rungs:
+            continue
+        cells = [section.overrides(level) for level in section.levels]
+        configs = [cell_config(pool.config, overrides, cell, compose) for cell in cells]
+        variants = [levels_of(config) for config in configs]
+        wanted = zip(section.levels, configs, variants, strict=True)
+        found = pool.cells({(level, ""): (config, variant) for level, config, variant in wanted})
+        changes = ["", *(describe_variant(b, a) for a, b in pairwise(variants))]
+        heading = name, section.number, section.title, section.question
+        yield Ladder(*heading, tuple(_rungs(found, changes, pool)))
+
+
+def _rungs(cells: Sequence[Cell], changes: Sequence[str], pool: Pool) -> Iterator[Rung]:
+    steps = effects(list(zip(cells[1:], cells, strict=False)), pool.rules.delta, pool.rules.language.name)
+    first = cells[0].values
+    for cell, change, part in zip(cells, changes, [None, *steps], strict=True):
+        seeds = [seed for seed in cell.values if seed in first]
+        total = paired_difference([cell.values[seed] for seed in seeds], [first[seed] for seed in seeds])
+        finding, word = (None, "") if part is None else (part.finding, part.word)
+        yield Rung(cell.level, change, cell, finding, word, total)
+
+
+def columns(ladder: Ladder) -> list[Column]:
+    """The way for people, a row per rung; accuracies in percent, differences in percentage points."""
+    rungs = ladder.rungs
+
+    def column(key: str, heading: str, cells: Iterable[str], numeric: bool = True) -> Column:
+        return Column(key, heading, tuple(cells), numeric)
+
+    found = [rung.finding for rung in rungs]
+    totals = [rung.total if rung.finding else None for rung in rungs]
+    return [
+        column("rung", "step", (rung.name for rung in rungs), numeric=False),
+        column("changes", "changes", (rung.changes or NOTHING for rung in rungs), numeric=False),
+        column("runs", "runs", (f"{rung.cell.accuracy.n}/{len(rung.cell.seeds)}" for rung in rungs)),
+        column("mean", "accuracy (%)", (percent(rung.cell.accuracy.mean) for rung in rungs)),
+        column("step", "this step (pp)", (points(f.interval.mean) if f else "start" for f in found)),
+        column("interval", "95 % CI (pp)", (interval(f.interval if f else None) for f in found)),
+        column("p", "p (Holm)", (probability(f.p_holm if f else None) for f in found)),
+        column("verdict", "verdict", (rung.word or NOTHING for rung in rungs), numeric=False),
+        column("total", "since the first (pp)", (points(t.mean) if t else NOTHING for t in totals)),
+        column("total_interval", "95 % CI (pp)", (interval(t) for t in totals)),
+    ]
+
+
+def caption(ladder: Ladder) -> str:
+    """What the numbers are."""
+    return (
+        f"{ladder.title}: each step against the one before, over pairs of equal seed, with Student's t interval; p "
+        "corrected by Holm for the steps. A step is one change, but what it does may depend on the steps before it."
+    )
+
+
+def to_markdown(ladder: Ladder) -> str:
+    """The table as GitHub-flavoured Markdown."""
+    table = markdown(columns(ladder))
+    return (
+        "\n".join([f"## {ladder.number} {ladder.title}\n", f"{ladder.question}\n", *table, "", caption(ladder)]) + "\n"
+    )
+
+
+def to_latex(ladder: Ladder) -> str:
+    """The table as a LaTeX float."""
+    return latex_table(columns(ladder), _HEADINGS, caption(ladder), ladder.name)
+
+
+def bars(ladder: Ladder) -> list[tuple[str, float, float, float]]:
+    """For the figure: name, where the step starts and ends (accuracy in percent), and half its interval, NaN if none.
+
+    Steps are drawn on the seeds that they share, one on top of the other, so the last end is the last mean only where
+    every rung has the same seeds. The first bar starts at zero.
+    """
+    found = [(ladder.rungs[0].name, 0.0, 100 * ladder.rungs[0].cell.accuracy.mean, math.nan)]
+    for rung in ladder.rungs[1:]:
+        start, step = found[-1][2], rung.finding
+        mean = 100 * step.interval.mean if step else math.nan
+        half = 100 * (step.interval.high - step.interval.low) / 2 if step else math.nan
+        found.append((rung.name, start, start + mean, half))
+    return found
