@@ -1,7 +1,7 @@
 """What stands behind a section's verdicts, as a table for people: tests, noise, images, classes and health."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ablation.comparison import Comparison, Row
 from ablation.finding import Finding
@@ -87,7 +87,39 @@ def classes_told(row: Row) -> str:
     return f"{len(real)} of {len(images.classes)} classes differ (Holm over the classes): {named} pp."
 
 
-def flags_told(row: Row) -> str:
-    """`still improving in 3 of 5 runs, one class in 1`; empty without a flag."""
-    parts = [f"{name.replace('_', ' ')} in {count} of {row.n_finished} runs" for name, count in row.flags.items()]
-    return ", ".join(parts)
+FLAGS = {
+    "still_improving": "validation accuracy still rose at the end",
+    "gap_growing": "training pulled away from validation at the end",
+    "peaked_early": "the best epoch was long before the last",
+    "at_chance": "no better than guessing",
+    "one_class": "nearly all images in one class",
+    "lr_exhausted": "it still rose, and the learning rate was under 1 % of its start",
+    "budget_waste": "the last 40 % of the epochs had under 1 % of the summed learning rate",
+    "unstable": "accuracy jumped between the last epochs by more than images explain",
+}
+
+
+def common_flags(comparison: Comparison) -> list[str]:
+    """Flags that every finished run of a section has, told once."""
+    rows = [row for row in comparison.rows if row.n_finished]
+    return [name for name in FLAGS if rows and all(row.flags.get(name) == _n_runs(row) for row in rows)]
+
+
+def _n_runs(row: Row) -> int:
+    return sum(run.finished for run in (*row.seeds, *row.fresh))
+
+
+def common_flags_told(comparison: Comparison) -> str:
+    """`In every run: budget waste (...)`; empty without such a flag."""
+    found = common_flags(comparison)
+    return f"In every run: {'; '.join(f'{_flag(name)} ({FLAGS[name]})' for name in found)}." if found else ""
+
+
+def flags_told(row: Row, told: Collection[str] = ()) -> str:
+    """`still improving (...) in 3 of 5 runs`, without those told already; empty without a flag."""
+    found = [(name, count) for name, count in row.flags.items() if name not in told]
+    return "; ".join(f"{_flag(name)} ({FLAGS[name]}) in {count} of {_n_runs(row)} runs" for name, count in found)
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", " ")

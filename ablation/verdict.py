@@ -92,8 +92,8 @@ _SENTENCES = {
         "p {p}). These seeds would have found {mde} pp; {needed}.",
         "failed": "{name} failed: {failed} of {runs} runs came to no usable result.",
         "not tested": "{name} was not tested: {n} of the {least} pairs of seeds that a verdict needs.",
-        "needed": "{seeds} fresh seeds would settle {target} pp",
-        "too many": "no affordable number of seeds would settle {target} pp",
+        "needed": "{seeds} fresh seeds would settle a difference of {target} pp",
+        "too many": "no affordable number of seeds would settle a difference of {target} pp",
         "images": "One seed: on images like these the two trained networks differ by {mean} pp (95 % CI {low} to "
         "{high}, exact McNemar p {p}), which suggests that {name} {way} accuracy; of retraining it says nothing.",
         "images alike": "One seed: on images like these the two trained networks cannot be told apart ({mean} pp, "
@@ -102,7 +102,7 @@ _SENTENCES = {
         "control explains (p {p}), which suggests that {name} {way} {metric}.",
         "inside": "One run against {n} seeds of its control: {mean} pp is within the {half} pp that retraining the "
         "control explains (p {p}).",
-        "unconverged": "This holds after {epochs} epochs: {some} of {all} seeds were still improving.",
+        "unconverged": "This holds after {epochs} epochs, with {some} of {all} seeds still improving.",
     },
     "zh": {
         "effect": "{name} 使{metric}{way} {size} 个百分点（95 % 置信区间 {low} 至 {high}，{n} 个种子，Holm p {p}）。",

@@ -1,0 +1,226 @@
+"""Comparisons of whole sections: honest controls, runs at chance, runs that still improve, images and classes."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ablation import report
+from ablation.commandline import compose_config
+from ablation.comparison import Comparer, Comparison, Row, Rules
+from ablation.evidence import classes_told, common_flags, evidence, flags_told
+from ablation.gather import gather
+from ablation.identity import Variant, levels_of
+from ablation.rundir import PREDICTIONS, RESULT, RunDir, write_json
+from ablation.schema import Language, Metric
+from ablation.sections import Section
+from ablation.selection import Plan, Runs
+from ablation.study import Study, build, choose
+from ablation.verdict import Verdict
+from tests.factory import write_run, write_sections
+from tests.processes import ROOT
+
+SHORT = "trainer.epochs=4"
+BASE = levels_of(compose_config([]))
+
+
+def study_of(root: Path, *overrides: str) -> Study:
+    gathered = gather(root)
+    return build(gathered, choose(gathered, overrides or [SHORT], compose_config), compose_config)
+
+
+def row_of(study: Study, section: str, level: str) -> Row:
+    comparison = next(item for item in study.comparisons if item.name == section)
+    return next(row for row in comparison.rows if row.level == level)
+
+
+def write(root: Path, level: str, accuracies: Sequence[float], *others: str) -> list[RunDir]:
+    return [write_run(root, SHORT, *level.split(), *others, f"seed={s}", accuracy=a) for s, a in enumerate(accuracies)]
+
+
+def as_the_write_up_had_it(root: Path) -> Comparison:
+    """Section 3.1 with the write-up's design: dropout without normalisation against a net that has neither change."""
+    variants: dict[str, Variant] = {"none": BASE, "p10": {**BASE, "norm": "none", "dropout": "p10"}}
+    section = Section("3.1", "Dropout", "Does it?", "dropout", "none", ["none", "p10"])
+    gathered = gather(root)
+    rules = Rules(Metric.final, 0.005, Language.en)
+    return Comparer(Runs(gathered.runs), BASE, range(4), rules, 4, gathered.classes).compare(
+        Plan("dropout", section, variants)
+    )
+
+
+def test_the_write_ups_dropout_is_confounded_with_norm_and_compared_without_normalisation(tmp_path: Path) -> None:
+    write(tmp_path, "norm=batch", (0.74, 0.73, 0.75, 0.74))
+    write(tmp_path, "norm=none dropout=p10", (0.70, 0.71, 0.70, 0.71))
+    alone = as_the_write_up_had_it(tmp_path).rows[1]
+    assert [split.factor for split in alone.splits] == ["norm", "dropout"]
+    assert alone.notes == (
+        "Changes norm and dropout: the effect belongs to none of them alone.",
+        "What norm=none does alone is not known: its control is dropout=p10, which has not been trained.",
+        "What dropout=p10 does alone is not known: its control is norm=none, which has not been trained.",
+    )
+    write(tmp_path, "norm=none", (0.71, 0.72, 0.70, 0.72))
+    row = as_the_write_up_had_it(tmp_path).rows[1]
+    assert row.control == {**BASE, "norm": "none"}
+    assert row.finding is not None
+    assert row.finding.interval.mean == pytest.approx(-0.0075)  # and not -0.035
+    assert row.sentence.startswith("Whether dropout=p10 changes final accuracy is open: −0.75 pp")
+    assert (row.splits, row.notes) == ((), (
+        "Confounded with norm against dropout=none, so compared with norm=none, which differs in dropout alone.",
+    ))  # fmt: skip
+
+
+def test_half_width_is_two_changes_and_each_is_told_where_it_has_a_control(tmp_path: Path) -> None:
+    write(tmp_path, "recipe=xknet18", (0.74, 0.73, 0.75))
+    write(tmp_path, "recipe=half_width", (0.64, 0.60, 0.65))
+    write(tmp_path, "lr_schedule=step4", (0.71, 0.70, 0.71))
+    row = row_of(study_of(tmp_path), "recipe", "half_width")
+    assert row.confounded
+    assert row.changes == ("lr_schedule", "width")
+    assert row.notes[1] == (
+        "What lr_schedule=step4 does alone is not known: its control is width=eighth, which has not been trained."
+    )
+    assert row.notes[2].startswith("width=eighth alone, against lr_schedule=step4: −7.67 pp [")
+
+
+def test_a_run_at_chance_is_a_failure_and_in_no_mean(tmp_path: Path) -> None:
+    write(tmp_path, "norm=batch", (0.74, 0.73, 0.75, 0.74))
+    write(tmp_path, "norm=none", (0.70, 0.05, 0.71, 0.70))  # of 20 classes
+    write(tmp_path, "norm=instance", (0.05, 0.05, 0.05, 0.70))
+    study = study_of(tmp_path)
+    row = row_of(study, "norm", "none")
+    assert row.finding is not None
+    assert (row.finding.seeds, row.accuracy.n) == ((0, 2, 3), 3)
+    assert (row.finding.n_failed, row.finding.n_ended) == (1, 4)
+    assert "Seed 1 stayed at chance: no better than guessing, so failed and in no mean." in row.notes
+    failed = row_of(study, "norm", "instance")
+    assert failed.finding is not None
+    assert failed.finding.verdict is Verdict.failed
+    assert failed.sentence.startswith("norm=instance failed: 3 of 4 runs came to no usable result.")
+
+
+def rising(run: RunDir) -> None:
+    """Let a run's accuracy rise to its end."""
+    rows = run.read_metrics()
+    for index, row in enumerate(rows):
+        row["val_acc"] = 0.5 - 0.02 * (len(rows) - 1 - index)
+    run.write_metrics(rows)
+    result = run.read_json(RESULT)
+    write_json(run / RESULT, result | {"val_final": 0.5, "val_best": 0.5})
+
+
+def test_what_still_improves_is_not_plainly_worse(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path, f"seed={seed}", accuracy=0.74 + 0.001 * seed)
+        rising(write_run(tmp_path, f"seed={seed}", "lr_schedule=constant_low", accuracy=0.5 + 0.002 * (seed % 2)))
+    study = study_of(tmp_path, "preset=demo")
+    row = row_of(study, "lr_schedule", "constant_low")
+    assert row.flags["still_improving"] == 3
+    assert row.word == "clearly worse after 25 epochs, not converged in 3 of 3 seeds"
+    assert row.sentence.endswith("This holds after 25 epochs, with 3 of 3 seeds still improving.")
+    assert row.finding is not None
+    assert row.finding.verdict is Verdict.clearly_worse
+    assert "still improving (validation accuracy still rose at the end) in 3 of 3 runs" in flags_told(row)
+    section = next(item for item in study.comparisons if item.name == "lr_schedule")
+    assert "still_improving" not in common_flags(section)
+    assert "budget" not in flags_told(row, ["budget_waste"])
+
+
+def with_predictions(run: RunDir, wrong: Sequence[int]) -> None:
+    """2,500 images of 20 classes, all right but these."""
+    target = np.repeat(np.arange(20), 125)
+    predicted = target.copy()
+    predicted[list(wrong)] = (predicted[list(wrong)] + 1) % 20
+    np.savez(run / PREDICTIONS, target=target, predicted=predicted, correct=predicted == target)
+    accuracy = 1 - len(wrong) / 2500
+    result = run.read_json(RESULT)
+    write_json(run / RESULT, result | {"val_final": accuracy})
+
+
+def test_images_tell_flips_and_the_classes_where_an_effect_lies(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(4):
+        shared = list(rng.choice(np.arange(500, 2500), 300, replace=False))
+        with_predictions(write_run(tmp_path, SHORT, f"seed={seed}"), shared)
+        lost = list(range(40 + seed))  # the first class suffers
+        with_predictions(write_run(tmp_path, SHORT, f"seed={seed}", "norm=none"), [*shared, *lost])
+    study = study_of(tmp_path)
+    row = row_of(study, "norm", "none")
+    assert row.finding is not None
+    images = row.finding.images
+    assert images is not None
+    assert [flips.table.only_reference for flips in images.flips] == [40, 41, 42, 43]
+    assert classes_told(row) == "1 of 20 classes differ (Holm over the classes): class 0 −33.20 pp."
+    cells = {column.key: column.cells[0] for column in evidence(study.comparisons[2])}
+    assert cells["flips"] == "42 / 0"
+    assert cells["noises"] == "±0.05 / ±0.50"
+
+
+def test_one_seed_suggests_and_never_concludes(tmp_path: Path) -> None:
+    with_predictions(write_run(tmp_path, SHORT), range(300, 600))
+    with_predictions(write_run(tmp_path, SHORT, "norm=none"), range(300, 700))
+    row = row_of(study_of(tmp_path), "norm", "none")
+    assert row.word == "not tested"
+    assert "which suggests that norm=none lowers accuracy; of retraining it says nothing." in row.sentence
+    assert "McNemar p < .001" in row.sentence
+    assert "±" not in row.sentence
+    for seed in (1, 2):
+        write_run(tmp_path, SHORT, f"seed={seed}", accuracy=0.88 + 0.01 * seed)
+    repeated = row_of(study_of(tmp_path), "norm", "none").sentence
+    assert "One run against 3 seeds of its control: −" in repeated
+    assert "McNemar" not in repeated
+
+
+def test_sentences_are_chinese_on_request(tmp_path: Path) -> None:
+    write(tmp_path, "norm=batch", (0.74, 0.73, 0.75, 0.74))
+    write(tmp_path, "norm=none", (0.64, 0.64, 0.65, 0.64))
+    row = row_of(study_of(tmp_path, SHORT, "report.lang=zh"), "norm", "none")
+    assert row.word == "明显更差"
+    assert row.sentence.startswith("norm=none 使最终准确率降低 9.75 个百分点")
+
+
+def test_the_smallest_difference_that_matters_decides_between_clear_and_not(tmp_path: Path) -> None:
+    write(tmp_path, "norm=batch", (0.74, 0.73, 0.75, 0.74))
+    write(tmp_path, "norm=none", (0.73, 0.721, 0.741, 0.73))
+    words = {delta: row_of(study_of(tmp_path, SHORT, f"report.delta={delta}"), "norm", "none").word for delta in (
+        0.005, 0.0095, 0.02,
+    )}  # fmt: skip
+    assert words == {0.005: "clearly worse", 0.0095: "worse", 0.02: "worse but negligible"}
+
+
+def test_the_ladder_compares_each_step_with_the_one_before(tmp_path: Path) -> None:
+    stems = {"k7_pool": (0.78, 0.79, 0.78), "k3_pool": (0.76, 0.77, 0.755), "k3_nopool": (0.74, 0.76, 0.74)}
+    for stem, values in stems.items():
+        write(tmp_path, f"stem={stem}", values)
+    (ladder,) = study_of(tmp_path).ladders
+    first, kernel, pool, schedule, width = ladder.rungs
+    assert first.finding is None
+    assert (kernel.changes, pool.changes, schedule.changes) == ("stem=k3_pool", "stem=k3_nopool", "lr_schedule=step4")
+    assert kernel.finding is not None
+    assert pool.finding is not None
+    assert kernel.finding.interval.mean == pytest.approx(-0.065 / 3)
+    assert pool.finding.interval.mean == pytest.approx(-0.045 / 3)
+    assert pool.total.mean == pytest.approx(-0.11 / 3)
+    assert width.finding is not None
+    assert width.finding.interval.n == 0
+    assert pool.finding.p_holm >= pool.finding.p  # the steps are a family
+
+
+@pytest.mark.parametrize("damage", ["none", "effect"])
+def test_scipy_alone_finds_the_reports_numbers(damage: str, tmp_path: Path) -> None:
+    write_sections(tmp_path / "runs", ["dropout", "norm", "residual", "depth", "recipe"], range(4), SHORT)
+    assert report.main([SHORT, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}", "report.name=r"]) == 0
+    table = tmp_path / "r" / "effects.csv"
+    if damage == "effect":
+        lines = table.read_text().splitlines()
+        at = next(i for i, line in enumerate(lines) if line.startswith("norm,norm,instance"))
+        cells = lines[at].split(",")
+        cells[6] = str(float(cells[6]) + 1e-6)
+        table.write_text("\n".join([*lines[:at], ",".join(cells), *lines[at + 1 :]]) + "\n")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "recompute.py"), str(tmp_path / "r")], capture_output=True, text=True
+    )
+    assert (done.returncode, "p_holm" in done.stdout) == (int(damage == "effect"), True), done.stderr
