@@ -21,7 +21,7 @@ from ablation.schema import FACTORS, Language, Metric, Stage
 from ablation.sections import Section
 from ablation.selection import Plan, Runs, describe_variant, is_finished, row_variants
 from ablation.stats import LEAST_PAIRS, Interval, Summary, paired_difference, summary
-from ablation.wording import row_notes, section_notes, verdict_sentences, verdict_word
+from ablation.wording import budget_note, row_notes, section_notes, verdict_sentences, verdict_word
 
 _Value = Callable[[Mapping[str, Any]], float]
 _METRIC_COLUMN = {Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best"}
@@ -209,6 +209,7 @@ class Comparer:
         notes, splits, told = [*fate_notes(of_seeds), *fate_notes(fresh)], self._splits(variant, control), ("", "")
         screening = self._screening(variant, control)
         if control is not None and finding is not None:
+            notes += budget_note(done, self.runs.usable(control))
             notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening)
             told = self._told(describe_variant(variant, control), finding, flags["still_improving"], len(done))
         return Row(

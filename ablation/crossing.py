@@ -15,6 +15,7 @@ import numpy as np
 from ablation.factorial import Source, block_anova, rm_anova
 from ablation.fates import SeedRun
 from ablation.finding import Finding, Sample, findings
+from ablation.identity import Variant
 from ablation.stats import LEAST_PAIRS, Summary, summary
 from ablation.verdict import ALPHA, Verdict, word
 
@@ -48,13 +49,18 @@ class Side:
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one combination: accuracy of the usable ones by seed, and what became of all; epochs of training."""
+    """The runs of one combination: accuracy of the usable ones by seed, and what became of all; epochs of training.
+
+    elsewhere: whether they are of another setting than the study.
+    """
 
     level: str
     other: str
     values: Mapping[int, float]
     seeds: tuple[SeedRun, ...]
     epochs: int
+    variant: Variant
+    elsewhere: bool = False
 
     @property
     def accuracy(self) -> Summary:

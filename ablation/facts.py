@@ -56,9 +56,13 @@ def environment_facts(rows: pd.DataFrame) -> tuple[Fact, ...]:
     return tuple(facts) if len(rows) else ()
 
 
-def caveats(rows: pd.DataFrame, config: Config) -> Iterable[str]:
-    """What the study's design leaves open."""
-    yield "Factors were varied one at a time around the base variant; how they interact is another question."
+def caveats(rows: pd.DataFrame, config: Config, crossed: bool) -> Iterable[str]:
+    """What the study's design leaves open.
+
+    Args:    crossed: whether some factors were varied together.
+    """
+    if not crossed:
+        yield "Factors were varied one at a time around the base variant, so how they interact is not known."
     known = rows[rows["state"] == State.finished.value].dropna(subset=["n_val", "val_final"])
     if len(known):
         note = image_noise_note(known["val_final"].median(), int(known["n_val"].min()), config.report.delta)

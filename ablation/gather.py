@@ -33,11 +33,11 @@ RUN_COLUMNS = (
     "run_id", "state", "seed", *FACTORS, "val_final", "val_last3", "val_best", "best_epoch", "train_eval_acc",
     "params", "macs", "seconds_train", "epochs", "n_train", "n_val", *_FACTS, "run_dir",
     "epoch", "error", "notice", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch", "classes",
-    "flags", "stage",
+    "flags", "stage", "lr_sum",
 )  # fmt: skip
 CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
 _INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
-_FLOATS = {*_ACCURACIES, "seconds_train", *METRIC_COLUMNS} - {"epoch"}
+_FLOATS = {*_ACCURACIES, "seconds_train", "lr_sum", *METRIC_COLUMNS} - {"epoch"}
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ class Gathered:
     """Everything read below one folder.
 
     runs has RUN_COLUMNS, curves CURVE_COLUMNS; accuracies are fractions in [0, 1], epochs in curves count from 1,
-    `epoch` in runs is the number of finished epochs, missing numbers are NA; `flags` are those of health.flags, apart
-    by spaces. configs holds each run's config by id, classes the names behind each digest in runs.
+    `epoch` in runs is the number of finished epochs, `lr_sum` the sum of their learning rates; missing numbers are NA.
+    `flags` are those of health.flags, apart by spaces. configs holds each run's config by id, classes the names behind
+    each digest in runs.
     """
 
     runs: pd.DataFrame
@@ -175,7 +176,7 @@ def _read(directory: RunDir) -> _Run:
     if state is State.finished:
         result = _checked(directory.read_json(RESULT))
     packages, classes = env.get("packages") or {}, tuple(map(str, result.get("classes") or ()))
-    row = {
+    row: dict[str, Any] = {
         **{name: result.get(name) for name in (*_ACCURACIES, *_COUNTS, "seconds_train")},
         **{name: env.get(name) for name in (*_FACTS, *_EXTRA_FACTS)},
         **levels_of(config),
@@ -197,6 +198,7 @@ def _read(directory: RunDir) -> _Run:
     }
     shared = {name: row[name] for name in ("run_id", "seed", *FACTORS)}
     curve = [{**shared, **{name: line[name] for name in METRIC_COLUMNS}} for line in directory.read_metrics()]
+    row["lr_sum"] = sum(line["lr"] for line in curve) if state is State.finished else None
     row["flags"] = " ".join(_flags(row, curve, len(classes))) if state is State.finished else ""
     return _Run(row, curve, config, classes)
 

@@ -53,6 +53,8 @@ class Pool:
                 },
                 seeds=seed_runs(runs.of(variant), seeds),
                 epochs=config.trainer.epochs,
+                variant=variant,
+                elsewhere=loose_setting(config) != loose_setting(self.config),
             )
             for key, (runs, config, variant) in found.items()
         ]

@@ -7,7 +7,7 @@ comparison within that setting. Nothing is drawn, formatted or written here.
 import math
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ablation.comparison import Comparer, Comparison, Rules
 from ablation.crossing import Crossing
 from ablation.errors import UserError
 from ablation.facts import Fact, caveats, environment_facts, setting_facts, warnings
-from ablation.fates import MISSING_RUN, SeedRun
+from ablation.fates import MISSING_RUN, SeedRun, seed_runs
 from ablation.finding import Finding
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
 from ablation.grids import Pool, crossed_sections, robustness
@@ -175,20 +175,15 @@ def name_of(config: Config, compose: Compose) -> str:
 def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     """Compare every section within the chosen setting and collect what a reader must know beside the numbers."""
     config, runs = choice.config, Runs(choice.runs)
-    base = levels_of(config)
+    base, asked = levels_of(config), [item for item in choice.overrides if not _is_own(item)]
     plans, variants = _planned(choice.overrides, runs, compose)
-    planned = (row for variant in variants for row in runs.of(variant).values())
-    seeds = sorted({row["seed"] for row in planned if row["stage"] == Stage.screening.name})
-    rules = Rules(config.report.metric, config.report.delta, config.report.lang)
-    comparer = Comparer(runs, base, seeds, rules, config.trainer.epochs, gathered.classes)
+    pool = Pool.of(gathered, config, Rules(config.report.metric, config.report.delta, config.report.lang))
+    crossings, steps = tuple(crossed_sections(pool, asked, compose)), tuple(ladders(pool, asked, compose))
+    seeds = _planned_seeds([*variants, *(variant for _, variant in _of_grids(crossings, steps))], runs)
+    comparer = Comparer(runs, base, seeds, pool.rules, config.trainer.epochs, gathered.classes)
     compared = tuple(map(comparer.compare, plans))
-    pool = Pool.of(gathered, config, rules)
-    asked = [item for item in choice.overrides if not _is_own(item)]
-    crossings = tuple(crossed_sections(pool, asked, compose))
-    used = {run.run_id for item in compared for row in item.rows for run in (*row.seeds, *row.fresh) if run.run_id}
-    steps = tuple(ladders(pool, asked, compose))
-    cells = [cell for grid in crossings for cell in grid.cells] + [rung.cell for one in steps for rung in one.rungs]
-    used |= {run.run_id for cell in cells for run in cell.seeds if run.run_id}
+    uses = [*_of_sections(compared), *_of_grids(crossings, steps)]
+    used = {row["run_id"] for _, variant in uses for row in runs.of(variant).values()}
     rows = choice.runs[choice.runs["run_id"].isin(used)]
     return Study(
         name=name_of(config, compose),
@@ -205,9 +200,9 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         robustness=tuple(robustness(pool, plans)),
         ladders=steps,
         section_commands={name: _sweep(name, choice, seeds) for name in section_names()},
-        matrix=_matrix(compared, base),
+        matrix=_matrix(uses, base, runs, seeds),
         notices=(choice.notice,) if choice.notice else (),
-        caveats=tuple(caveats(rows, config)),
+        caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings))),
         warnings=warnings(compared, rows, config),
         left_out=(*gathered.left_out, *runs.duplicates),
         others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose)),
@@ -229,17 +224,39 @@ def _sweep(section: str, choice: Choice, seeds: Sequence[int]) -> str:
     return shlex.join(parts)
 
 
-def _matrix(compared: Sequence[Comparison], base: Variant) -> tuple[MatrixRow, ...]:
-    sections: dict[str, list[str]] = {}
-    seeds: dict[str, tuple[SeedRun, ...]] = {}
+def _planned_seeds(variants: Iterable[Variant], runs: Runs) -> list[int]:
+    rows = (row for variant in variants for row in runs.of(variant).values())
+    return sorted({row["seed"] for row in rows if row["stage"] == Stage.screening.name})
+
+
+def _of_sections(compared: Sequence[Comparison]) -> Iterator[tuple[str, Variant]]:
+    """Sections with the variants they use; one that was not begun misses nothing."""
     for item in compared:
         for row in item.rows:
-            if not item.has_runs and not any(seed.run_id for seed in row.seeds):
-                continue  # a section that was not begun misses nothing
-            name = describe_variant(row.variant, base)
-            sections.setdefault(name, []).append(item.name)
-            seeds[name] = row.seeds
-    return tuple(MatrixRow(name, tuple(dict.fromkeys(sections[name])), seeds[name]) for name in seeds)
+            if item.has_runs or any(run.run_id for run in row.seeds):
+                yield item.name, row.variant
+
+
+def _of_grids(crossings: Sequence[Crossing], steps: Sequence[Ladder]) -> Iterator[tuple[str, Variant]]:
+    """The same of crossed sections and ladders, as far as their runs are of this setting."""
+    for grid in crossings:
+        if grid.has_runs:
+            yield from ((grid.name, cell.variant) for cell in grid.cells if not cell.elsewhere)
+    for way in steps:
+        if way.has_runs:
+            yield from ((way.name, rung.cell.variant) for rung in way.rungs)
+
+
+def _matrix(
+    uses: Iterable[tuple[str, Variant]], base: Variant, runs: Runs, seeds: Sequence[int]
+) -> tuple[MatrixRow, ...]:
+    sections: dict[str, list[str]] = {}
+    found: dict[str, tuple[SeedRun, ...]] = {}
+    for section, variant in uses:
+        name = describe_variant(variant, base)
+        sections.setdefault(name, []).append(section)
+        found[name] = seed_runs(runs.of(variant), seeds)
+    return tuple(MatrixRow(name, tuple(dict.fromkeys(sections[name])), row) for name, row in found.items())
 
 
 def _unused(choice: Choice, used: set[str], runs: Runs, base: Variant) -> list[OtherRuns]:

@@ -1,6 +1,7 @@
 """What is said of a level: its verdict in a word and in sentences, and the remarks that belong beside its numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ablation.controls import Split
 from ablation.fates import listing
@@ -10,6 +11,8 @@ from ablation.schema import Language, Metric
 from ablation.selection import Plan, describe_variant
 from ablation.stats import LEAST_PAIRS, Interval
 from ablation.verdict import METRICS, images_sentence, points, sentence, single_run_sentence, unconverged_sentence, word
+
+LIKE_BUDGET = 0.01  # a share by which two budgets of learning rate may differ and count as one
 
 
 def verdict_word(finding: Finding, unconverged: int, n: int, epochs: int, language: Language) -> str:
@@ -72,6 +75,19 @@ def row_notes(
         yield (
             "The seeds do not differ by half an image, so they say nothing of the noise of training; the interval is "
             "that of other images."
+        )
+
+
+def budget_note(level: Mapping[int, Mapping[str, Any]], control: Mapping[int, Mapping[str, Any]]) -> Iterable[str]:
+    """How much larger the sum of a level's learning rates is than its control's; both trained equally many epochs.
+
+    Args:    level, control: rows of the runs table by seed.
+    """
+    sums = [next((float(row["lr_sum"]) for row in rows.values()), 0.0) for rows in (level, control)]
+    if all(value > 0 for value in sums) and abs(sums[0] / sums[1] - 1) > LIKE_BUDGET:
+        yield (
+            f"Its learning rates sum to {sums[0]:.3g} over the epochs, {sums[0] / sums[1]:.2g} times its control's "
+            f"{sums[1]:.3g}: the effect may be of this budget rather than of how it is spent."
         )
 
 

@@ -129,6 +129,23 @@ def test_what_still_improves_is_not_plainly_worse(tmp_path: Path) -> None:
     assert "budget" not in flags_told(row, ["budget_waste"])
 
 
+def test_a_schedule_is_told_with_its_budget_of_learning_rate(tmp_path: Path) -> None:
+    """The write-up's own: StepLR(7, .1) sums to .00777 over 25 epochs, the constant rate to .025 (3.2 times)."""
+    for name in ("step7", "constant"):
+        for seed in range(3):
+            run = write_run(tmp_path, f"lr_schedule={name}", f"seed={seed}")
+            rows = run.read_metrics()
+            for epoch, row in enumerate(rows):
+                row["lr"] = 0.001 * (0.1 ** (epoch // 7) if name == "step7" else 1.0)
+            run.write_metrics(rows)
+    study = study_of(tmp_path, "preset=demo")
+    assert row_of(study, "lr_schedule", "constant").notes == (
+        "Its learning rates sum to 0.025 over the epochs, 3.2 times its control's 0.00777: the effect may be of this "
+        "budget rather than of how it is spent.",
+    )
+    assert row_of(study, "lr_schedule", "step7").notes == ()
+
+
 def with_predictions(run: RunDir, wrong: Sequence[int]) -> None:
     """2,500 images of 20 classes, all right but these."""
     target = np.repeat(np.arange(20), 125)

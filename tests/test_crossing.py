@@ -23,7 +23,7 @@ SHIFTS = {("without", "resnet18"): -0.12, ("without", "resnet14"): -0.05, ("with
 def cell(level: str, other: str, seeds: int = 5, flags: tuple[str, ...] = ()) -> Cell:
     values = {s: 0.7 + SHIFTS.get((level, other), 0.0) + float(RNG.normal(0, 0.006)) for s in range(seeds)}
     runs = tuple(SeedRun(s, "finished", 25, 25, f"{level}{other}{s}", flags=flags) for s in range(seeds))
-    return Cell(level, other, values, runs, 25)
+    return Cell(level, other, values, runs, 25, {"residual": level, "depth": other})
 
 
 CELLS = [cell(level, other) for level in FIRST.levels for other in SECOND.levels]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(MAKE is None, reason="make is not installed")
 
 TRAIN, REPORT = ["-m", "ablation.train", "-m"], ["-m", "ablation.report"]
 FIVE = "+section=dropout,norm,lr_schedule,residual,depth"
-STUDY = f"{FIVE},residual_depth,norm_lr,norm_dropout,stem_pool"
+STUDY = f"{FIVE},residual_depth,norm_lr,norm_dropout,stem_pool,ladder"
 TARGETS = {
     "demo": [[*TRAIN, FIVE], [*REPORT]],
     "study": [[*TRAIN, STUDY], [*REPORT]],

@@ -163,3 +163,28 @@ def test_a_cell_found_without_hydra_is_what_hydra_composes(overrides: tuple[str,
         section = load_section(name)
         for cell in (section.overrides(*one) for one in section.cells):
             assert cell_config(base, overrides, cell, compose_config) == compose_config([*overrides, *cell])
+
+
+def test_a_grid_is_in_the_matrix_once_begun_and_its_runs_are_not_idle(tmp_path: Path) -> None:
+    for level in ("with", "without"):
+        write_run(tmp_path, SHORT, f"residual={level}")
+    assert study_of(tmp_path).states == {"finished": 2}
+    write_run(tmp_path, SHORT, "residual=without", "depth=resnet14", "seed=1")
+    found = study_of(tmp_path)
+    assert found.planned_seeds == (0, 1)
+    rows = {row.variant: row for row in found.matrix}
+    assert rows["residual=without depth=resnet14"].sections == ("residual_depth",)
+    assert rows["base"].sections == ("recipe", "norm", "lr_schedule", "residual", "depth", "residual_depth")
+    assert [run.state for run in rows["residual=without depth=resnet34"].seeds] == ["missing", "missing"]
+    assert found.others == ()
+    assert not any("one at a time" in caveat for caveat in found.caveats)
+
+
+def test_runs_of_a_grid_at_another_setting_are_no_variant_of_this_one(tmp_path: Path) -> None:
+    for lr in ("0.001", "0.01"):
+        for norm in ("batch", "instance"):
+            write_run(tmp_path, SHORT, f"optim.lr={lr}", f"norm={norm}")
+    found = study_of(tmp_path)
+    assert {row.variant for row in found.matrix} == {"base", "norm=none", "norm=instance"}
+    assert found.states == {"finished": 2, "missing": 1}
+    assert [item.runs for item in found.others] == [2]

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,10 @@ def variants(sections: Sequence[str]) -> list[dict[str, str]]:
 
 
 def test_sections_are_the_write_ups_in_its_order() -> None:
-    crossed = ["residual_depth", "norm_lr", "norm_dropout", "stem_pool"]
+    crossed = ["residual_depth", "norm_lr", "norm_dropout", "stem_pool", "ladder"]
     assert section_names() == ["recipe", "dropout", "norm", "lr_schedule", "residual", "depth", *crossed]
     numbers = [load_section(name).number for name in section_names()]
-    assert numbers == ["1-2", "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "4.3", "4.4"]
+    assert numbers == ["1-2", "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "4.3", "4.4", "4.5"]
 
 
 @pytest.mark.parametrize("name", ["norm", "lr_schedule", "residual", "depth"])
@@ -59,6 +60,9 @@ def test_a_crossed_section_needs_every_combination() -> None:
         ("batch", 0.001), ("batch", 0.01), ("none", 0.001), ("none", 0.01), ("instance", 0.001), ("instance", 0.01),
     ]  # fmt: skip
     assert [one["stem"] for one in variants(["stem_pool"])] == ["k3_nopool", "k3_pool", "k7_nopool", "k7_pool"]
+    steps = [levels_of(compose_config(overrides)) for overrides in expand([], ["ladder"])]
+    for before, after in pairwise(steps):
+        assert sum(before[factor] != after[factor] for factor in after) == 1
     for given in ("optim.lr=0.1", "norm=layer"):
         with pytest.raises(UserError, match="section=norm_lr sets"):
             list(expand([given], ["norm_lr"]))
