@@ -7,6 +7,7 @@ from ablation.formats import NOTHING, Column, interval, number, percent, points,
 from ablation.grid_wording import factor_sentences, interaction_sentence, main_sentence, survival_word
 from ablation.schema import Language
 from ablation.typeset import csv_text, latex_table, markdown, raw
+from ablation.verdict import ALPHA
 
 COLUMNS = (
     "grid", "factor", "level", "second_factor", "second_level", "n_runs", "accuracy", "n", "effect", "ci_low",
@@ -91,11 +92,14 @@ def anova(grid: Crossing) -> list[Column]:
 
 
 def sentences(grid: Crossing, language: Language) -> list[str]:
-    """What the grid says: first of each factor as a whole, then level by level, then over all."""
+    """What the grid says: of the factor as a whole, level by level, and over all levels that do not interact."""
+    real = [part for part in grid.interactions if part.finding.p_holm <= ALPHA]
+    depends, moves = {part.level for part in real}, {part.other for part in real}
     return [
         *factor_sentences(grid, language),
         *(interaction_sentence(part, grid, language) for part in grid.interactions),
-        *(main_sentence(part, grid, language) for part in grid.main_first),
+        *(main_sentence(one, grid, grid.second, language) for one in grid.main_first if one.level not in depends),
+        *(main_sentence(one, grid, grid.first, language) for one in grid.main_second if one.level not in moves),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ablation.crossing import Crossing, Part, Survival
+from ablation.crossing import Crossing, Part, Side, Survival
 from ablation.schema import Language
 from ablation.stats import LEAST_PAIRS
 from ablation.verdict import p_words, points
@@ -74,10 +74,14 @@ def factor_sentences(crossing: Crossing, language: Language) -> Iterable[str]:
         yield _SENTENCES[language.name]["factor"].format(title=crossing.title, there=place, told=told)
 
 
-def main_sentence(part: Part, crossing: Crossing, language: Language) -> str:
-    """A level's effect as the mean over the second side, which says little where the two sides interact."""
+def main_sentence(part: Part, crossing: Crossing, over: Side, language: Language) -> str:
+    """A level's effect as the mean over the other side, which says little where the two interact.
+
+    Args:    over: the side that is averaged over; the level is of the other one.
+    """
     one, words = part.finding.interval, _SENTENCES[language.name]
-    name, factor = f"{crossing.first.factor}={part.level}", crossing.second.factor
+    side = crossing.first if over is crossing.second else crossing.second
+    name, factor = f"{side.factor}={part.level}", over.factor
     if one.n < LEAST_PAIRS:
         return words["few"].format(name=name, there=factor, n=one.n, least=LEAST_PAIRS)
     d, low, high = (points(value, sign=True) for value in (one.mean, one.low, one.high))

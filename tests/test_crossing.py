@@ -10,6 +10,7 @@ from scipy import stats as st
 from ablation.crossing import Cell, Crossing, Side, Survival, cross, survival
 from ablation.fates import SeedRun
 from ablation.finding import Finding, Sample, findings
+from ablation.grid_tables import sentences
 from ablation.grid_wording import factor_sentences, interaction_sentence, main_sentence, survival_word
 from ablation.schema import Language
 from ablation.verdict import Verdict
@@ -151,7 +152,11 @@ def test_sentences_say_both_effects_their_difference_and_the_conclusion() -> Non
         "Shortcuts and depth at depth=resnet34: without robust.",
     ]
     assert next(iter(factor_sentences(found, Language.zh))) == "Shortcuts and depth，在 depth=resnet14：without 减弱。"
-    assert main_sentence(found.main_first[0], found, Language.en).startswith("Averaged over depth, residual=without: −")
+    main = main_sentence(found.main_first[0], found, found.second, Language.en)
+    assert main.startswith("Averaged over depth, residual=without: −")
+    # what interacts is not averaged: without at resnet14 does less, so neither is told, and resnet34 is
+    told = [text for text in sentences(found, Language.en) if text.startswith("Averaged")]
+    assert [text.partition(":")[0] for text in told] == ["Averaged over residual, depth=resnet34"]
     only = replace(part, survival=Survival.only_here)
     assert survival_word(only, found, Language.en) == "holds only at depth=resnet18"
     assert survival_word(only, found, Language.zh) == "仅在 depth=resnet18 成立"
