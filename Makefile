@@ -72,7 +72,7 @@ study: $(READY)  ## The five sections and the CROSSED ones under PRESET, SEEDS, 
 robustness: $(READY)  ## The five sections at other learning rates (LR=x10) and budgets (EPOCHS=x2), side by side
 	$(BIN)/python -m ablation.robustness $(RUNS) +section=$(FIVE) $(CONDITIONS) $(value ARGS)
 
-more-seeds: $(READY)  ## What is open, how many fresh seeds settle it, and those trained (up to MOST=20)
+more-seeds: $(READY)  ## What is open, how many fresh seeds find it, and those trained (up to MOST=20)
 	$(BIN)/python -m ablation.more_seeds $(ENGINE) $(SETTING) $(call one_word,most=$(MOST)) $(value ARGS)
 
 sweep-%: $(READY)  ## One section, for example: make sweep-norm SEEDS=0,1

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ablation.comparability import mixed
 from ablation.controls import Split, find_control, single_changes
-from ablation.fates import SeedRun, fate_notes, seed_runs
+from ablation.fates import SeedRun, fate_notes, seed_runs, still_improving
 from ablation.finding import Finding, Sample, findings
 from ablation.identity import Variant, changed_factors
 from ablation.images import ImageEvidence, Predictions, image_evidence, read_predictions
@@ -149,7 +149,10 @@ class Comparer:
             if control is not None
         }
         n_val = min((int(row["n_val"]) for row in used), default=None)
-        found = dict(zip(samples, findings(list(samples.values()), self.rules.delta, n_val), strict=True))
+        found: dict[str, Finding] = {}
+        for own in (True, False):  # what else is on disk is no comparison of the section, and changes none of its p
+            family = {level: one for level, one in samples.items() if (level in plan.variants) is own}
+            found |= zip(family, findings(list(family.values()), self.rules.delta, n_val), strict=True)
         rows = [self._row(plan, name, variants[name], controls[name], found.get(name)) for name in variants]
         rows.sort(key=lambda row: not row.is_reference)
         notes = tuple(section_notes(plan, self.base))
@@ -211,7 +214,7 @@ class Comparer:
         if control is not None and finding is not None:
             notes += budget_note(done, self.runs.usable(control))
             notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening)
-            told = self._told(describe_variant(variant, control), finding, flags["still_improving"], len(done))
+            told = self._told(describe_variant(variant, control), finding, still_improving(found, finding.seeds))
         return Row(
             level, variant, control is None, changed_factors(variant, plan.reference), of_seeds, fresh,
             values={seed: float(row[self.rules.column]) for seed, row in done.items()},
@@ -226,8 +229,8 @@ class Comparer:
             notes=tuple(notes),
         )  # fmt: skip
 
-    def _told(self, name: str, finding: Finding, unconverged: int, n: int) -> tuple[str, str]:
-        rules = self.rules
+    def _told(self, name: str, finding: Finding, unconverged: int) -> tuple[str, str]:
+        rules, n = self.rules, finding.interval.n
         return (
             verdict_word(finding, unconverged, n, self.epochs, rules.language),
             verdict_sentences(name, finding, unconverged, n, self.epochs, rules.delta, rules.metric, rules.language),

@@ -67,10 +67,10 @@ class Cell:
         """Over the usable runs."""
         return summary(list(self.values.values()))
 
-    @property
-    def unconverged(self) -> int:
-        """Usable runs that were still improving at the end."""
-        return sum(run.usable and "still_improving" in run.flags for run in self.seeds)
+    def told(self, control: "Cell") -> tuple[int, int, int]:
+        """For the verdict's word: pairs with the control that were still improving at the end, pairs, epochs."""
+        pairs = [run for run in self.seeds if run.seed in self.values and run.seed in control.values]
+        return sum("still_improving" in run.flags for run in pairs), len(pairs), self.epochs
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _parts(names: Sequence[tuple[str, str]], samples: Sequence[Sample], words: S
 def effects(pairs: Sequence[tuple[Cell, Cell]], delta: float, language: str) -> tuple[Part, ...]:
     """Findings of cells against other cells, as one family; `other` of each part is the control's level."""
     names = [(cell.level, control.level) for cell, control in pairs]
-    told = [(cell.unconverged, len(cell.values), cell.epochs) for cell, _ in pairs]
+    told = [cell.told(control) for cell, control in pairs]
     return _parts(names, [_sample(cell, control.values) for cell, control in pairs], told, delta, language)
 
 
@@ -175,9 +175,9 @@ def _along(grid: _Grid, side: Side, across: Side, delta: float, language: str) -
     parts: list[Part] = []
     for other in across.levels:
         names, cells = [(level, other) for level in side.others], [grid[level, other] for level in side.others]
-        control = grid[side.reference, other].values
-        told = [(cell.unconverged, len(cell.values), cell.epochs) for cell in cells]
-        parts += _parts(names, [_sample(cell, control) for cell in cells], told, delta, language)
+        control = grid[side.reference, other]
+        samples, told = [_sample(cell, control.values) for cell in cells], [cell.told(control) for cell in cells]
+        parts += _parts(names, samples, told, delta, language)
     return tuple(parts)
 
 
@@ -221,14 +221,14 @@ def survival(here: Finding, there: Finding, interaction: Finding) -> Survival:
     """Whether what is found here is found there as well.
 
     A conclusion is said to hold at one condition only where the difference of the two effects is significant itself,
-    or the other effect is equivalent to none: that one of two effects is significant is no evidence that they differ.
+    or the other effect is smaller than what matters: that one of two is significant is no evidence that they differ.
 
     Source:  Gelman and Stern 2006 on the difference between significant and not significant.
     """
     if any(f.interval.n < LEAST_PAIRS or f.verdict in (Verdict.failed, Verdict.not_tested) for f in (here, there)):
         return Survival.untested
     differs = interaction.p_holm <= ALPHA
-    first, second = here.verdict.significant, there.verdict.significant
+    first, second = (f.verdict.significant and not f.verdict.is_small for f in (here, there))
     if first and second:
         if (here.interval.mean > 0) != (there.interval.mean > 0):
             return Survival.reversed
@@ -237,11 +237,10 @@ def survival(here: Finding, there: Finding, interaction: Finding) -> Survival:
         weaker = abs(there.interval.mean) < abs(here.interval.mean)
         return Survival.weaker if weaker else Survival.stronger
     if first:
-        return Survival.only_here if differs or there.verdict is Verdict.equivalent else Survival.open
+        return Survival.only_here if differs or there.verdict.is_small else Survival.open
     if second:
-        return Survival.only_there if differs or here.verdict is Verdict.equivalent else Survival.open
-    both = here.verdict is Verdict.equivalent and there.verdict is Verdict.equivalent
-    return Survival.robust if both else Survival.open
+        return Survival.only_there if differs or here.verdict.is_small else Survival.open
+    return Survival.robust if here.verdict.is_small and there.verdict.is_small else Survival.open
 
 
 def _anova(grid: _Grid, first: Side, second: Side) -> dict[str, Source]:

@@ -26,8 +26,13 @@ class Fact:
     values: tuple[tuple[str, int], ...]
 
 
-def setting_facts(config: Config, rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[tuple[str, str], ...]:
-    """Pairs of name and text for the head of the page."""
+def setting_facts(
+    config: Config, rows: pd.DataFrame, seeds: Sequence[int], elsewhere: int
+) -> tuple[tuple[str, str], ...]:
+    """Pairs of name and text for the head of the page.
+
+    Args:    elsewhere: how many runs of other settings the report uses.
+    """
     fresh = int((rows["stage"] == Stage.confirmation.name).sum())
 
     def seen(column: str) -> str:
@@ -42,6 +47,7 @@ def setting_facts(config: Config, rows: pd.DataFrame, seeds: Sequence[int]) -> t
         ("epochs", str(config.trainer.epochs)),
         ("seeds", ", ".join(map(str, seeds)) or "none yet"),
         *([("confirmation runs", str(fresh))] if fresh else []),
+        *([("runs at other settings", f"{elsewhere}, in grids")] if elsewhere else []),
         ("batch size", str(config.trainer.batch_size)),
         ("optimiser", f"SGD, lr {optim.lr:g}, momentum {optim.momentum:g}, weight decay {optim.weight_decay:g}"),
     )

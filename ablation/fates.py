@@ -60,6 +60,14 @@ def _seed_run(seed: int, row: Mapping[str, Any]) -> SeedRun:
     return SeedRun(seed, row["state"], *epochs, row["run_id"], row["error"], row["notice"], flags)
 
 
+def still_improving(found: Mapping[int, Mapping[str, Any]], seeds: Iterable[int]) -> int:
+    """How many of these seeds' runs were still improving at the end.
+
+    Args:    found: rows of the runs table by seed.
+    """
+    return sum("still_improving" in _seed_run(seed, found[seed]).flags for seed in seeds)
+
+
 def listing(seeds: Sequence[int]) -> str:
     """`seed 3`, `seeds 1, 2`."""
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

@@ -23,7 +23,7 @@ _SETTING = ("preset", "data", "training images", "validation images", "epochs", 
 class Change:
     """A variant now against then: difference over common seeds with its 95 % interval, and p held over all variants.
 
-    lost: whether it had results then, and all that ended since have failed.
+    lost: whether it had results then and has none now, for whatever reason.
     """
 
     variant: str
@@ -69,34 +69,47 @@ def check_setting(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
 
 
 def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Change]:
-    """Every variant that both reports have runs of, the worst first.
+    """Every variant that the earlier report has results of, the worst first.
 
     Args:    now, then: reports as `read_report` gives them.
+    Raises:  UserError: a report has not the form that this program writes.
     """
-    ours, theirs = _variants(now), _variants(then)
-    common = [name for name in ours if name in theirs and theirs[name]["values"]]
-    pairs = [(ours[name]["values"], theirs[name]["values"]) for name in common]
-    tables = [[(a[seed], b[seed]) for seed in sorted(a, key=int) if seed in b] for a, b in pairs]
+    try:
+        ours, theirs = _values(now), _values(then)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"gate.reference is damaged: {type(error).__name__}: {error}. Make that report again."
+        ) from error
+    names = [name for name, values in theirs.items() if values]
+    tables = [[(ours[n][seed], theirs[n][seed]) for seed in theirs[n] if seed in ours.get(n, {})] for n in names]
     intervals = [paired_difference([a for a, _ in table], [b for _, b in table]) for table in tables]
     tested = [len(table) >= LEAST_PAIRS for table in tables]
     p = [
         t_test([a - b for a, b in table]).p if enough else float("nan")
         for table, enough in zip(tables, tested, strict=True)
     ]
-    lost = [_lost(ours[name]) for name in common]
-    found = [Change(*row) for row in zip(common, intervals, holm(p), lost, strict=True)]
+    lost = [not ours.get(name) for name in names]
+    found = [Change(*row) for row in zip(names, intervals, holm(p), lost, strict=True)]
     return sorted(found, key=lambda one: (not one.lost, one.interval.mean if one.interval.n else 0.0))
 
 
-def _variants(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """A row per variant; sections that share a variant have the same runs of it."""
-    rows = [row for item in report["comparisons"] for row in item["rows"]]
-    return {" ".join(f"{k}={v}" for k, v in row["variant"].items()): row for row in rows}
+def _values(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Accuracies by seed of every variant in sections, grids and ladders; runs that several use are the same."""
+    found: dict[str, dict[str, float]] = {}
 
+    def add(variant: Mapping[str, str], values: Mapping[str, float], setting: str = "") -> None:
+        name = " ".join([*(f"{key}={level}" for key, level in variant.items()), *([setting] if setting else [])])
+        found.setdefault(name, {}).update({seed: float(value) for seed, value in values.items()})
 
-def _lost(row: Mapping[str, Any]) -> bool:
-    ended = [run for run in row["seeds"] if run["state"] in ("finished", "failed", "diverged")]
-    return bool(ended) and not row["values"]
+    for row in (row for item in report["comparisons"] for row in item["rows"]):
+        add(row["variant"], row["values"])
+    for grid in (*report["crossings"], *report["robustness"]):
+        for cell in grid["cells"]:
+            setting = f"{grid['second']['factor']}={cell['other']}" if cell["elsewhere"] else ""
+            add(cell["variant"], cell["values"], setting)
+    for cell in (rung["cell"] for way in report["ladders"] for rung in way["rungs"]):
+        add(cell["variant"], cell["values"])
+    return found
 
 
 def verdict_lines(found: list[Change], margin: float, base: Mapping[str, str]) -> list[str]:
@@ -110,7 +123,9 @@ def verdict_lines(found: list[Change], margin: float, base: Mapping[str, str]) -
         name = " ".join(part for part in one.variant.split(" ") if part not in plain) or "base"
         if one.lost:
             return f"  REGRESSED {name}: it had results then, and has none now"
-        word = "REGRESSED" if one.regressed(margin) else "ok" if one.interval.n >= LEAST_PAIRS else "not tested"
+        if one.interval.n < LEAST_PAIRS:
+            return f"  not tested {name}: {one.interval.n} seeds in common, {LEAST_PAIRS} are needed"
+        word = "REGRESSED" if one.regressed(margin) else "ok"
         mean = points(one.interval.mean, sign=True)
         return f"  {word} {name}: {mean} pp over {one.interval.n} seeds, Holm p {p_words(one.p_holm)}"
 

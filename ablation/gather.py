@@ -26,6 +26,7 @@ from ablation.stored import read_config
 
 _ACCURACIES = ("val_final", "val_last3", "val_best", "train_eval_acc")
 _COUNTS = ("best_epoch", "params", "macs", "epochs", "n_train", "n_val", "n_skipped")
+AGREE = 1e-6  # accuracies are whole images of thousands
 _FACTS = ("precision", "threads", "code_digest", "data_fingerprint")
 _EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_commit", "git_dirty", "processes")
 
@@ -198,9 +199,24 @@ def _read(directory: RunDir) -> _Run:
     }
     shared = {name: row[name] for name in ("run_id", "seed", *FACTORS)}
     curve = [{**shared, **{name: line[name] for name in METRIC_COLUMNS}} for line in directory.read_metrics()]
-    row["lr_sum"] = sum(line["lr"] for line in curve) if state is State.finished else None
-    row["flags"] = " ".join(_flags(row, curve, len(classes))) if state is State.finished else ""
-    return _Run(row, curve, config, classes)
+    return _Run(row | _derived(row, curve, len(classes)), curve, config, classes)
+
+
+def _derived(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], n_classes: int) -> dict[str, Any]:
+    """What is computed of a finished run's epochs."""
+    if row["state"] != State.finished.value:
+        return {"lr_sum": None, "flags": ""}
+    _check_agreement(row, curve)
+    return {"lr_sum": sum(line["lr"] for line in curve), "flags": " ".join(_flags(row, curve, n_classes))}
+
+
+def _check_agreement(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a finished run whose result is not that of its epochs: one of the two files was changed or cut."""
+    if len(curve) != row["epochs"]:
+        raise _Unreadable(f"finished, but {METRICS} has {len(curve)} of {row['epochs']} epochs")
+    last = curve[-1]["val_acc"]
+    if last is None or not abs(last - row["val_final"]) < AGREE:
+        raise _Unreadable(f"{RESULT} has val_final={row['val_final']}, the last epoch of {METRICS} val_acc={last}")
 
 
 def _flags(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], n_classes: int) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def caption(grid: Crossing) -> str:
         f"{grid.second.factor}, over pairs of equal seed; differs: from its effect at "
         f"{grid.second.factor}={grid.second.reference}, over the same seeds. Student's t, p corrected by Holm: effects "
         "at one level together, differences all together. A conclusion holds at one only where the difference is "
-        "significant itself."
+        "significant itself, or the other effect is shown to be smaller than what matters."
     )
 
 

@@ -68,7 +68,7 @@ def factor_sentences(crossing: Crossing, language: Language) -> Iterable[str]:
     for other in crossing.second.others:
         parts = [part for part in crossing.interactions if part.other == other]
         told = ("；" if language is Language.zh else "; ").join(
-            f"{part.level} {survival_word(part, crossing, language)}" for part in parts
+            f"{crossing.first.factor}={part.level} {survival_word(part, crossing, language)}" for part in parts
         )
         place = f"{crossing.second.factor}={other}"
         yield _SENTENCES[language.name]["factor"].format(title=crossing.title, there=place, told=told)

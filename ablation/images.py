@@ -70,6 +70,11 @@ class ImageEvidence:
     noises: TwoNoises | None
     classes: tuple[ClassEffect, ...]
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The pairs whose predictions are there."""
+        return tuple(flips.seed for flips in self.flips)
+
 
 @lru_cache(maxsize=4096)
 def read_predictions(directory: str, accuracy: float) -> Predictions | None:

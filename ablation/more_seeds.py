@@ -1,4 +1,4 @@
-"""Which comparisons are open, how many fresh seeds would settle them and what that costs; trains these and no others.
+"""Which comparisons are open, how many fresh seeds would find their difference, and what that costs; trains these.
 
 `python -m ablation.more_seeds` takes what the report takes, and an engine for the sweep. Fresh seeds follow the
 planned ones and are recorded as confirmation: a verdict then rests on them alone, since the planned seeds were
@@ -41,7 +41,7 @@ Exit codes: 0 everything is there, 1 a run failed, 2 a mistake in the command.""
 
 @dataclass(frozen=True)
 class Open:
-    """A comparison that its seeds leave open: the fresh seeds that would settle it (None: too many to say).
+    """A comparison that its seeds leave open: the fresh seeds that would find its difference (None: too many to say).
 
     seconds are those of the runs that are missing, NaN-free; None where nothing of the kind has been timed.
     """
@@ -86,14 +86,15 @@ def _done(fresh: Sequence[SeedRun]) -> set[int]:
 def _lines(found: Sequence[Open], most: int) -> Iterator[str]:
     for one in found:
         told = brief(one.row).replace(MINUS, "-")
+        finds = "" if one.row.finding is None else f"find {100 * one.row.finding.target:.2f} pp"
         if one.seeds is None:
             yield f"  {one.section} {told}: more seeds than can be trained; left alone"
         elif len(one.seeds) > most:
-            yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds, more than most={most}; left alone"
+            yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds {finds}, more than most={most}; left alone"
         else:
             cost = "" if one.seconds is None else f", {duration(one.seconds)} one at a time"
             which = f"{one.seeds[0]}-{one.seeds[-1]}"
-            yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds ({which}), {runs(one.missing)}{cost}"
+            yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds ({which}) {finds}, {runs(one.missing)}{cost}"
 
 
 def sweeps(found: Sequence[Open], study: Study, overrides: Sequence[str]) -> list[list[str]]:
@@ -123,6 +124,9 @@ def _body(arguments: list[str]) -> None:
         raise UserError(f"most={own['most']}: allowed is a whole number of at least 3, the seeds that a verdict needs.")
     if own["plan"] not in ("true", "false"):
         raise UserError(f"plan={own['plan']}: allowed are true and false.")
+    foreign = [text for text in rest if text.lstrip("+").startswith(("section=", "seed=", "stage="))]
+    if foreign:
+        raise UserError(f"{', '.join(foreign)}: the study's open comparisons decide sections and seeds. Leave it out.")
     settings = study_overrides(rest)
     study = _study(settings)
     found = list(open_comparisons(study))

@@ -5,9 +5,8 @@ comparison within that setting. Nothing is drawn, formatted or written here.
 """
 
 import math
-import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,9 @@ from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
 from ablation.grids import Pool, crossed_sections, robustness
 from ablation.identity import Variant, differences, digest, levels_of, slug_of
 from ablation.ladder import Ladder, ladders
+from ablation.remake import section_commands
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Language, Metric, Stage
-from ablation.sections import load_section, section_names
 from ablation.selection import Plan, Runs, describe_variant, of_setting, plan_sections, row_variants
 
 Compose = Callable[..., Config]  # commandline.compose_config
@@ -185,43 +184,32 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     uses = [*_of_sections(compared), *_of_grids(crossings, steps)]
     used = {row["run_id"] for _, variant in uses for row in runs.of(variant).values()}
     rows = choice.runs[choice.runs["run_id"].isin(used)]
+    robust = tuple(robustness(pool, plans))
+    cells = [cell for grid in (*crossings, *robust) for cell in grid.cells if cell.elsewhere]
+    elsewhere = {run.run_id for cell in cells for run in cell.seeds if run.run_id}
     return Study(
         name=name_of(config, compose),
         metric=config.report.metric,
         delta=config.report.delta,
         language=config.report.lang,
         command=command_of(choice.overrides),
-        facts=setting_facts(config, rows, seeds),
+        facts=setting_facts(config, rows, seeds, len(elsewhere)),
         base=base,
         epochs=config.trainer.epochs,
         planned_seeds=tuple(seeds),
         comparisons=compared,
         crossings=crossings,
-        robustness=tuple(robustness(pool, plans)),
+        robustness=robust,
         ladders=steps,
-        section_commands={name: _sweep(name, choice, seeds) for name in section_names()},
+        section_commands=section_commands(choice.overrides, config, seeds, robust),
         matrix=_matrix(uses, base, runs, seeds),
         notices=(choice.notice,) if choice.notice else (),
         caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings))),
         warnings=warnings(compared, rows, config),
         left_out=(*gathered.left_out, *runs.duplicates),
-        others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose)),
+        others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose, elsewhere)),
         environment=environment_facts(rows),
     )
-
-
-def _sweep(section: str, choice: Choice, seeds: Sequence[int]) -> str:
-    """The make command that trains what a section lacks; runs that have finished are skipped by it."""
-    fixed = load_section(section)
-    own = ["preset=", "data.root=", "report.", "gate.", "report_dir="]  # variables of the Makefile, or not for training
-    own += [f"{key}=" for key in fixed.sets]  # what the section sets itself
-    arguments = [item for item in choice.overrides if not item.startswith(tuple(own))]
-    config, parts = choice.config, ["make", f"sweep-{section}"]
-    parts += [f"SEEDS={','.join(map(str, seeds))}"] if seeds else []
-    parts += [f"PRESET={config.preset}"] if any(item.startswith("preset=") for item in choice.overrides) else []
-    parts += [f"DATA={config.data.root}"] if config.data.root is not None else []
-    parts += [f"ARGS={shlex.join(arguments)}"] if arguments else []
-    return shlex.join(parts)
 
 
 def _planned_seeds(variants: Iterable[Variant], runs: Runs) -> list[int]:
@@ -272,8 +260,11 @@ def _unused(choice: Choice, used: set[str], runs: Runs, base: Variant) -> list[O
     return [OtherRuns(len(idle), what, command_of([*choice.overrides, *around]) if around else "")]
 
 
-def _other_settings(gathered: Gathered, choice: Choice, compose: Compose) -> list[OtherRuns]:
-    others = gathered.runs[~gathered.runs["run_id"].isin(choice.runs["run_id"])]
+def _other_settings(
+    gathered: Gathered, choice: Choice, compose: Compose, elsewhere: Collection[str]
+) -> list[OtherRuns]:
+    """Runs of other settings, but for those that a grid of this report uses, by their ids."""
+    others = gathered.runs[~gathered.runs["run_id"].isin({*choice.runs["run_id"], *elsewhere})]
     kept, found = [item for item in choice.overrides if _is_own(item)], []
     for _, group in others.groupby("setting", sort=True):
         newest = group.sort_values(["updated", "run_id"]).iloc[-1]

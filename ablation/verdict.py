@@ -34,6 +34,11 @@ class Verdict(Enum):
         """Whether the level is told apart from its control: p <= .05 after the correction."""
         return self.value.startswith(("clearly", "better", "worse"))
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the difference is shown to be smaller than what matters."""
+        return self in (Verdict.equivalent, Verdict.negligibly_better, Verdict.negligibly_worse)
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -89,15 +94,15 @@ _SENTENCES = {
         "equivalent": "{name} makes no difference in {metric} larger than {delta} pp ({mean} pp, 90 % CI {low90} to "
         "{high90}, {n} seeds).",
         "inconclusive": "Whether {name} changes {metric} is open: {mean} pp (95 % CI {low} to {high}, {n} seeds, Holm "
-        "p {p}). These seeds would have found {mde} pp; {needed}.",
+        "p {p}). With 80 % power these seeds find {mde} pp, and {needed}.",
         "failed": "{name} failed: {failed} of {runs} runs came to no usable result.",
         "not tested": "{name} was not tested: {n} of the {least} pairs of seeds that a verdict needs.",
-        "needed": "{seeds} fresh seeds would settle a difference of {target} pp",
-        "too many": "no affordable number of seeds would settle a difference of {target} pp",
+        "needed": "{seeds} fresh seeds would find {target} pp",
+        "too many": "no affordable number of seeds would find {target} pp",
         "images": "One seed: on images like these the two trained networks differ by {mean} pp (95 % CI {low} to "
         "{high}, exact McNemar p {p}), which suggests that {name} {way} accuracy; of retraining it says nothing.",
-        "images alike": "One seed: on images like these the two trained networks cannot be told apart ({mean} pp, "
-        "95 % CI {low} to {high}, exact McNemar p {p}); of retraining it says nothing.",
+        "images alike": "One seed: on images like these the two trained networks cannot be told apart at .01 "
+        "({mean} pp, 95 % CI {low} to {high}, exact McNemar p {p}); of retraining it says nothing.",
         "outside": "One run against {n} seeds of its control: {mean} pp is beyond the {half} pp that retraining the "
         "control explains (p {p}), which suggests that {name} {way} {metric}.",
         "inside": "One run against {n} seeds of its control: {mean} pp is within the {half} pp that retraining the "
@@ -111,11 +116,11 @@ _SENTENCES = {
         "equivalent": "{name} 对{metric}的影响不超过 {delta} 个百分点（{mean} 个百分点，90 % 置信区间 {low90} 至 "
         "{high90}，{n} 个种子）。",
         "inconclusive": "{name} 是否改变{metric}尚无定论：{mean} 个百分点（95 % 置信区间 {low} 至 {high}，"
-        "{n} 个种子，Holm p {p}）。这些种子能发现 {mde} 个百分点的差异；{needed}。",
+        "{n} 个种子，Holm p {p}）。以 80 % 的功效，这些种子能发现 {mde} 个百分点，{needed}。",
         "failed": "{name} 失败：{runs} 次运行中有 {failed} 次没有可用结果。",
         "not tested": "{name} 未检验：结论至少需要 {least} 对种子，现有 {n} 对。",
-        "needed": "{seeds} 个新种子可判定 {target} 个百分点",
-        "too many": "再多的种子也难以判定 {target} 个百分点",
+        "needed": "{seeds} 个新种子可发现 {target} 个百分点",
+        "too many": "再多的种子也难以发现 {target} 个百分点",
         "images": "单个种子：在同类图像上，这两个训练好的网络相差 {mean} 个百分点（95 % 置信区间 {low} 至 {high}，"
         "McNemar 精确 p {p}），提示 {name} {way}准确率；这不能说明重新训练的结果。",
         "images alike": "单个种子：在同类图像上，这两个训练好的网络无法区分（{mean} 个百分点，95 % 置信区间 {low} "

@@ -7,7 +7,7 @@ from ablation.controls import Split
 from ablation.fates import listing
 from ablation.finding import Finding
 from ablation.identity import Variant, changed_factors
-from ablation.schema import Language, Metric
+from ablation.schema import FACTORS, Language, Metric
 from ablation.selection import Plan, describe_variant
 from ablation.stats import LEAST_PAIRS, Interval
 from ablation.verdict import METRICS, images_sentence, points, sentence, single_run_sentence, unconverged_sentence, word
@@ -55,6 +55,8 @@ def row_notes(
     """
     if screening is not None:
         yield _confirmation_note(finding, screening)
+    if plan.section.factor in FACTORS and variant not in plan.variants.values():
+        yield "Not a level of this section, but there are runs of it: corrected by itself, apart from the others."
     if variant == control:
         yield "The same variant as the reference on this command line, so there is nothing to compare."
     if control != plan.reference:
@@ -71,6 +73,8 @@ def row_notes(
     unpaired = [seed for seed in done if seed not in finding.seeds]
     if unpaired and screening is None:
         yield f"The effect leaves out {listing(unpaired)}: the control has no usable run with it."
+    if finding.images is not None and (blind := [s for s in finding.seeds if s not in finding.images.seeds]):
+        yield f"Images and classes are told without {listing(blind)}: predictions.npz is missing or does not fit there."
     if finding.by_images:
         yield (
             "The seeds do not differ by half an image, so they say nothing of the noise of training; the interval is "
@@ -104,9 +108,9 @@ def _split_note(variant: Variant, split: Split, base: Variant) -> str:
     effect = split.effect
     if not effect.n:
         needed = control if control != "base" else "the base variant"
-        return f"What {alone} does alone is not known: its control is {needed}, which has not been trained."
+        return f"What {alone} does in it is not known: its control there is {needed}, which has not been trained."
     bounds = f" [{points(effect.low, sign=True)}, {points(effect.high, sign=True)}]" if effect.n > 1 else ""
-    return f"{alone} alone, against {control}: {points(effect.mean, sign=True)} pp{bounds} (n={effect.n})."
+    return f"{alone} in it, against {control}: {points(effect.mean, sign=True)} pp{bounds} (n={effect.n})."
 
 
 def section_notes(plan: Plan, base: Variant) -> Iterable[str]:
@@ -132,6 +136,7 @@ def image_noise_note(accuracy: float, n_val: int, delta: float) -> str | None:
     if se <= delta:
         return None
     return (
-        f"{n_val:,} validation images give an accuracy of {100 * accuracy:.1f} % a standard error of {points(se)} pp, "
-        f"more than the {points(delta)} pp that matter here, which no number of seeds makes smaller."
+        f"Other images are a noise of their own: with {n_val:,} of them one accuracy (the median run has "
+        f"{100 * accuracy:.1f} %) has a standard error of {points(se)} pp, above the {points(delta)} pp that matter. "
+        "Differences on the same images have a smaller one, given with each verdict."
     )

@@ -46,6 +46,8 @@ def predict(run: RunDir, draw: np.random.Generator) -> None:
     predicted = target.copy()
     predicted[wrong] = (predicted[wrong] + 1) % CLASSES
     np.savez(run / PREDICTIONS, target=target, predicted=predicted, correct=predicted == target)
+    rows = run.read_metrics()
+    run.write_metrics([*rows[:-1], rows[-1] | {"val_acc": n_right / target.size}])
     write_json(run / RESULT, result | {"val_final": n_right / target.size})
 
 

@@ -109,6 +109,7 @@ def effect(mean: float, noise: float, delta: float = 0.005) -> Finding:
 
 
 CLEAR, SMALLER, NONE, OPEN = effect(-0.1, 0.004), effect(-0.03, 0.004), effect(0.0, 0.002), effect(-0.01, 0.03)
+SMALL = effect(-0.002, 0.001)
 DIFFERS, SAME = effect(0.07, 0.004), effect(0.001, 0.01)
 
 
@@ -125,13 +126,15 @@ DIFFERS, SAME = effect(0.07, 0.004), effect(0.001, 0.01)
         (OPEN, CLEAR, DIFFERS, Survival.only_there),
         (OPEN, CLEAR, SAME, Survival.open),
         (NONE, NONE, SAME, Survival.robust),
+        (SMALL, NONE, SAME, Survival.robust),  # neither matters
+        (SMALL, CLEAR, DIFFERS, Survival.only_there),
         (OPEN, NONE, SAME, Survival.open),
         (CLEAR, replace(CLEAR, verdict=Verdict.failed), SAME, Survival.untested),
     ],
 )
 def test_survival(here: Finding, there: Finding, interaction: Finding, expected: Survival) -> None:
-    assert (CLEAR.verdict, NONE.verdict, OPEN.verdict) == (
-        Verdict.clearly_worse, Verdict.equivalent, Verdict.inconclusive,
+    assert (CLEAR.verdict, NONE.verdict, OPEN.verdict, SMALL.verdict) == (
+        Verdict.clearly_worse, Verdict.equivalent, Verdict.inconclusive, Verdict.negligibly_worse,
     )  # fmt: skip
     assert survival(here, there, interaction) is expected
 
@@ -148,10 +151,13 @@ def test_sentences_say_both_effects_their_difference_and_the_conclusion() -> Non
     assert f"The two differ by {d} pp (95 % CI " in text
     assert text.endswith(": weaker.")
     assert list(factor_sentences(found, Language.en)) == [
-        "Shortcuts and depth at depth=resnet14: without weaker.",
-        "Shortcuts and depth at depth=resnet34: without robust.",
+        "Shortcuts and depth at depth=resnet14: residual=without weaker.",
+        "Shortcuts and depth at depth=resnet34: residual=without robust.",
     ]
-    assert next(iter(factor_sentences(found, Language.zh))) == "Shortcuts and depth，在 depth=resnet14：without 减弱。"
+    assert (
+        next(iter(factor_sentences(found, Language.zh)))
+        == "Shortcuts and depth，在 depth=resnet14：residual=without 减弱。"
+    )
     main = main_sentence(found.main_first[0], found, found.second, Language.en)
     assert main.startswith("Averaged over depth, residual=without: −")
     # what interacts is not averaged: without at resnet14 does less, so neither is told, and resnet34 is

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ablation import report
-from ablation.gate import changes
+from ablation.gate import changes, verdict_lines
 from ablation.rundir import State
 from tests.factory import write_run
 
@@ -85,7 +85,10 @@ def test_the_gate_changes_nothing_in_the_report(then: Path, tmp_path: Path, caps
         ({"schema": 1}, "gate.reference has schema 1"),
         ({"metric": "best"}, "compared: final now, best then"),
         ({"facts": [["preset", "writeup"]]}, "preset: demo now, writeup then"),
-        ({"comparisons": []}, "no seed of any variant in common"),
+        (
+            {"comparisons": [], "crossings": [], "robustness": [], "ladders": []},
+            "no seed of any variant in common",
+        ),
         (None, "is no report.json"),
     ],
 )
@@ -99,9 +102,38 @@ def test_what_cannot_be_compared_is_refused(
     assert words in capsys.readouterr().err
 
 
+def test_a_variant_that_is_gone_is_a_regression_also_in_a_grid(
+    then: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (tmp_path / "whole", tmp_path / "less"):
+        write(folder)
+    for seed in range(3):
+        write_run(
+            tmp_path / "whole" / "runs", SHORT, "residual=without", "depth=resnet14", f"seed={seed}", accuracy=0.6
+        )
+    assert make(tmp_path / "whole") == 0
+    reference = tmp_path / "whole" / "reports" / "r" / "report.json"
+    assert make(tmp_path / "less", f"gate.reference={reference}") == 1
+    out = capsys.readouterr().out
+    assert "REGRESSED residual=without depth=resnet14: it had results then, and has none now" in out
+
+
+@pytest.mark.parametrize("comparisons", ["zz", [{"rows": 3}], [{"rows": [{"variant": {}, "values": {"0": "abc"}}]}]])
+def test_a_damaged_reference_is_one_message(
+    comparisons: object, then: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(then.read_text(encoding="utf-8"))
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(content | {"comparisons": comparisons}))
+    assert make(then.parents[2], f"gate.reference={other}") == 2
+    assert "error: gate.reference is damaged: " in capsys.readouterr().err
+
+
 def test_two_seeds_are_not_tested() -> None:
-    row = {"variant": {"norm": "none"}, "seeds": [{"state": "finished"}], "values": {"0": 0.5, "1": 0.4}}
-    now = {"comparisons": [{"rows": [row]}]}
-    (found,) = changes(now, {"comparisons": [{"rows": [row | {"values": {"0": 0.9, "1": 0.9}}]}]})
+    row = {"variant": {"norm": "none"}, "values": {"0": 0.5, "1": 0.4}}
+    empty: dict[str, list[object]] = {"crossings": [], "robustness": [], "ladders": []}
+    now = {"comparisons": [{"rows": [row]}], **empty}
+    (found,) = changes(now, {"comparisons": [{"rows": [row | {"values": {"0": 0.9, "1": 0.9}}]}], **empty})
     assert not found.regressed(0.01)
     assert found.interval.n == 2
+    assert verdict_lines([found], 0.01, {}) == ["  not tested norm=none: 2 seeds in common, 3 are needed"]

@@ -9,7 +9,7 @@ import pytest
 
 from ablation.commandline import compose_config
 from ablation.gather import CURVE_COLUMNS, RUN_COLUMNS, gather, loose_setting, overrides_of, quoted, to_csv
-from ablation.rundir import CONFIG, ENV, METRICS, RESULT, STATUS, State
+from ablation.rundir import CONFIG, ENV, METRICS, RESULT, STATUS, State, write_json
 from ablation.schema import FACTORS
 from tests.factory import config_of, write_run
 
@@ -184,3 +184,26 @@ def test_numbers_of_processes_may_be_several(tmp_path: Path) -> None:
     write_run(tmp_path, SHORT, "seed=1", env={"processes": 3})
     write_run(tmp_path, SHORT, "seed=2")
     assert gather(tmp_path).runs["processes"].tolist() == ["3+1", "3", "1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("result", "has val_final=0.9, the last epoch of metrics.csv val_acc="),
+        ("cut", "finished, but metrics.csv has 3 of 4 epochs"),
+        ("gone", "finished, but metrics.csv has 0 of 4 epochs"),
+    ],
+)
+def test_a_finished_run_whose_result_is_not_that_of_its_epochs_is_left_out(
+    change: str, words: str, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path, SHORT, accuracy=0.7)
+    if change == "result":
+        write_json(run / RESULT, run.read_json(RESULT) | {"val_final": 0.9})
+    elif change == "cut":
+        run.write_metrics(run.read_metrics()[:-1])
+    else:
+        (run / METRICS).unlink()
+    found = gather(tmp_path)
+    assert len(found.runs) == 0
+    assert words in found.left_out[0].reason

@@ -103,13 +103,13 @@ def test_what_needs_too_many_is_named_and_left_alone(
     assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", "most=3"]) == 0
     out = capsys.readouterr().out
     assert "1 open comparison, in pp:\n  norm none +0.70 [" in out
-    assert "fresh seeds, more than most=3; left alone" in out
+    assert " pp, more than most=3; left alone" in out
     assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", "most=99", "plan=true"]) == 0
     assert "runs, " in capsys.readouterr().out
     assert trained == []
 
 
-@pytest.mark.parametrize("wrong", ["most=2", "most=many", "plan=maybe", "norm=nune"])
+@pytest.mark.parametrize("wrong", ["most=2", "most=many", "plan=maybe", "norm=nune", "+section=norm", "seed=9"])
 def test_a_mistake_is_one_message(wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", wrong]) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -98,7 +98,10 @@ def test_grids_are_in_the_files_of_the_report(tmp_path: Path) -> None:
     assert (line["n"], line["n_both"]) == ("4", "4")
     content = json.loads((folder / "report.json").read_text())
     assert content["robustness"][0]["interactions"][0]["survival"] == "only_there"
+    wanted = f"make robustness SEEDS=0,1,2,3 LR=0.01 'ARGS={SHORT} runs_dir={tmp_path}/runs'"
+    assert content["section_commands"]["robustness"] == wanted
     page = (folder / "index.html").read_text()
+    assert "make robustness SEEDS=0,1,2,3 LR=0.01 " in page
     assert "Do the conclusions survive another setting?" in page
     assert "holds only at optim.lr=0.001" in page
     for name in ("norm_lr", "robustness-norm-lr"):
@@ -140,7 +143,7 @@ def test_the_command_trains_both_settings_and_reports_them(
     assert robustness.main(sweep) == 0
     assert len(find_runs(Path("runs"))) == 2 * 2 * 3
     out = capsys.readouterr().out
-    assert "robustness: Residual connections at optim.lr=0.04: without " in out
+    assert "robustness: Residual connections at optim.lr=0.04: residual=without " in out
     assert robustness.main(sweep) == 0
     assert "12 need nothing, 0 to train" in capsys.readouterr().out
     assert robustness.main([*sweep, "lr=0.02"]) == 2

@@ -70,6 +70,7 @@ def test_notes_say_what_is_missing_and_why(norm: Comparison) -> None:
         "The reference is the base variant; every section that uses it shares its runs.",
         "instance: 2 of 3 seeds finished: seed 2 diverged after 3 of 4 epochs (loss is not finite).",
         "group8: 1 of 3 seeds finished: seeds 1, 2 not run.",
+        "group8: Not a level of this section, but there are runs of it: corrected by itself, apart from the others.",
     ]
 
 
@@ -129,8 +130,10 @@ def test_two_changes_at_once_are_said_and_have_no_control(tmp_path: Path) -> Non
     assert row.changes == ("lr_schedule", "width")
     assert row.notes == (
         "Changes lr_schedule and width: the effect belongs to none of them alone.",
-        "What lr_schedule=step4 does alone is not known: its control is width=eighth, which has not been trained.",
-        "What width=eighth does alone is not known: its control is lr_schedule=step4, which has not been trained.",
+        "What lr_schedule=step4 does in it is not known: its control there is width=eighth, which has not been "
+        "trained.",
+        "What width=eighth does in it is not known: its control there is lr_schedule=step4, which has not been "
+        "trained.",
     )
     effects = list(csv.DictReader(StringIO(tables.effects_csv([found], found.reference.variant))))
     assert {line["level"]: line["control"] for line in effects}["half_width"] == ""

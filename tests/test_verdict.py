@@ -74,7 +74,7 @@ def test_a_delta_that_is_no_difference_is_refused(delta: float) -> None:
          "+0.20, 5 seeds)."),
         ({"p": 0.4, "mean": 0.001, "low": -0.01, "high": 0.012, "low90": -0.008, "high90": 0.01}, "en",
          "Whether residual=without changes final accuracy is open: +0.10 pp (95 % CI −1.00 to +1.20, 5 seeds, Holm p = "
-         ".400). These seeds would have found 1.30 pp; 21 fresh seeds would settle a difference of 0.60 pp."),
+         ".400). With 80 % power these seeds find 1.30 pp, and 21 fresh seeds would find 0.60 pp."),
         ({"n_runs": 3, "n_failed": 2}, "en", "residual=without failed: 2 of 3 runs came to no usable result."),
         ({"n_pairs": 2}, "zh", "residual=without 未检验：结论至少需要 3 对种子，现有 2 对。"),
     ],
@@ -94,7 +94,7 @@ def test_two_seeds_or_one_show_no_verdict_word_and_no_spread(n: int, language: s
 def test_no_number_of_seeds_is_told_where_none_would_do() -> None:
     text = sentence("norm=none", replace(CLEAR, p=0.5), 0.005, 0.3, None, 0.005)
     assert text.endswith(
-        "These seeds would have found 30.00 pp; no affordable number of seeds would settle a difference of 0.50 pp."
+        "With 80 % power these seeds find 30.00 pp, and no affordable number of seeds would find 0.50 pp."
     )
 
 
