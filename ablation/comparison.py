@@ -21,7 +21,8 @@ from ablation.schema import FACTORS, Language, Metric, Stage
 from ablation.sections import Section
 from ablation.selection import Plan, Runs, describe_variant, is_finished, row_variants
 from ablation.stats import LEAST_PAIRS, Interval, Summary, paired_difference, summary
-from ablation.wording import budget_note, row_notes, section_notes, verdict_sentences, verdict_word
+from ablation.verdict import word
+from ablation.wording import budget_note, row_notes, section_notes, verdict_sentences
 
 _Value = Callable[[Mapping[str, Any]], float]
 _METRIC_COLUMN = {Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best"}
@@ -232,7 +233,7 @@ class Comparer:
     def _told(self, name: str, finding: Finding, unconverged: int) -> tuple[str, str]:
         rules, n = self.rules, finding.interval.n
         return (
-            verdict_word(finding, unconverged, n, self.epochs, rules.language),
+            word(finding.verdict, unconverged, n, self.epochs, rules.language.name),
             verdict_sentences(name, finding, unconverged, n, self.epochs, rules.delta, rules.metric, rules.language),
         )
 

@@ -10,17 +10,9 @@ from ablation.identity import Variant, changed_factors
 from ablation.schema import FACTORS, Language, Metric
 from ablation.selection import Plan, describe_variant
 from ablation.stats import LEAST_PAIRS, Interval
-from ablation.verdict import METRICS, images_sentence, points, sentence, single_run_sentence, unconverged_sentence, word
+from ablation.verdict import METRICS, images_sentence, points, sentence, single_run_sentence, unconverged_sentence
 
 LIKE_BUDGET = 0.01  # a share by which two budgets of learning rate may differ and count as one
-
-
-def verdict_word(finding: Finding, unconverged: int, n: int, epochs: int, language: Language) -> str:
-    """The verdict for a table.
-
-    Args:    unconverged: how many of the level's n usable runs were still improving at the end.
-    """
-    return word(finding.verdict, unconverged, n, epochs, language.name)
 
 
 def verdict_sentences(

@@ -10,9 +10,11 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import yaml
 from scipy import stats
 
 TOLERANCE = 1e-9
+SECTIONS = Path(__file__).resolve().parents[1] / "conf" / "section"
 FACTORS = ("norm", "dropout", "lr_schedule", "residual", "depth", "augment", "stem", "width")
 Table = dict[str, str]
 
@@ -60,8 +62,11 @@ def main() -> int:
     for row in read(folder / "effects.csv"):
         sections[row["section"]].append(row)
     for name, rows in sections.items():
-        if name != "recipe":  # whose levels are several factors at once
-            check(rows, accuracy, base, worst)
+        if name == "recipe":
+            continue  # its levels are several factors at once
+        listed = yaml.safe_load((SECTIONS / f"{name}.yaml").read_text(encoding="utf-8"))["levels"]
+        for own in (True, False):  # levels that the section does not list are corrected apart
+            check([row for row in rows if (row["level"] in listed) is own], accuracy, base, worst)
     for column, deviation in worst.items():
         print(f"{column:<8} {deviation:.2g}")
     return int(not worst or max(worst.values()) > TOLERANCE)

@@ -233,6 +233,8 @@ def test_the_ladder_compares_each_step_with_the_one_before(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("damage", ["none", "effect"])
 def test_scipy_alone_finds_the_reports_numbers(damage: str, tmp_path: Path) -> None:
+    for seed in range(4):  # a level that its section does not list
+        write_run(tmp_path / "runs", SHORT, "norm=group8", f"seed={seed}")
     write_sections(tmp_path / "runs", ["dropout", "norm", "residual", "depth", "recipe"], range(4), SHORT)
     assert report.main([SHORT, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}", "report.name=r"]) == 0
     table = tmp_path / "r" / "effects.csv"
