@@ -17,7 +17,7 @@ import torch
 from ablation.checkpoint import CheckpointError, load_last_weights, load_weights
 from ablation.jobs import Job
 from ablation.run import build_net
-from ablation.rundir import BEST, ENV, LAST, METRIC_COLUMNS, METRICS, PREDICTIONS, RESULT, RunDir
+from ablation.rundir import BEST, ENV, LAST, METRIC_COLUMNS, METRICS, PREDICTIONS, RESULT, Damaged, RunDir
 
 VARYING = {"seconds_train", "seconds_eval", "images_per_second", "peak_memory_mb", "peak_rss_mb"}
 COLUMNS = tuple(name for name in METRIC_COLUMNS if name not in VARYING)
@@ -73,6 +73,8 @@ def _compare_file(found: Agreement, name: str, then: RunDir, now: RunDir, job: J
         return _compare_weights(found, name, _weights(then, name, job), _weights(now, name, job))
     except CheckpointError as error:
         return [str(error)]
+    except Damaged as error:
+        return [f"{error.short}."]
     except Exception as error:  # a damaged file raises one of many kinds
         return [f"{name} cannot be read: {type(error).__name__}: {error}."]
 

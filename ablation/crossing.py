@@ -51,7 +51,7 @@ class Side:
 class Cell:
     """The runs of one combination: accuracy of the usable ones by seed, and what became of all; epochs of training.
 
-    elsewhere: whether they are of another setting than the study.
+    elsewhere: whether they are of another setting than the study; n_val: validation images, None before a run ended.
     """
 
     level: str
@@ -61,6 +61,7 @@ class Cell:
     epochs: int
     variant: Variant
     elsewhere: bool = False
+    n_val: int | None = None
 
     @property
     def accuracy(self) -> Summary:
@@ -154,9 +155,9 @@ _Grid = Mapping[tuple[str, str], Cell]
 
 
 def _parts(names: Sequence[tuple[str, str]], samples: Sequence[Sample], words: Sequence[tuple[int, int, int]],
-           delta: float, language: str) -> tuple[Part, ...]:  # fmt: skip
+           n_val: int | None, delta: float, language: str) -> tuple[Part, ...]:  # fmt: skip
     """Findings of one family with their words; words are (unconverged, usable runs, epochs) of each."""
-    found = findings(samples, delta)
+    found = findings(samples, delta, n_val)
     return tuple(
         Part(level, other, finding, word(finding.verdict, *told, language))
         for (level, other), finding, told in zip(names, found, words, strict=True)
@@ -167,7 +168,12 @@ def effects(pairs: Sequence[tuple[Cell, Cell]], delta: float, language: str) -> 
     """Findings of cells against other cells, as one family; `other` of each part is the control's level."""
     names = [(cell.level, control.level) for cell, control in pairs]
     told = [cell.told(control) for cell, control in pairs]
-    return _parts(names, [_sample(cell, control.values) for cell, control in pairs], told, delta, language)
+    samples = [_sample(cell, control.values) for cell, control in pairs]
+    return _parts(names, samples, told, _n_val(cell for cell, _ in pairs), delta, language)
+
+
+def _n_val(cells: Iterable[Cell]) -> int | None:
+    return min((cell.n_val for cell in cells if cell.n_val), default=None)
 
 
 def _along(grid: _Grid, side: Side, across: Side, delta: float, language: str) -> tuple[Part, ...]:
@@ -177,7 +183,7 @@ def _along(grid: _Grid, side: Side, across: Side, delta: float, language: str) -
         names, cells = [(level, other) for level in side.others], [grid[level, other] for level in side.others]
         control = grid[side.reference, other]
         samples, told = [_sample(cell, control.values) for cell in cells], [cell.told(control) for cell in cells]
-        parts += _parts(names, samples, told, delta, language)
+        parts += _parts(names, samples, told, _n_val(cells), delta, language)
     return tuple(parts)
 
 
@@ -195,7 +201,10 @@ def _main(grid: _Grid, side: Side, across: Side, delta: float, language: str) ->
         return {seed: float(np.mean([row[seed] for row in rows])) for seed in seeds}
 
     samples = [Sample(mean(level), mean(side.reference)) for level in side.others]
-    return _parts([(level, "") for level in side.others], samples, [(0, 0, 0)] * len(samples), delta, language)
+    # A mean over k validations is in steps of 1/k image.
+    images = (_n_val(grid.values()) or 0) * len(across.levels)
+    names = [(level, "") for level in side.others]
+    return _parts(names, samples, [(0, 0, 0)] * len(samples), images, delta, language)
 
 
 def _interactions(grid: _Grid, first: Side, second: Side, delta: float, language: str) -> tuple[Part, ...]:
@@ -207,7 +216,7 @@ def _interactions(grid: _Grid, first: Side, second: Side, delta: float, language
 
     names = list(product(first.others, second.others))
     samples = [Sample(effect(level, other), effect(level, second.reference)) for level, other in names]
-    return _parts(names, samples, [(0, 0, 0)] * len(names), delta, language)
+    return _parts(names, samples, [(0, 0, 0)] * len(names), _n_val(grid.values()), delta, language)
 
 
 def _with_survival(along: Sequence[Part], interactions: Iterable[Part], second: Side) -> Iterable[Part]:

@@ -20,7 +20,20 @@ from ablation.errors import UserError
 from ablation.health import flags
 from ablation.identity import digest, levels_of, setting_of
 from ablation.images import read_predictions
-from ablation.rundir import CONFIG, ENV, LAST, METRIC_COLUMNS, METRICS, RESULT, SCHEMA, STATUS, RunDir, State, find_runs
+from ablation.rundir import (
+    CONFIG,
+    ENV,
+    LAST,
+    METRIC_COLUMNS,
+    METRICS,
+    RESULT,
+    SCHEMA,
+    STATUS,
+    Damaged,
+    RunDir,
+    State,
+    find_runs,
+)
 from ablation.schema import FACTORS, Config
 from ablation.stored import read_config
 
@@ -144,7 +157,7 @@ def _finished(run: _Run) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).strip()
+    text = error.short if isinstance(error, Damaged) else str(error).strip()
     if isinstance(error, _Unreadable | UserError):
         return text
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"

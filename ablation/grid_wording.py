@@ -22,6 +22,8 @@ _SENTENCES = {
         "pair": "{name}: {a} pp at {here} ({first}), {b} pp at {there} ({second}). The two differ by {d} pp (95 % CI "
         "{low} to {high}, {n} seeds, Holm p {p}): {word}.",
         "few": "{name} at {there}: {n} of the {least} seeds with every run that a verdict needs.",
+        "alike": "{name} at {there}: the seeds differ by less than half an image, so they say nothing of the noise of "
+        "training.",
         "factor": "{title} at {there}: {told}.",
         "main": "Averaged over {factor}, {name}: {d} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p}), {verdict}.",
     },
@@ -29,6 +31,7 @@ _SENTENCES = {
         "pair": "{name}：在 {here} 为 {a} 个百分点（{first}），在 {there} 为 {b} 个百分点（{second}）。"
         "两者相差 {d} 个百分点（95 % 置信区间 {low} 至 {high}，{n} 个种子，Holm p {p}）：{word}。",
         "few": "{name} 在 {there}：结论至少需要 {least} 个完整的种子，现有 {n} 个。",
+        "alike": "{name} 在 {there}：各种子之间相差不到半张图像，无法说明训练的噪声。",
         "factor": "{title}，在 {there}：{told}。",
         "main": "在所有 {factor} 上平均，{name}：{d} 个百分点（95 % 置信区间 {low} 至 {high}，{n} 个种子，"
         "Holm p {p}），{verdict}。",
@@ -52,6 +55,8 @@ def interaction_sentence(part: Part, crossing: Crossing, language: Language) -> 
     name, place = f"{crossing.first.factor}={part.level}", f"{second.factor}={part.other}"
     if n < LEAST_PAIRS:
         return words["few"].format(name=name, there=place, n=n, least=LEAST_PAIRS)
+    if here.finding.by_images or there.finding.by_images or part.finding.by_images:
+        return words["alike"].format(name=name, there=place)
     a, b, d, low, high = (
         points(value, sign=True)
         for value in (here.finding.interval.mean, there.finding.interval.mean, one.mean, one.low, one.high)
@@ -84,6 +89,8 @@ def main_sentence(part: Part, crossing: Crossing, over: Side, language: Language
     name, factor = f"{side.factor}={part.level}", over.factor
     if one.n < LEAST_PAIRS:
         return words["few"].format(name=name, there=factor, n=one.n, least=LEAST_PAIRS)
+    if part.finding.by_images:
+        return words["alike"].format(name=name, there=factor)
     d, low, high = (points(value, sign=True) for value in (one.mean, one.low, one.high))
     return words["main"].format(
         factor=factor, name=name, d=d, low=low, high=high, n=one.n, p=p_words(part.finding.p_holm), verdict=part.word

@@ -55,6 +55,7 @@ class Pool:
                 epochs=config.trainer.epochs,
                 variant=variant,
                 elsewhere=loose_setting(config) != loose_setting(self.config),
+                n_val=min((int(row["n_val"]) for row in runs.usable(variant).values()), default=None),
             )
             for key, (runs, config, variant) in found.items()
         ]

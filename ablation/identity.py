@@ -77,6 +77,15 @@ def level_values(factor: str) -> dict[str, str]:
     return {name: json.dumps(canonical(level.effective())) for name, level in level_configs(factor).items()}
 
 
+def changed_settings(factor: str, level: str, other: str) -> tuple[str, ...]:
+    """The settings that two levels of a factor both have with different values; none where one is no named level."""
+    known = level_configs(factor)
+    if level not in known or other not in known:
+        return ()
+    one, two = known[level].effective(), known[other].effective()
+    return tuple(key for key in one if key in two and one[key] != two[key])
+
+
 def level_name(factor: str, value: FactorConfig) -> str:
     """The level whose values these are, or `key=value,...` when no level has them."""
     effective = canonical(value.effective())

@@ -6,7 +6,7 @@ looked at when these were asked for.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from ablation.around import study_overrides
 from ablation.commandline import compose_config, run_command
 from ablation.comparison import Row
 from ablation.errors import UserError
-from ablation.fates import SeedRun
 from ablation.finding import Finding
 from ablation.followup import own_settings, train_and_report
 from ablation.formats import MINUS
@@ -40,18 +39,40 @@ Exit codes: 0 everything is there, 1 a run failed, 2 a mistake in the command.""
 
 
 @dataclass(frozen=True)
-class Open:
-    """A comparison that its seeds leave open: the fresh seeds that would find its difference (None: too many to say).
+class Side:
+    """A level or its control: the fresh seeds that it lacks, and the seconds of a run, None if none was timed."""
 
-    seconds are those of the runs that are missing, NaN-free; None where nothing of the kind has been timed.
+    variant: Variant
+    missing: frozenset[int]
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Open:
+    """A comparison that its seeds leave open, and the fresh seeds that would find its difference.
+
+    seeds is None where they are too many to say.
     """
 
     section: str
     row: Row
     control: Variant
     seeds: tuple[int, ...] | None
-    missing: int
-    seconds: float | None
+    sides: tuple[Side, ...]
+
+
+def cost(found: Iterable[Open]) -> tuple[int, float | None]:
+    """Runs that comparisons lack together and their seconds one at a time; a control that they share counts once.
+
+    Returns: None for the seconds where a variant was never timed.
+    """
+    variants = {tuple(side.variant.items()): side for one in found for side in one.sides}
+    missing = {key: set[int]() for key in variants}
+    for side in (side for one in found for side in one.sides):
+        missing[tuple(side.variant.items())] |= side.missing
+    seconds = [len(missing[key]) * side.seconds if side.seconds is not None else None for key, side in variants.items()]
+    timed = [value for value in seconds if value is not None]
+    return sum(map(len, missing.values())), sum(timed) if len(timed) == len(seconds) else None
 
 
 def open_comparisons(study: Study) -> Iterator[Open]:
@@ -64,12 +85,13 @@ def open_comparisons(study: Study) -> Iterator[Open]:
             continue
         number = _fresh_seeds(finding, row)
         seeds = None if number is None else tuple(range(first, first + number))
-        sides = [row, next((other for _, other in rows if other.variant == control), None)]
-        missing = [len(set(seeds or ()) - _done(side.fresh if side else ())) for side in sides]
-        times = [side.seconds if side else None for side in sides]
-        known = all(time is not None for time in times)
-        cost = sum(n * (time or 0.0) for n, time in zip(missing, times, strict=True)) if known else None
-        yield Open(item.name, row, control, seeds, sum(missing), cost)
+        other = next((other for _, other in rows if other.variant == control), None)
+        yield Open(item.name, row, control, seeds, (_side(row.variant, row, seeds), _side(control, other, seeds)))
+
+
+def _side(variant: Variant, row: Row | None, seeds: Sequence[int] | None) -> Side:
+    done = {run.seed for run in row.fresh if run.finished} if row else set()
+    return Side(variant, frozenset(set(seeds or ()) - done), row.seconds if row else None)
 
 
 def _fresh_seeds(finding: Finding, row: Row) -> int | None:
@@ -77,10 +99,6 @@ def _fresh_seeds(finding: Finding, row: Row) -> int | None:
     if finding.seeds_needed is None:
         return None
     return finding.seeds_needed if row.screening is None else max(finding.seeds_needed, finding.interval.n + 3)
-
-
-def _done(fresh: Sequence[SeedRun]) -> set[int]:
-    return {run.seed for run in fresh if run.finished}
 
 
 def _lines(found: Sequence[Open], most: int) -> Iterator[str]:
@@ -92,13 +110,17 @@ def _lines(found: Sequence[Open], most: int) -> Iterator[str]:
         elif len(one.seeds) > most:
             yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds {finds}, more than most={most}; left alone"
         else:
-            cost = "" if one.seconds is None else f", {duration(one.seconds)} one at a time"
             which = f"{one.seeds[0]}-{one.seeds[-1]}"
-            yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds ({which}) {finds}, {runs(one.missing)}{cost}"
+            yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds ({which}) {finds}, {_cost_words([one])}"
 
 
-def sweeps(found: Sequence[Open], study: Study, overrides: Sequence[str]) -> list[list[str]]:
-    """A sweep per variant, with the most seeds that any comparison asks of it.
+def _cost_words(found: Sequence[Open]) -> str:
+    missing, seconds = cost(found)
+    return runs(missing) + ("" if seconds is None else f", {duration(seconds)} one at a time")
+
+
+def sweeps(found: Sequence[Open], study: Study, overrides: Sequence[str]) -> dict[str, list[str]]:
+    """A sweep per variant by its name, with the most seeds that any comparison asks of it.
 
     Args:    overrides: those of the sweep beside its variant, seeds and stage.
     """
@@ -107,10 +129,12 @@ def sweeps(found: Sequence[Open], study: Study, overrides: Sequence[str]) -> lis
         for variant in (one.row.variant, one.control):
             chosen = tuple(f"{name}={variant[name]}" for name in changed_factors(variant, study.base))
             asked[chosen] = max(asked.get(chosen, ()), one.seeds or (), key=len)
-    return [
-        [*_without(overrides, chosen), *chosen, f"seed={','.join(map(str, seeds))}", "stage=confirmation"]
+    return {
+        f"{' '.join(chosen) or 'base'}, {len(seeds)} fresh seeds": [
+            *_without(overrides, chosen), *chosen, f"seed={','.join(map(str, seeds))}", "stage=confirmation",
+        ]
         for chosen, seeds in asked.items()
-    ]
+    }  # fmt: skip
 
 
 def _without(overrides: Sequence[str], chosen: Sequence[str]) -> list[str]:
@@ -136,6 +160,8 @@ def _body(arguments: list[str]) -> None:
     print(f"{len(found)} open comparison{'s' * (len(found) > 1)}, in pp:")
     print("\n".join(_lines(found, int(own["most"]))))
     todo = [one for one in found if one.seeds is not None and len(one.seeds) <= int(own["most"])]
+    if len(todo) > 1:
+        print(f"Together {_cost_words(todo)}; a control that several share is trained once.")
     if todo and own["plan"] == "false":
         train_and_report(sweeps(todo, study, rest), settings)
 

@@ -142,6 +142,8 @@ def make(overrides: list[str]) -> None:
     from ablation.study import choose, name_of
 
     config = compose_config(overrides)
+    if config.gate.reference is None and any(text.startswith("gate.") for text in overrides):
+        raise UserError("gate.margin alone compares nothing. Give gate.reference=<an earlier report.json> as well.")
     earlier = None if config.gate.reference is None else read_report(Path(config.gate.reference))
     overrides = [text for text in overrides if not text.startswith("gate.")]  # the gate changes nothing in the report
     gathered = gather(Path(config.runs_dir))

@@ -4,6 +4,7 @@
 itself are trained too where they are missing, since every conclusion is paired with them seed by seed.
 """
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -46,14 +47,15 @@ def conditions(own: dict[str, str], base: Config) -> Iterator[str]:
 
 
 def _value(name: str, text: str, here: float) -> float:
+    kind = "whole number" if name == "epochs" else "number"
+    allowed = f"allowed is a {kind} above 0, or x and a factor that gives one, such as x10."
     try:
         value = here * float(text[1:]) if text.startswith("x") else float(text)
-    except ValueError:
-        value = 0.0
+    except ValueError as error:
+        raise UserError(f"{name}={text}: {allowed}") from error
     value = float(f"{value:.12g}")  # ten times 0.001 is 0.01
-    if not value > 0 or (name == "epochs" and value != int(value)):
-        kind = "whole number" if name == "epochs" else "number"
-        raise UserError(f"{name}={text}: allowed is a {kind} above 0, or x and a factor, such as x10.")
+    if not (math.isfinite(value) and value > 0) or (name == "epochs" and not value.is_integer()):
+        raise UserError(f"{name}={text}{f' is {value:g}' if text.startswith('x') else ''}: {allowed}")
     return value
 
 
@@ -67,10 +69,10 @@ def _body(arguments: list[str]) -> None:
         rest.append(SECTIONS)
     keys = [condition.partition("=")[0] for condition in sweeps]
     train_and_report(
-        [
-            [*(text for text in rest if not text.startswith(f"{key}=")), condition]
+        {
+            condition: [*(text for text in rest if not text.startswith(f"{key}=")), condition]
             for key, condition in zip(keys, sweeps, strict=True)
-        ],
+        },
         settings,
     )
 

@@ -56,6 +56,14 @@ class RunBusy(Exception):
     """Another process is training this run right now."""
 
 
+class Damaged(UserError, ValueError):
+    """A file of a run that cannot be read."""
+
+    def __init__(self, path: Path, reason: str):
+        self.short = f"{path.name} is damaged: {reason}"
+        super().__init__(f"{path} is damaged: {reason}. Restore the file, or remove its folder to train the run again.")
+
+
 def write_atomic(path: Path, content: bytes, previous: Path | None = None) -> None:
     """Replace `path` by `content` so that a crash leaves either the old file or the new one, complete.
 
@@ -218,7 +226,7 @@ class RunDir:
         """Rows of metrics.csv as numbers; an empty cell is NaN; no file is no rows."""
         if not (self / METRICS).exists():
             return []
-        with (self / METRICS).open(newline="", encoding="utf-8") as handle:
+        with _naming(self / METRICS), (self / METRICS).open(newline="", encoding="utf-8") as handle:
             return [
                 {key: float(value) if value else math.nan for key, value in row.items()}
                 for row in csv.DictReader(handle)
@@ -227,12 +235,28 @@ class RunDir:
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object of the run, or an empty one while the file is not there yet."""
         path = self / name
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        with _naming(path):
+            return _mapping(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
     def read_yaml(self, name: str) -> dict[str, Any]:
         """A YAML mapping of the run, or an empty one while the file is not there yet."""
         path = self / name
-        return dict(_yaml(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+        with _naming(path):
+            return _mapping(_yaml(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+
+
+def _mapping(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ValueError(f"{type(content).__name__} instead of a mapping of names to values")
+    return content
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise Damaged(path, " ".join(str(error).split())) from error
 
 
 def _yaml(text: str) -> Any:

@@ -20,10 +20,7 @@ def read_config(run: RunDir) -> Config:
     Raises:  UserError: it is missing, empty, or no config of this version.
     """
     with explained():
-        try:
-            content = run.read_yaml(CONFIG)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{run / CONFIG} is no mapping of names to values ({error}).") from error
+        content = run.read_yaml(CONFIG)
         if not content:
             raise UserError(f"{run / CONFIG} is {'empty' if (run / CONFIG).exists() else 'missing'}.")
         try:

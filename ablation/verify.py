@@ -23,7 +23,7 @@ from ablation.identity import code_digest, levels_of, run_id_of, setting_of
 from ablation.jobs import Job, open_data
 from ablation.plan import duration
 from ablation.predict import choose_run, over_defaults
-from ablation.rundir import CONFIG, ENV, LAST, LOG, METRICS, RESULT, RunDir, State
+from ablation.rundir import CONFIG, ENV, LAST, LOG, METRICS, RESULT, Damaged, RunDir, State
 from ablation.schema import Config, Device
 from ablation.stored import read_config
 
@@ -88,10 +88,10 @@ def _recorded(run: RunDir) -> tuple[dict[str, Any], Config]:
     """Environment and config of a run."""
     try:
         return run.read_json(ENV), check(read_config(run))
+    except Damaged as error:
+        raise UserError(f"run={run.path} cannot be trained again: {error.short}.") from error
     except UserError as error:
         raise UserError(f"run={run.path} cannot be trained again, because of its {CONFIG}: {error}") from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"run={run.path} cannot be trained again: {ENV} is damaged ({error}).") from error
 
 
 def _images(run: RunDir, config: Config, env: dict[str, Any], *, moved: bool) -> DataInfo:

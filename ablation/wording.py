@@ -6,7 +6,7 @@ from typing import Any
 from ablation.controls import Split
 from ablation.fates import listing
 from ablation.finding import Finding
-from ablation.identity import Variant, changed_factors
+from ablation.identity import Variant, changed_factors, changed_settings, level_configs
 from ablation.schema import FACTORS, Language, Metric
 from ablation.selection import Plan, describe_variant
 from ablation.stats import LEAST_PAIRS, Interval
@@ -62,6 +62,8 @@ def row_notes(
         yield f"Changes {', '.join(changed[:-1])} and {changed[-1]}: the effect belongs to none of them alone."
     for split in splits:
         yield _split_note(variant, split, base)
+    for factor in changed_factors(variant, control):
+        yield from _settings_note(factor, variant[factor], control[factor])
     unpaired = [seed for seed in done if seed not in finding.seeds]
     if unpaired and screening is None:
         yield f"The effect leaves out {listing(unpaired)}: the control has no usable run with it."
@@ -103,6 +105,23 @@ def _split_note(variant: Variant, split: Split, base: Variant) -> str:
         return f"What {alone} does in it is not known: its control there is {needed}, which has not been trained."
     bounds = f" [{points(effect.low, sign=True)}, {points(effect.high, sign=True)}]" if effect.n > 1 else ""
     return f"{alone} in it, against {control}: {points(effect.mean, sign=True)} pp{bounds} (n={effect.n})."
+
+
+def _settings_note(factor: str, level: str, control: str) -> Iterable[str]:
+    """A level is one word, but may be several changes to what it is compared with."""
+    changed = changed_settings(factor, level, control)
+    if len(changed) < 2:
+        return
+    known = level_configs(factor)
+    wanted = known[level].effective()
+    single = [
+        f"{factor}={name}"
+        for name, one in known.items()
+        for keys in [changed_settings(factor, name, control)]
+        if len(keys) == 1 and keys[0] in changed and one.effective()[keys[0]] == wanted[keys[0]]
+    ]
+    apart = f"{' and '.join(single)} would change one of them" if single else "no level changes one of them alone"
+    yield f"{factor}={level} against {control} changes {', '.join(changed[:-1])} and {changed[-1]} at once; {apart}."
 
 
 def section_notes(plan: Plan, base: Variant) -> Iterable[str]:

@@ -277,3 +277,26 @@ def test_a_level_that_is_none_of_the_sections_changes_none_of_its_p(tmp_path: Pa
     )
     assert other.finding is not None
     assert other.finding.p_holm == other.finding.p
+
+
+def test_a_level_of_several_settings_is_told_to_be_several_changes(tmp_path: Path) -> None:
+    for seed in range(3):
+        for levels in ("", "recipe=resnet18", "lr_schedule=constant_low", "lr_schedule=step4", "lr_schedule=constant"):
+            write_run(tmp_path, SHORT, f"seed={seed}", *levels.split(), accuracy=0.7 + 0.01 * seed)
+    study = study_of(tmp_path)
+
+    def told(section: str, level: str) -> list[str]:
+        return [note for note in row_of(study, section, level).notes if " at once" in note]
+
+    assert told("recipe", "resnet18") == [
+        "stem=k7_pool against k3_nopool changes kernel and pool at once; stem=k3_pool and stem=k7_nopool would change "
+        "one of them."
+    ]
+    assert told("lr_schedule", "constant_low") == [
+        "lr_schedule=constant_low against step7 changes kind and lr_scale at once; lr_schedule=constant would change "
+        "one of them."
+    ]
+    assert told("lr_schedule", "step4") == [
+        "lr_schedule=step4 against step7 changes step_size and gamma at once; no level changes one of them alone."
+    ]
+    assert told("lr_schedule", "constant") == []

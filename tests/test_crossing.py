@@ -101,6 +101,24 @@ def test_a_level_that_still_improves_is_not_plainly_worse() -> None:
     assert grid(cells).effect("without", "resnet18").word.endswith("after 25 epochs, not converged in 5 of 5 seeds")
 
 
+def test_seeds_that_differ_by_less_than_half_an_image_test_nothing_in_a_grid() -> None:
+    seven = (0 / 7, 1 / 7, 3 / 7, 5 / 7)  # of seven images, so that two effects are equal to the image in every seed
+    values = {"with": seven[1], "without": seven[2]}
+    cells = [replace(c, values=dict.fromkeys(range(3), values[c.level]), n_val=7) for c in CELLS]
+    found = grid(cells)
+    for part in (*found.along_first, *found.interactions, *found.main_first):
+        assert part.finding.by_images
+        assert part.finding.verdict is Verdict.not_tested
+        assert math.isnan(part.finding.p)
+    assert {part.survival for part in found.interactions} == {Survival.untested}
+    told = sentences(found, Language.en)
+    assert any("residual=without at depth=resnet14: the seeds differ by less than half an image" in one for one in told)
+    assert "不到半张图像" in " ".join(sentences(found, Language.zh))
+    # a difference in one seed is a noise that can be estimated
+    moved = [replace(c, values={**c.values, 0: seven[3]}) if c is cells[3] else c for c in cells]
+    assert not math.isnan(grid(moved).effect("without", "resnet18").finding.p)
+
+
 def effect(mean: float, noise: float, delta: float = 0.005) -> Finding:
     reference = dict.fromkeys(range(5), 0.7)
     pattern = (-1.0, 1.0, -0.5, 0.5, 0.0)

@@ -137,3 +137,8 @@ def test_two_seeds_are_not_tested() -> None:
     assert not found.regressed(0.01)
     assert found.interval.n == 2
     assert verdict_lines([found], 0.01, {}) == ["  not tested norm=none: 2 seeds in common, 3 are needed"]
+
+
+def test_a_margin_without_a_reference_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([f"runs_dir={tmp_path}", "gate.margin=2"]) == 2
+    assert "Give gate.reference=" in capsys.readouterr().err

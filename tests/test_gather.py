@@ -81,8 +81,8 @@ def test_levels_come_from_the_config_and_not_from_a_stale_overrides_file(tmp_pat
         (RESULT, None, "result.json is missing"),
         (RESULT, '{"val_final": NaN}', "val_final=nan"),
         (RESULT, '{"val_final": 61.5}', "fraction in [0, 1]"),
-        (ENV, "[", "JSONDecodeError"),
-        (METRICS, "epoch,lr\n0,high\n", "high"),
+        (ENV, "[", "env.json is damaged: Expecting value"),
+        (METRICS, "epoch,lr\n0,high\n", "metrics.csv is damaged: could not convert string to float: 'high'"),
     ],
 )
 def test_one_bad_directory_is_left_out_with_its_reason(

@@ -333,7 +333,7 @@ def test_a_lost_status_file_loses_no_epoch_and_the_plan_knows_it(
     [
         (None, "is missing"),
         ("", "is empty"),
-        ("- 1", "is no mapping"),
+        ("- 1", "list instead of a mapping"),
         ("sead: 1", "damaged: Key .sead"),
     ],
 )

@@ -1,5 +1,6 @@
 """Open comparisons, the fresh seeds that would settle them, and verdicts that rest on fresh seeds alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,25 @@ def test_an_open_comparison_names_its_fresh_seeds_their_runs_and_their_cost(tmp_
     assert finding is not None
     assert (found.section, found.row.level, finding.verdict) == ("norm", "none", Verdict.inconclusive)
     assert found.seeds == tuple(range(5, 5 + (finding.seeds_needed or 0)))
-    assert found.missing == 2 * len(found.seeds)
+    assert [side.missing for side in found.sides] == [set(found.seeds)] * 2
     sides = [row.seconds for row in study_of(tmp_path).comparisons[2].rows[:2]]
-    assert found.seconds == pytest.approx(len(found.seeds) * sum(seconds or 0 for seconds in sides))
+    missing, total = more_seeds.cost([found])
+    assert missing == 2 * len(found.seeds)
+    assert total == pytest.approx(len(found.seeds) * sum(seconds or 0 for seconds in sides))
+
+
+def test_a_control_that_comparisons_share_costs_once(tmp_path: Path) -> None:
+    def side(level: str, seconds: float | None, *missing: int) -> more_seeds.Side:
+        return more_seeds.Side({"norm": level}, frozenset(missing), seconds)
+
+    write(tmp_path)
+    (one,) = more_seeds.open_comparisons(study_of(tmp_path))
+    first = replace(one, sides=(side("none", 2.0, 5, 6), side("batch", 3.0, 5, 6)))
+    second = replace(one, sides=(side("layer", 4.0, 5, 6, 7), side("batch", 3.0, 5, 6, 7)))
+    assert more_seeds.cost([first]) == (4, 10.0)
+    assert more_seeds.cost([first, second]) == (8, 2 * 2.0 + 3 * 4.0 + 3 * 3.0)
+    assert more_seeds.cost([replace(one, sides=(side("none", None, 5), side("batch", 3.0, 5)))]) == (2, None)
+    assert more_seeds.cost([]) == (0, 0.0)
 
 
 def test_a_verdict_rests_on_fresh_seeds_alone_as_soon_as_there_are_three(tmp_path: Path) -> None:
@@ -68,7 +85,9 @@ def test_a_verdict_rests_on_fresh_seeds_alone_as_soon_as_there_are_three(tmp_pat
     assert study.planned_seeds == tuple(range(5))
     assert study.states == {"finished": 15}
     instance = study.comparisons[2].rows[2]
-    assert instance.notes == ()
+    assert instance.notes == (
+        "norm=instance against batch changes kind and affine at once; no level changes one of them alone.",
+    )
     assert instance.finding is not None
     assert instance.finding.seeds == tuple(range(5))
     assert list(more_seeds.open_comparisons(study)) == []
@@ -87,11 +106,12 @@ def test_the_sweeps_train_each_variant_once_with_the_most_seeds_asked(tmp_path: 
         "norm=batch",
         f"seed={','.join(map(str, most))}",
         "stage=confirmation",
-    ] in sweeps
+    ] in sweeps.values()
+    assert f"base, {len(most)} fresh seeds" in sweeps
     for one in found:
         seeds = ",".join(map(str, one.seeds or ()))
         level = f"norm={one.row.level}"
-        assert [SHORT, "hydra.launcher.jobs=2", level, f"seed={seeds}", "stage=confirmation"] in sweeps
+        assert [SHORT, "hydra.launcher.jobs=2", level, f"seed={seeds}", "stage=confirmation"] in sweeps.values()
 
 
 def test_what_needs_too_many_is_named_and_left_alone(
@@ -113,6 +133,21 @@ def test_what_needs_too_many_is_named_and_left_alone(
 def test_a_mistake_is_one_message(wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", wrong]) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("plan", "'plan' is not of the form key=value"),
+        ("moost=5", "moost is not known. Did you mean most=5?"),
+        ("see=3", "see is not known."),
+    ],
+)
+def test_a_setting_of_the_command_itself_is_known_to_its_messages(
+    wrong: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", wrong]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {told}")
 
 
 @pytest.mark.slow

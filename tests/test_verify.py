@@ -272,7 +272,7 @@ CHANGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "damaged weights": (BEST, cut_in_half, " cannot be read: "),
     "damaged metrics": (METRICS, lambda path: path.write_text("epoch\n1\n2\n"), " cannot be read: KeyError: 'lr'."),
     "damaged predictions": (PREDICTIONS, cut_in_half, " cannot be read: BadZipFile: "),
-    "damaged result": (RESULT, cut_in_half, " cannot be read: JSONDecodeError: "),
+    "damaged result": (RESULT, cut_in_half, " is damaged: Expecting value: "),
     **{f"no {name}": (name, Path.unlink, ": only the repetition has one") for name in (LAST, METRICS, RESULT)},
 }
 
@@ -344,7 +344,7 @@ def test_a_run_without_a_record_of_its_environment_is_compared_all_the_same(comp
         ("precision: ", "precision: auto  # ", "(trainer.precision=auto, was "),
         ("seed: 0", "sead: 0", "config.yaml is damaged: Key 'sead' not in 'Config'"),
         ("lr: 0.001", "lr: -1", "because of its config.yaml: optim.lr=-1.0: allowed is a finite number above 0."),
-        ("norm:", "norm: {", "because of its config.yaml: while parsing"),
+        ("norm:", "norm: {", "config.yaml is damaged: while parsing"),
     ],
 )
 def test_a_config_that_was_edited_is_refused_with_what_was_changed(
@@ -361,7 +361,7 @@ def test_a_config_that_was_edited_is_refused_with_what_was_changed(
     [
         (CONFIG, None, "config.yaml is missing."),
         (CONFIG, "", "config.yaml is empty."),
-        (CONFIG, "- a list", "config.yaml is no mapping of names to values"),
+        (CONFIG, "- a list", "config.yaml is damaged: list instead of a mapping of names to values"),
         (ENV, '{"threads": ', "env.json is damaged"),
     ],
 )
