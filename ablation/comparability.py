@@ -9,27 +9,37 @@ from typing import Any
 
 from ablation.identity import code_digest, digest
 from ablation.jobs import Job
+from ablation.phrases import ENGLISH, Say, mark, runs
 from ablation.rundir import ENV, RESULT, RunDir
 
 # Fact of a run -> what is mixed, and the consequence. Epochs and the other settings are part of what makes runs one
 # setting, and only runs of one setting are compared.
 FACTS = {
-    "data_fingerprint": ("data fingerprints", "The images differ, so no effect belongs to the factor alone."),
-    "classes": ("lists of classes", "The task differs, so no effect belongs to the factor alone."),
-    "n_train": ("numbers of training images", "More images may look like an effect."),
-    "n_val": ("numbers of validation images", "Accuracies are over different images."),
-    "n_skipped": ("numbers of skipped image files", "The images differ, so no effect belongs to the factor alone."),
-    "code_digest": ("versions of the training code", "A change of code may look like an effect."),
-    "precision": ("precisions", "Rounding differs between the runs, so pairs differ by more than the factor."),
-    "device": ("devices", "Sums are rounded differently on each, and seconds are not comparable."),
-    "threads": ("thread counts", "Sums are rounded differently, and seconds are not comparable."),
-    "processes": ("numbers of processes", "Sums are rounded differently, and seconds are not comparable."),
-    "torch": ("versions of PyTorch", "Its operations may be computed differently."),
+    "data_fingerprint": (
+        mark("data fingerprints"),
+        mark("The images differ, so no effect belongs to the factor alone."),
+    ),
+    "classes": (mark("lists of classes"), mark("The task differs, so no effect belongs to the factor alone.")),
+    "n_train": (mark("numbers of training images"), mark("More images may look like an effect.")),
+    "n_val": (mark("numbers of validation images"), mark("Accuracies are over different images.")),
+    "n_skipped": (
+        mark("numbers of skipped image files"),
+        mark("The images differ, so no effect belongs to the factor alone."),
+    ),
+    "code_digest": (mark("versions of the training code"), mark("A change of code may look like an effect.")),
+    "precision": (
+        mark("precisions"),
+        mark("Rounding differs between the runs, so pairs differ by more than the factor."),
+    ),
+    "device": (mark("devices"), mark("Sums are rounded differently on each, and seconds are not comparable.")),
+    "threads": (mark("thread counts"), mark("Sums are rounded differently, and seconds are not comparable.")),
+    "processes": (mark("numbers of processes"), mark("Sums are rounded differently, and seconds are not comparable.")),
+    "torch": (mark("versions of PyTorch"), mark("Its operations may be computed differently.")),
 }
-_REMEDY = "To compare like with like, move one group of runs out of the way and train the missing ones again."
+_REMEDY = mark("To compare like with like, move one group of runs out of the way and train the missing ones again.")
 
 
-def mixed(rows: Iterable[Mapping[Any, Any]]) -> dict[str, str]:
+def mixed(rows: Iterable[Mapping[Any, Any]], say: Say = ENGLISH) -> dict[str, str]:
     """A warning for each of FACTS that differs between compared runs: what was found, its consequence, the remedy.
 
     Args:    rows: one mapping per run; a fact that a row lacks altogether is not asked of it, an empty one is unknown.
@@ -38,8 +48,11 @@ def mixed(rows: Iterable[Mapping[Any, Any]]) -> dict[str, str]:
     for fact, (words, consequence) in FACTS.items():
         counts = Counter("unknown" if _missing(row[fact]) else str(row[fact]) for row in table if fact in row)
         if len(counts) > 1:
-            told = ", ".join(f"{value} ({count} run{'s' * (count > 1)})" for value, count in sorted(counts.items()))
-            found[fact] = f"The runs mix {words}: {told}. {consequence} {_REMEDY}"
+            told = ", ".join(f"{value} ({runs(count, say)})" for value, count in sorted(counts.items()))
+            found[fact] = say(
+                "The runs mix {words}: {told}. {consequence} {remedy}",
+                words=say(words), told=told, consequence=say(consequence), remedy=say(_REMEDY),
+            )  # fmt: skip
     return found
 
 

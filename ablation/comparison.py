@@ -6,7 +6,7 @@ no file is read but the predictions of runs.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,7 @@ from ablation.fates import SeedRun, fate_notes, seed_runs, still_improving
 from ablation.finding import Finding, Sample, findings
 from ablation.identity import Variant, changed_factors
 from ablation.images import ImageEvidence, Predictions, image_evidence, read_predictions
+from ablation.phrases import Say, speaker
 from ablation.schema import FACTORS, Language, Metric, Stage
 from ablation.sections import Section
 from ablation.selection import Plan, Runs, describe_variant, is_finished, row_variants
@@ -30,11 +31,16 @@ _METRIC_COLUMN = {Metric.final: "val_final", Metric.last3: "val_last3", Metric.b
 
 @dataclass(frozen=True)
 class Rules:
-    """How a report compares: the accuracy, the smallest difference that matters, and the language of its words."""
+    """How a report compares, and speaks: the accuracy, the smallest difference that matters, and the language."""
 
     metric: Metric
     delta: float
     language: Language
+
+    @property
+    def say(self) -> Say:
+        """What says a phrase in the report's language."""
+        return speaker(self.language)
 
     @property
     def column(self) -> str:
@@ -48,7 +54,8 @@ class Row:
 
     finding and control are None for the reference; params, macs and seconds are None before a run has finished.
     seeds are the planned ones, fresh the runs that were made to confirm; screening is what the planned seeds said
-    where fresh ones have the verdict. values are the compared accuracies of usable runs by seed. changes names the
+    where fresh ones have the verdict. values are the compared accuracies of usable runs by seed, metrics those of every
+    metric by its name. changes names the
     factors in which the variant differs from the reference. gap is clean training accuracy minus validation accuracy;
     flags counts the finished runs that have each.
     """
@@ -60,6 +67,7 @@ class Row:
     seeds: tuple[SeedRun, ...]
     fresh: tuple[SeedRun, ...]
     values: Mapping[int, float]
+    metrics: Mapping[str, Mapping[int, float]]
     accuracy: Summary
     best: Summary
     train: Summary
@@ -156,8 +164,10 @@ class Comparer:
             found |= zip(family, findings(list(family.values()), self.rules.delta, n_val), strict=True)
         rows = [self._row(plan, name, variants[name], controls[name], found.get(name)) for name in variants]
         rows.sort(key=lambda row: not row.is_reference)
-        notes = tuple(section_notes(plan, self.base))
-        return Comparison(plan.name, plan.section, self.rules.delta, tuple(rows), notes, mixed(used))
+        say = self.rules.say
+        section = replace(plan.section, title=say(plan.section.title), question=say(plan.section.question))
+        notes = tuple(section_notes(plan, self.base, say))
+        return Comparison(plan.name, section, self.rules.delta, tuple(rows), notes, mixed(used, say))
 
     def _control(self, plan: Plan, variant: Variant) -> Variant | None:
         """The reference, or the honest control of a level that changes more than its factor."""
@@ -210,15 +220,20 @@ class Comparer:
         fresh = seed_runs(found, [s for s, row in sorted(found.items()) if row["stage"] == Stage.confirmation.name])
         first = next(iter(done.values()), None)
         flags = Counter(flag for run in (*of_seeds, *fresh) if run.finished for flag in run.flags)
-        notes, splits, told = [*fate_notes(of_seeds), *fate_notes(fresh)], self._splits(variant, control), ("", "")
+        say, splits, told = self.rules.say, self._splits(variant, control), ("", "")
+        notes = [*fate_notes(of_seeds, say), *fate_notes(fresh, say)]
         screening = self._screening(variant, control)
         if control is not None and finding is not None:
-            notes += budget_note(done, self.runs.usable(control))
-            notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening)
+            notes += budget_note(done, self.runs.usable(control), say)
+            notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening, say)
             told = self._told(describe_variant(variant, control), finding, still_improving(found, finding.seeds))
         return Row(
             level, variant, control is None, changed_factors(variant, plan.reference), of_seeds, fresh,
             values={seed: float(row[self.rules.column]) for seed, row in done.items()},
+            metrics={
+                metric.name: {seed: float(row[column]) for seed, row in done.items()}
+                for metric, column in _METRIC_COLUMN.items()
+            },
             accuracy=summary([row[self.rules.column] for row in done.values()]),
             best=summary([row["val_best"] for row in done.values()]),
             train=summary([row["train_eval_acc"] for row in done.values()]),
@@ -233,8 +248,8 @@ class Comparer:
     def _told(self, name: str, finding: Finding, unconverged: int) -> tuple[str, str]:
         rules, n = self.rules, finding.interval.n
         return (
-            word(finding.verdict, unconverged, n, self.epochs, rules.language.name),
-            verdict_sentences(name, finding, unconverged, n, self.epochs, rules.delta, rules.metric, rules.language),
+            word(finding.verdict, unconverged, n, self.epochs, rules.say),
+            verdict_sentences(name, finding, unconverged, n, self.epochs, rules.delta, rules.metric, rules.say),
         )
 
     def _splits(self, variant: Variant, control: Variant | None) -> tuple[Split, ...]:

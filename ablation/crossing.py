@@ -16,6 +16,7 @@ from ablation.factorial import Source, block_anova, rm_anova
 from ablation.fates import SeedRun
 from ablation.finding import Finding, Sample, findings
 from ablation.identity import Variant
+from ablation.phrases import Say
 from ablation.stats import LEAST_PAIRS, Summary, summary
 from ablation.verdict import ALPHA, Verdict, word
 
@@ -129,23 +130,23 @@ class Crossing:
 
 
 def cross(
-    heading: tuple[str, str, str, str], first: Side, second: Side, cells: Sequence[Cell], delta: float, language: str
+    heading: tuple[str, str, str, str], first: Side, second: Side, cells: Sequence[Cell], delta: float, say: Say
 ) -> Crossing:
     """Compare the cells of a grid.
 
     Args:    heading: name, number, title and question; cells: one per combination of the two sides' levels.
-             delta: the smallest difference that matters, in accuracy; language: of the verdict words.
+             delta: the smallest difference that matters, in accuracy; say: says the verdict words.
     """
     grid = {(cell.level, cell.other): cell for cell in cells}
     turned = {(other, level): cell for (level, other), cell in grid.items()}
-    along = _along(grid, first, second, delta, language)
-    interactions = _interactions(grid, first, second, delta, language)
+    along = _along(grid, first, second, delta, say)
+    interactions = _interactions(grid, first, second, delta, say)
     return Crossing(
         *heading, first, second, tuple(cells),
         along_first=along,
-        along_second=_along(turned, second, first, delta, language),
-        main_first=_main(grid, first, second, delta, language),
-        main_second=_main(turned, second, first, delta, language),
+        along_second=_along(turned, second, first, delta, say),
+        main_first=_main(grid, first, second, delta, say),
+        main_second=_main(turned, second, first, delta, say),
         interactions=tuple(_with_survival(along, interactions, second)),
         anova=_anova(grid, first, second),
     )  # fmt: skip
@@ -155,35 +156,35 @@ _Grid = Mapping[tuple[str, str], Cell]
 
 
 def _parts(names: Sequence[tuple[str, str]], samples: Sequence[Sample], words: Sequence[tuple[int, int, int]],
-           n_val: int | None, delta: float, language: str) -> tuple[Part, ...]:  # fmt: skip
+           n_val: int | None, delta: float, say: Say) -> tuple[Part, ...]:  # fmt: skip
     """Findings of one family with their words; words are (unconverged, usable runs, epochs) of each."""
     found = findings(samples, delta, n_val)
     return tuple(
-        Part(level, other, finding, word(finding.verdict, *told, language))
+        Part(level, other, finding, word(finding.verdict, *told, say))
         for (level, other), finding, told in zip(names, found, words, strict=True)
     )
 
 
-def effects(pairs: Sequence[tuple[Cell, Cell]], delta: float, language: str) -> tuple[Part, ...]:
+def effects(pairs: Sequence[tuple[Cell, Cell]], delta: float, say: Say) -> tuple[Part, ...]:
     """Findings of cells against other cells, as one family; `other` of each part is the control's level."""
     names = [(cell.level, control.level) for cell, control in pairs]
     told = [cell.told(control) for cell, control in pairs]
     samples = [_sample(cell, control.values) for cell, control in pairs]
-    return _parts(names, samples, told, _n_val(cell for cell, _ in pairs), delta, language)
+    return _parts(names, samples, told, _n_val(cell for cell, _ in pairs), delta, say)
 
 
 def _n_val(cells: Iterable[Cell]) -> int | None:
     return min((cell.n_val for cell in cells if cell.n_val), default=None)
 
 
-def _along(grid: _Grid, side: Side, across: Side, delta: float, language: str) -> tuple[Part, ...]:
+def _along(grid: _Grid, side: Side, across: Side, delta: float, say: Say) -> tuple[Part, ...]:
     """A side's effects at each level of the other; the comparisons at one level are a family."""
     parts: list[Part] = []
     for other in across.levels:
         names, cells = [(level, other) for level in side.others], [grid[level, other] for level in side.others]
         control = grid[side.reference, other]
         samples, told = [_sample(cell, control.values) for cell in cells], [cell.told(control) for cell in cells]
-        parts += _parts(names, samples, told, _n_val(cells), delta, language)
+        parts += _parts(names, samples, told, _n_val(cells), delta, say)
     return tuple(parts)
 
 
@@ -192,7 +193,7 @@ def _sample(cell: Cell, control: Mapping[int, float]) -> Sample:
     return Sample(cell.values, control, len(ended), sum(run.failed for run in ended))
 
 
-def _main(grid: _Grid, side: Side, across: Side, delta: float, language: str) -> tuple[Part, ...]:
+def _main(grid: _Grid, side: Side, across: Side, delta: float, say: Say) -> tuple[Part, ...]:
     """A side's effects as means over the other's levels, on the seeds that have every cell they need."""
 
     def mean(level: str) -> dict[int, float]:
@@ -204,10 +205,10 @@ def _main(grid: _Grid, side: Side, across: Side, delta: float, language: str) ->
     # A mean over k validations is in steps of 1/k image.
     images = (_n_val(grid.values()) or 0) * len(across.levels)
     names = [(level, "") for level in side.others]
-    return _parts(names, samples, [(0, 0, 0)] * len(samples), images, delta, language)
+    return _parts(names, samples, [(0, 0, 0)] * len(samples), images, delta, say)
 
 
-def _interactions(grid: _Grid, first: Side, second: Side, delta: float, language: str) -> tuple[Part, ...]:
+def _interactions(grid: _Grid, first: Side, second: Side, delta: float, say: Say) -> tuple[Part, ...]:
     """Each level's effect at each other level minus its effect at the reference; all of a grid are a family."""
 
     def effect(level: str, other: str) -> dict[int, float]:
@@ -216,7 +217,7 @@ def _interactions(grid: _Grid, first: Side, second: Side, delta: float, language
 
     names = list(product(first.others, second.others))
     samples = [Sample(effect(level, other), effect(level, second.reference)) for level, other in names]
-    return _parts(names, samples, [(0, 0, 0)] * len(names), _n_val(grid.values()), delta, language)
+    return _parts(names, samples, [(0, 0, 0)] * len(names), _n_val(grid.values()), delta, say)
 
 
 def _with_survival(along: Sequence[Part], interactions: Iterable[Part], second: Side) -> Iterable[Part]:

@@ -8,10 +8,11 @@ from scipy.stats import t as student_t
 from ablation.comparison import Comparison, Row
 from ablation.finding import Finding
 from ablation.formats import NOTHING, Column, number, points, probability
+from ablation.phrases import Say, mark
 from ablation.verdict import ALPHA
 
 ROUND_UP = 1e-9  # a floor of .0625 is not .062
-CAPTION = (
+CAPTION = mark(
     "Sign-flip: exact over all patterns of signs, with the smallest p that so few pairs can give. Max-T: the same held "
     "over the section, from 6 pairs on. The section's noise: one standard deviation for all levels, left out where "
     "they scatter differently. Equivalence: two one-sided tests that the difference is smaller than what matters. "
@@ -23,29 +24,33 @@ CAPTION = (
 )
 
 
-def evidence(comparison: Comparison) -> list[Column]:
+def evidence(comparison: Comparison, say: Say) -> list[Column]:
     """What stands behind the section's verdicts, a row per compared level; differences in percentage points."""
     rows = [(row, row.finding) for row in comparison.rows if row.finding is not None]
 
     def column(key: str, heading: str, cell: Callable[[Finding], str]) -> Column:
-        return Column(key, heading, tuple(cell(finding) for _, finding in rows))
+        return Column(key, say(heading), tuple(cell(finding) for _, finding in rows))
 
     return [
-        Column("level", "level", tuple(row.level for row, _ in rows), numeric=False),
-        column("p", "p, uncorrected", lambda f: probability(f.p)),
-        column("sign_flip", "sign-flip p (its floor)", _sign_flip),
-        column("max_t", "max-T p", lambda f: probability(f.p_max_t)),
-        column("pooled", "95 % CI with the section's noise (pp)", _pooled),
-        column("equivalence", "p of equivalence", lambda f: probability(f.p_equivalent)),
-        column("better", "probability that it is better (%)", lambda f: number(100 * f.p_better, 1)),
-        column("wins", "better in pairs / in all (%)", lambda f: f"{_share(f.wins_paired)} / {_share(f.wins_all)}"),
-        column("r", "correlation over seeds", lambda f: number(f.pairing.correlation, 2)),
-        column("gain", "sd paired / unpaired", lambda f: number(f.pairing.sd_ratio, 2)),
-        column("mde", "finds (pp)", lambda f: number(100 * f.mde, 2)),
-        column("needed", "fresh seeds needed", lambda f: NOTHING if f.seeds_needed is None else str(f.seeds_needed)),
-        column("flips", "images lost / won per seed", _flips),
-        column("noises", "95 %: seeds / seeds and images (pp)", _noises),
-        column("failed", "failed", lambda f: f"{f.n_failed} of {f.n_ended}"),
+        Column("level", say("level"), tuple(row.level for row, _ in rows), numeric=False),
+        column("p", mark("p, uncorrected"), lambda f: probability(f.p)),
+        column("sign_flip", mark("sign-flip p (its floor)"), _sign_flip),
+        column("max_t", mark("max-T p"), lambda f: probability(f.p_max_t)),
+        column("pooled", mark("95 % CI with the section's noise (pp)"), _pooled),
+        column("equivalence", mark("p of equivalence"), lambda f: probability(f.p_equivalent)),
+        column("better", mark("probability that it is better (%)"), lambda f: number(100 * f.p_better, 1)),
+        column(
+            "wins", mark("better in pairs / in all (%)"), lambda f: f"{_share(f.wins_paired)} / {_share(f.wins_all)}"
+        ),
+        column("r", mark("correlation over seeds"), lambda f: number(f.pairing.correlation, 2)),
+        column("gain", mark("sd paired / unpaired"), lambda f: number(f.pairing.sd_ratio, 2)),
+        column("mde", mark("finds (pp)"), lambda f: number(100 * f.mde, 2)),
+        column(
+            "needed", mark("fresh seeds needed"), lambda f: NOTHING if f.seeds_needed is None else str(f.seeds_needed)
+        ),
+        column("flips", mark("images lost / won per seed"), _flips),
+        column("noises", mark("95 %: seeds / seeds and images (pp)"), _noises),
+        column("failed", mark("failed"), lambda f: f"{f.n_failed}/{f.n_ended}"),
     ]
 
 
@@ -80,7 +85,7 @@ def _noises(finding: Finding) -> str:
     return " / ".join(f"±{number(100 * critical * se, 2)}" for se in (noises.se_seeds, noises.se_seeds_images))
 
 
-def classes_told(row: Row) -> str:
+def classes_told(row: Row, say: Say) -> str:
     """The classes whose own accuracy differs, the largest first; empty where none can be told apart from chance."""
     images = row.finding.images if row.finding else None
     if images is None:
@@ -90,18 +95,19 @@ def classes_told(row: Row) -> str:
         return ""
     real.sort(key=lambda one: -abs(one.mean))
     named = ", ".join(f"{one.name} {points(one.mean)}" for one in real[:8]) + ", ..." * (len(real) > 8)
-    return f"{len(real)} of {len(images.classes)} classes differ (Holm over the classes): {named} pp."
+    phrase = "{some} of {all} classes differ (Holm over the classes): {classes} pp."
+    return say(phrase, some=len(real), all=len(images.classes), classes=named)
 
 
 FLAGS = {
-    "still_improving": "validation accuracy still rose at the end",
-    "gap_growing": "training pulled away from validation at the end",
-    "peaked_early": "the best epoch was long before the last",
-    "at_chance": "no better than guessing",
-    "one_class": "nearly all images in one class",
-    "lr_exhausted": "it still rose, and the learning rate was under 1 % of its start",
-    "budget_waste": "the last 40 % of the epochs had under 1 % of the summed learning rate",
-    "unstable": "accuracy jumped between the last epochs by more than images explain",
+    "still_improving": mark("validation accuracy still rose at the end"),
+    "gap_growing": mark("training pulled away from validation at the end"),
+    "peaked_early": mark("the best epoch was long before the last"),
+    "at_chance": mark("no better than guessing"),
+    "one_class": mark("nearly all images in one class"),
+    "lr_exhausted": mark("it still rose, and the learning rate was under 1 % of its start"),
+    "budget_waste": mark("the last 40 % of the epochs had under 1 % of the summed learning rate"),
+    "unstable": mark("accuracy jumped between the last epochs by more than images explain"),
 }
 
 
@@ -115,16 +121,19 @@ def _n_runs(row: Row) -> int:
     return sum(run.finished for run in (*row.seeds, *row.fresh))
 
 
-def common_flags_told(comparison: Comparison) -> str:
+def common_flags_told(comparison: Comparison, say: Say) -> str:
     """`In every run: budget waste (...)`; empty without such a flag."""
-    found = common_flags(comparison)
-    return f"In every run: {'; '.join(f'{_flag(name)} ({FLAGS[name]})' for name in found)}." if found else ""
+    told = say("; ").join(f"{say(_flag(name))} ({say(FLAGS[name])})" for name in common_flags(comparison))
+    return say("In every run: {flags}.", flags=told) if told else ""
 
 
-def flags_told(row: Row, told: Collection[str] = ()) -> str:
+def flags_told(row: Row, say: Say, told: Collection[str] = ()) -> str:
     """`still improving (...) in 3 of 5 runs`, without those told already; empty without a flag."""
+    phrase, every = mark("{flag} ({meaning}) in {some} of {all} runs"), _n_runs(row)
     found = [(name, count) for name, count in row.flags.items() if name not in told]
-    return "; ".join(f"{_flag(name)} ({FLAGS[name]}) in {count} of {_n_runs(row)} runs" for name, count in found)
+    return say("; ").join(
+        say(phrase, flag=say(_flag(name)), meaning=say(FLAGS[name]), some=count, all=every) for name, count in found
+    )
 
 
 def _flag(name: str) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from ablation.comparability import mixed
 from ablation.comparison import Comparison
+from ablation.phrases import ENGLISH, Say, mark
 from ablation.rundir import State
 from ablation.schema import Config, Metric, Stage
 from ablation.wording import image_noise_note
@@ -27,70 +28,74 @@ class Fact:
 
 
 def setting_facts(
-    config: Config, rows: pd.DataFrame, seeds: Sequence[int], elsewhere: int
+    config: Config, rows: pd.DataFrame, seeds: Sequence[int], elsewhere: int, say: Say = ENGLISH
 ) -> tuple[tuple[str, str], ...]:
-    """Pairs of name and text for the head of the page.
+    """Pairs of name and text for the head of the page; the names are marked phrases, for the page to say.
 
     Args:    elsewhere: how many runs of other settings the report uses.
     """
     fresh = int((rows["stage"] == Stage.confirmation.name).sum())
 
     def seen(column: str) -> str:
-        return " or ".join(f"{value:,}" for value in sorted(rows[column].dropna().unique())) or "not known yet"
+        return " or ".join(f"{value:,}" for value in sorted(rows[column].dropna().unique())) or say("not known yet")
 
     optim = config.optim
     return (
-        ("preset", config.preset),
-        ("data", config.data.name.name),
-        ("training images", seen("n_train")),
-        ("validation images", seen("n_val")),
-        ("epochs", str(config.trainer.epochs)),
-        ("seeds", ", ".join(map(str, seeds)) or "none yet"),
-        *([("confirmation runs", str(fresh))] if fresh else []),
-        *([("runs at other settings", f"{elsewhere}, in grids")] if elsewhere else []),
-        ("batch size", str(config.trainer.batch_size)),
-        ("optimiser", f"SGD, lr {optim.lr:g}, momentum {optim.momentum:g}, weight decay {optim.weight_decay:g}"),
+        (mark("preset"), config.preset),
+        (mark("data"), config.data.name.name),
+        (mark("training images"), seen("n_train")),
+        (mark("validation images"), seen("n_val")),
+        (mark("epochs"), str(config.trainer.epochs)),
+        (mark("seeds"), ", ".join(map(str, seeds)) or say("none yet")),
+        *([(mark("confirmation runs"), str(fresh))] if fresh else []),
+        *([(mark("runs at other settings"), say("{number}, in grids", number=elsewhere))] if elsewhere else []),
+        (mark("batch size"), str(config.trainer.batch_size)),
+        (mark("optimiser"), f"SGD, lr {optim.lr:g}, momentum {optim.momentum:g}, weight decay {optim.weight_decay:g}"),
     )
 
 
-def environment_facts(rows: pd.DataFrame) -> tuple[Fact, ...]:
+def environment_facts(rows: pd.DataFrame, say: Say) -> tuple[Fact, ...]:
     """Every value that the runs have of each fact of their environment."""
     facts = []
     for name in _ENVIRONMENT:
-        counts = Counter("not known" if pd.isna(value) or value == "" else str(value) for value in rows[name])
+        counts = Counter(say("not known") if pd.isna(value) or value == "" else str(value) for value in rows[name])
         facts.append(Fact(name.replace("_", " "), tuple(sorted(counts.items()))))
     return tuple(facts) if len(rows) else ()
 
 
-def caveats(rows: pd.DataFrame, config: Config, crossed: bool) -> Iterable[str]:
+def caveats(rows: pd.DataFrame, config: Config, crossed: bool, say: Say) -> Iterable[str]:
     """What the study's design leaves open.
 
     Args:    crossed: whether some factors were varied together.
     """
     if not crossed:
-        yield "Factors were varied one at a time around the base variant, so how they interact is not known."
+        yield say("Factors were varied one at a time around the base variant, so how they interact is not known.")
     known = rows[rows["state"] == State.finished.value].dropna(subset=["n_val", "val_final"])
     if len(known):
-        note = image_noise_note(known["val_final"].median(), int(known["n_val"].min()), config.report.delta)
+        note = image_noise_note(known["val_final"].median(), int(known["n_val"].min()), config.report.delta, say)
         yield from [note] if note else []
 
 
-def warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config) -> tuple[str, ...]:
+def warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config, say: Say) -> tuple[str, ...]:
     """What makes numbers of the report doubtful."""
     finished = rows[rows["state"] == State.finished.value].to_dict("records")
     found = []
-    for fact, text in mixed(finished).items():
-        sections = [item.name for item in compared if fact in item.mixed]
-        found.append(f"{text} Concerned: {', '.join(sections) or 'no section by itself'}.")
+    for fact, text in mixed(finished, say).items():
+        sections = ", ".join(item.name for item in compared if fact in item.mixed) or say("no section by itself")
+        found.append(say("{warning} Concerned: {sections}.", warning=text, sections=sections))
     if config.report.metric is Metric.best:
         found.append(
-            "report.metric=best compares each run's best epoch, chosen on the same images: every accuracy is "
-            "optimistic. report.metric=final has no such choice."
+            say(
+                "report.metric=best compares each run's best epoch, chosen on the same images: every accuracy is "
+                "optimistic. report.metric=final has no such choice."
+            )
         )
     skipped = rows["n_skipped"].max() if len(rows) else 0
     if not pd.isna(skipped) and skipped > 0:
-        found.append(f"Up to {skipped} image files could not be read and were skipped (data.bad_files=skip).")
+        phrase = "Up to {skipped} image files could not be read and were skipped (data.bad_files=skip)."
+        found.append(say(phrase, skipped=skipped))
     dirty = int((rows["git_dirty"] == "True").sum())
     if dirty:
-        found.append(f"{dirty} of {len(rows)} runs were made with uncommitted changes in the working tree.")
+        phrase = "{dirty} of {all} runs were made with uncommitted changes in the working tree."
+        found.append(say(phrase, dirty=dirty, all=len(rows)))
     return tuple(found)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
+from ablation.phrases import Say, mark
 from ablation.rundir import State
 
 MISSING_RUN = "missing"
@@ -68,23 +69,31 @@ def still_improving(found: Mapping[int, Mapping[str, Any]], seeds: Iterable[int]
     return sum("still_improving" in _seed_run(seed, found[seed]).flags for seed in seeds)
 
 
-def listing(seeds: Sequence[int]) -> str:
+def listing(seeds: Sequence[int], say: Say) -> str:
     """`seed 3`, `seeds 1, 2`."""
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    told = ", ".join(map(str, seeds))
+    return say("seed {seed}", seed=told) if len(seeds) == 1 else say("seeds {seeds}", seeds=told)
 
 
-def _fate(run: SeedRun) -> str:
+_FATES = {
+    State.running.value: mark("is running, at {epoch} of {epochs} epochs"),
+    State.pending.value: mark("waits to go on, at {epoch} of {epochs} epochs"),
+    State.failed.value: mark("failed after {epoch} of {epochs} epochs"),
+    State.diverged.value: mark("diverged after {epoch} of {epochs} epochs"),
+    State.interrupted.value: mark("interrupted after {epoch} of {epochs} epochs"),
+}
+
+
+def _fate(run: SeedRun, say: Say) -> str:
     if run.state == MISSING_RUN:
-        return "not run"
+        return say("not run")
     if run.state == State.pending.value and not run.epoch:
-        return "waits to be trained"
-    words = {State.running.value: "is running, at", State.pending.value: "waits to go on, at"}
-    word = words.get(run.state, f"{run.state} after")
+        return say("waits to be trained")
     because = f" ({shorten(run.error, 160, placeholder=' ...')})" if run.error else ""
-    return f"{word} {run.epoch} of {run.epochs} epochs{because}"
+    return say(_FATES[run.state], epoch=run.epoch, epochs=run.epochs) + because
 
 
-def fate_notes(seeds: Sequence[SeedRun]) -> Iterable[str]:
+def fate_notes(seeds: Sequence[SeedRun], say: Say) -> Iterable[str]:
     """`2 of 3 seeds finished: seed 2 diverged after 3 of 25 epochs`, when some did not, then what else is to be told.
 
     A run at chance has no usable accuracy, so it is told like one that failed; then come the runs' own notices.
@@ -92,15 +101,16 @@ def fate_notes(seeds: Sequence[SeedRun]) -> Iterable[str]:
     fates: dict[str, list[int]] = {}
     for run in seeds:
         if not run.finished:
-            fates.setdefault(_fate(run), []).append(run.seed)
+            fates.setdefault(_fate(run, say), []).append(run.seed)
     if fates:
         done = sum(run.finished for run in seeds)
-        told = "; ".join(f"{listing(which)} {fate}" for fate, which in fates.items())
-        yield f"{done} of {len(seeds)} seeds finished: {told}."
+        told = say("; ").join(f"{listing(which, say)} {fate}" for fate, which in fates.items())
+        yield say("{done} of {planned} seeds finished: {told}.", done=done, planned=len(seeds), told=told)
     guessing = [run.seed for run in seeds if run.finished and not run.usable]
     if guessing:
-        told = listing(guessing)
-        yield f"{told[0].upper()}{told[1:]} stayed at chance: no better than guessing, so failed and in no mean."
+        told = listing(guessing, say)
+        phrase = "{seeds} stayed at chance: no better than guessing, so failed and in no mean."
+        yield say(phrase, seeds=told[0].upper() + told[1:])
     for run in seeds:
         if run.notice:
-            yield f"Seed {run.seed}: {run.notice}"
+            yield say("Seed {seed}: {notice}", seed=run.seed, notice=run.notice)

@@ -76,6 +76,7 @@ class Finding:
     """
 
     seeds: tuple[int, ...]
+    differences: tuple[float, ...]
     interval: Interval
     interval90: Interval
     p: float
@@ -195,6 +196,7 @@ def _conclude(
     )  # fmt: skip
     return Finding(
         seeds=tuple(sample.seeds),
+        differences=tuple(d),
         interval=interval,
         interval90=draft.interval90,
         p=draft.p,

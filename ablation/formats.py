@@ -1,7 +1,10 @@
 """Numbers as text for people, and the columns that tables are made of. Nothing is computed here."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
 from ablation.stats import Interval
 from ablation.verdict import p_words
@@ -61,3 +64,16 @@ def count(value: int | None) -> str:
             scaled = value / factor
             return f"{value}" if factor == 1 else f"{scaled:.{max(0, 2 - int(math.log10(abs(scaled))))}f}{unit}"
     raise AssertionError("the last unit has no upper end")
+
+
+def strict(value: Any) -> Any:
+    """A value that strict JSON can hold: tuples as lists, enums by name, NaN and infinity as null."""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    return value

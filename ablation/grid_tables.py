@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ablation.crossing import Cell, Crossing, Part
 from ablation.formats import NOTHING, Column, interval, number, percent, points, probability
 from ablation.grid_wording import factor_sentences, interaction_sentence, main_sentence, survival_word
-from ablation.schema import Language
+from ablation.phrases import ENGLISH, Say, mark
 from ablation.typeset import csv_text, latex_table, markdown, raw
 from ablation.verdict import ALPHA
 
@@ -30,97 +30,99 @@ def _rows(grid: Crossing) -> list[tuple[Cell, Part | None, Part | None]]:
     return [(cell, effects.get(key), differences.get(key)) for cell in ordered for key in [(cell.level, cell.other)]]
 
 
-def columns(grid: Crossing, language: Language) -> list[Column]:
+def columns(grid: Crossing, say: Say) -> list[Column]:
     """The grid for people, a row per combination; accuracies in percent, differences in percentage points."""
     rows = _rows(grid)
 
     def column(key: str, heading: str, cells: Iterable[str], numeric: bool = True) -> Column:
-        return Column(key, heading, tuple(cells), numeric)
+        return Column(key, say(heading), tuple(cells), numeric)
 
-    effects = [None if part is None else part.finding for _, part, _ in rows]
+    effects, same = [None if part is None else part.finding for _, part, _ in rows], say("reference")
     differences = [None if part is None else part.finding for _, _, part in rows]
     return [
         column("other", grid.second.factor, (cell.other for cell, _, _ in rows), numeric=False),
         column("level", grid.first.factor, (cell.level for cell, _, _ in rows), numeric=False),
-        column("runs", "runs", (f"{cell.accuracy.n}/{len(cell.seeds)}" for cell, _, _ in rows)),
-        column("mean", "accuracy (%)", (percent(cell.accuracy.mean) for cell, _, _ in rows)),
-        column("effect", "effect there (pp)", ("reference" if f is None else points(f.interval.mean) for f in effects)),
-        column("interval", "95 % CI (pp)", (interval(None if f is None else f.interval) for f in effects)),
-        column("p", "p (Holm)", (probability(None if f is None else f.p_holm) for f in effects)),
-        column("verdict", "verdict", (part.word if part else NOTHING for _, part, _ in rows), numeric=False),
-        column("difference", "differs by (pp)", (points(f.interval.mean) if f else NOTHING for f in differences)),
-        column("difference_interval", "95 % CI (pp)", (interval(f.interval if f else None) for f in differences)),
-        column("difference_p", "p (Holm)", (probability(None if f is None else f.p_holm) for f in differences)),
+        column("runs", mark("runs"), (f"{cell.accuracy.n}/{len(cell.seeds)}" for cell, _, _ in rows)),
+        column("mean", mark("accuracy (%)"), (percent(cell.accuracy.mean) for cell, _, _ in rows)),
+        column("effect", mark("effect there (pp)"), (points(f.interval.mean) if f else same for f in effects)),
+        column("interval", mark("95 % CI (pp)"), (interval(None if f is None else f.interval) for f in effects)),
+        column("p", mark("p (Holm)"), (probability(None if f is None else f.p_holm) for f in effects)),
+        column("verdict", mark("verdict"), (part.word if part else NOTHING for _, part, _ in rows), numeric=False),
+        column("difference", mark("differs by (pp)"), (points(f.interval.mean) if f else NOTHING for f in differences)),
+        column("difference_interval", mark("95 % CI (pp)"), (interval(f.interval if f else None) for f in differences)),
+        column("difference_p", mark("p (Holm)"), (probability(None if f is None else f.p_holm) for f in differences)),
         column(
-            "conclusion", "conclusion",
-            (survival_word(part, grid, language) if part else NOTHING for _, _, part in rows), numeric=False,
+            "conclusion", mark("conclusion"),
+            (survival_word(part, grid, say) if part else NOTHING for _, _, part in rows), numeric=False,
         ),
     ]  # fmt: skip
 
 
-def caption(grid: Crossing) -> str:
+def caption(grid: Crossing, say: Say) -> str:
     """What the numbers of a grid's table are."""
-    return (
-        f"{grid.title}: effect of each {grid.first.factor} against {grid.first.reference} at every "
-        f"{grid.second.factor}, over pairs of equal seed; differs: from its effect at "
-        f"{grid.second.factor}={grid.second.reference}, over the same seeds. Student's t, p corrected by Holm: effects "
-        "at one level together, differences all together. A conclusion holds at one only where the difference is "
-        "significant itself, or the other effect is shown to be smaller than what matters."
-    )
+    first, second = grid.first, grid.second
+    return say(
+        "{title}: effect of each {first} against {reference} at every {second}, over pairs of equal seed; differs: "
+        "from its effect at {here}, over the same seeds. Student's t, p corrected by Holm: effects at one level "
+        "together, differences all together. A conclusion holds at one only where the difference is significant "
+        "itself, or the other effect is shown to be smaller than what matters.",
+        title=grid.title, first=first.factor, reference=first.reference, second=second.factor,
+        here=f"{second.factor}={second.reference}",
+    )  # fmt: skip
 
 
-def anova(grid: Crossing) -> list[Column]:
+def anova(grid: Crossing, say: Say) -> list[Column]:
     """The analysis of variance as a table; no columns where the runs are too few for one."""
     if not grid.anova:
         return []
     names = {
-        "first": grid.first.factor, "second": grid.second.factor, "seed": "seed",
+        "first": grid.first.factor, "second": grid.second.factor, "seed": say("seed"),
         "first:second": f"{grid.first.factor} x {grid.second.factor}",
     }  # fmt: skip
     sources = [(names[name], source) for name, source in grid.anova.items()]
 
     def column(key: str, heading: str, cells: Iterable[str]) -> Column:
-        return Column(key, heading, tuple(cells))
+        return Column(key, say(heading), tuple(cells))
 
     return [
-        Column("source", "source", tuple(name for name, _ in sources), numeric=False),
-        column("df", "df", (f"{one.df}, {one.df_rest}" for _, one in sources)),
-        column("f", "F", (number(one.f, 2) for _, one in sources)),
-        column("p", "p", (probability(one.p) for _, one in sources)),
-        column("eta", "partial eta²", (number(one.partial_eta2, 3) for _, one in sources)),
+        Column("source", say("source"), tuple(name for name, _ in sources), numeric=False),
+        column("df", mark("df"), (f"{one.df}, {one.df_rest}" for _, one in sources)),
+        column("f", mark("F"), (number(one.f, 2) for _, one in sources)),
+        column("p", mark("p"), (probability(one.p) for _, one in sources)),
+        column("eta", mark("partial eta²"), (number(one.partial_eta2, 3) for _, one in sources)),
     ]
 
 
-def sentences(grid: Crossing, language: Language) -> list[str]:
+def sentences(grid: Crossing, say: Say) -> list[str]:
     """What the grid says: of the factor as a whole, level by level, and over all levels that do not interact."""
     real = [part for part in grid.interactions if part.finding.p_holm <= ALPHA]
     depends, moves = {part.level for part in real}, {part.other for part in real}
     return [
-        *factor_sentences(grid, language),
-        *(interaction_sentence(part, grid, language) for part in grid.interactions),
-        *(main_sentence(one, grid, grid.second, language) for one in grid.main_first if one.level not in depends),
-        *(main_sentence(one, grid, grid.first, language) for one in grid.main_second if one.level not in moves),
+        *factor_sentences(grid, say),
+        *(interaction_sentence(part, grid, say) for part in grid.interactions),
+        *(main_sentence(one, grid, grid.second, say) for one in grid.main_first if one.level not in depends),
+        *(main_sentence(one, grid, grid.first, say) for one in grid.main_second if one.level not in moves),
     ]
 
 
-def to_markdown(grid: Crossing, language: Language) -> str:
+def to_markdown(grid: Crossing, say: Say) -> str:
     """The grid's table and sentences as GitHub-flavoured Markdown."""
     lines = [
         f"## {grid.number} {grid.title}",
         f"\n{grid.question}\n",
-        *markdown(columns(grid, language)),
-        f"\n{caption(grid)}\n",
-        *(f"- {text}" for text in sentences(grid, language)),
+        *markdown(columns(grid, say)),
+        f"\n{caption(grid, say)}\n",
+        *(f"- {text}" for text in sentences(grid, say)),
     ]
-    if table := anova(grid):
-        lines += ["\n### Analysis of variance\n", *markdown(table)]
+    if table := anova(grid, say):
+        lines += [f"\n### {say('Analysis of variance')}\n", *markdown(table)]
     return "\n".join(lines) + "\n"
 
 
-def to_latex(grid: Crossing, language: Language) -> str:
+def to_latex(grid: Crossing, say: Say) -> str:
     """The grid's table as a LaTeX float, with its sentences in the caption."""
-    told = " ".join([caption(grid), *sentences(grid, language)])
-    return latex_table(columns(grid, language), _HEADINGS, told, grid.name)
+    told = " ".join([caption(grid, say), *sentences(grid, say)])
+    return latex_table(columns(grid, say), _HEADINGS, told, grid.name, say)
 
 
 def to_csv(grids: Iterable[Crossing]) -> str:
@@ -132,7 +134,7 @@ def _csv_row(grid: Crossing, cell: Cell, effect: Part | None, difference: Part |
     return (
         grid.name, grid.first.factor, cell.level, grid.second.factor, cell.other, str(cell.accuracy.n),
         raw(cell.accuracy.mean), *_numbers(effect), effect.finding.verdict.value if effect else "",
-        *_numbers(difference), survival_word(difference, grid, Language.en) if difference else "",
+        *_numbers(difference), survival_word(difference, grid, ENGLISH) if difference else "",
     )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ class Pool:
 
     def cross(self, heading: tuple[str, str, str, str], first: Side, second: Side, cells: Sequence[Cell]) -> Crossing:
         """`crossing.cross` under the report's rules."""
-        return cross(heading, first, second, cells, self.rules.delta, self.rules.language.name)
+        return cross(heading, first, second, cells, self.rules.delta, self.rules.say)
 
 
 def crossed_sections(pool: Pool, overrides: Sequence[str], compose: Callable[..., Config]) -> list[Crossing]:
@@ -78,7 +78,7 @@ def crossed_sections(pool: Pool, overrides: Sequence[str], compose: Callable[...
         cells = pool.cells({key: (config, levels_of(config)) for key, config in configs.items()})
         first = Side(section.factor, section.reference, tuple(section.levels))
         second = Side(section.cross.factor, section.cross.reference, tuple(section.cross.levels))
-        heading = name, section.number, section.title, section.question
+        heading = name, section.number, pool.rules.say(section.title), pool.rules.say(section.question)
         found.append(pool.cross(heading, first, second, cells))
     return found
 
@@ -104,9 +104,10 @@ def _again(pool: Pool, plan: Plan, second: Side, configs: Mapping[str, Config]) 
         for other, config in configs.items()
     }
     first = Side(plan.section.factor, plan.section.reference, tuple(plan.variants))
-    question = f"Do the conclusions hold at another {second.factor}?"
+    say = pool.rules.say
+    question = say("Do the conclusions hold at another {setting}?", setting=second.factor)
     name = f"robustness-{plan.name}-{second.factor.rpartition('.')[2]}"
-    return pool.cross((name, plan.section.number, plan.section.title, question), first, second, pool.cells(cells))
+    return pool.cross((name, plan.section.number, say(plan.section.title), question), first, second, pool.cells(cells))
 
 
 def _other_values(pool: Pool, condition: str) -> list[Any]:

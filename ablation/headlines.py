@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ablation.formats import MINUS, points
 from ablation.grid_wording import factor_sentences
+from ablation.phrases import speaker
 from ablation.study import Study
 from ablation.tables import brief
 
@@ -14,19 +15,20 @@ def headlines(study: Study) -> Iterator[str]:
 
 
 def _lines(study: Study) -> Iterator[str]:
+    say = speaker(study.language)
     for item in study.comparisons:
-        told = "; ".join(brief(row) for row in item.rows if row.effect is not None)
+        told = "; ".join(brief(row, say) for row in item.rows if row.effect is not None)
         found = f"against {item.section.reference}, in pp: {told}" if item.has_runs else _missing(study, item.name)
         yield f"{item.section.number} {item.name} {found}"
     for grid in study.crossings:
-        found = " ".join(factor_sentences(grid, study.language)) if grid.has_runs else _missing(study, grid.name)
+        found = " ".join(factor_sentences(grid, say)) if grid.has_runs else _missing(study, grid.name)
         yield f"{grid.number} {grid.name} {found}"
     for steps in study.ladders:
         findings = [(rung, rung.finding) for rung in steps.rungs]
         told = "; ".join(f"{rung.name} {points(one.interval.mean)} {rung.word}" for rung, one in findings if one)
         yield f"{steps.number} {steps.name} {f'in pp: {told}' if steps.has_runs else _missing(study, steps.name)}"
     for grid in study.robustness:
-        yield f"robustness: {' '.join(factor_sentences(grid, study.language))}"
+        yield f"robustness: {' '.join(factor_sentences(grid, say))}"
     for warning in study.warnings:
         yield f"warning: {warning}"
 

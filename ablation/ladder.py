@@ -10,6 +10,7 @@ from ablation.finding import Finding
 from ablation.formats import NOTHING, Column, interval, percent, points, probability
 from ablation.grids import Pool
 from ablation.identity import levels_of
+from ablation.phrases import Say, mark
 from ablation.schema import Config
 from ablation.sections import load_section, section_names
 from ablation.selection import cell_config, describe_variant
@@ -66,12 +67,12 @@ def ladders(pool: Pool, overrides: Sequence[str], compose: Callable[..., Config]
         wanted = zip(section.levels, configs, variants, strict=True)
         found = pool.cells({(level, ""): (config, variant) for level, config, variant in wanted})
         changes = ["", *(describe_variant(b, a) for a, b in pairwise(variants))]
-        heading = name, section.number, section.title, section.question
+        heading = name, section.number, pool.rules.say(section.title), pool.rules.say(section.question)
         yield Ladder(*heading, tuple(_rungs(found, changes, pool)))
 
 
 def _rungs(cells: Sequence[Cell], changes: Sequence[str], pool: Pool) -> Iterator[Rung]:
-    steps = effects(list(zip(cells[1:], cells, strict=False)), pool.rules.delta, pool.rules.language.name)
+    steps = effects(list(zip(cells[1:], cells, strict=False)), pool.rules.delta, pool.rules.say)
     first = cells[0].values
     for cell, change, part in zip(cells, changes, [None, *steps], strict=True):
         seeds = [seed for seed in cell.values if seed in first]
@@ -80,48 +81,47 @@ def _rungs(cells: Sequence[Cell], changes: Sequence[str], pool: Pool) -> Iterato
         yield Rung(cell.level, change, cell, finding, word, total)
 
 
-def columns(ladder: Ladder) -> list[Column]:
+def columns(ladder: Ladder, say: Say) -> list[Column]:
     """The way for people, a row per rung; accuracies in percent, differences in percentage points."""
     rungs = ladder.rungs
 
     def column(key: str, heading: str, cells: Iterable[str], numeric: bool = True) -> Column:
-        return Column(key, heading, tuple(cells), numeric)
+        return Column(key, say(heading), tuple(cells), numeric)
 
     found = [rung.finding for rung in rungs]
     totals = [rung.total if rung.finding else None for rung in rungs]
     return [
-        column("rung", "step", (rung.name for rung in rungs), numeric=False),
-        column("changes", "changes", (rung.changes or NOTHING for rung in rungs), numeric=False),
-        column("runs", "runs", (f"{rung.cell.accuracy.n}/{len(rung.cell.seeds)}" for rung in rungs)),
-        column("mean", "accuracy (%)", (percent(rung.cell.accuracy.mean) for rung in rungs)),
-        column("step", "this step (pp)", (points(f.interval.mean) if f else "start" for f in found)),
-        column("interval", "95 % CI (pp)", (interval(f.interval if f else None) for f in found)),
-        column("p", "p (Holm)", (probability(f.p_holm if f else None) for f in found)),
-        column("verdict", "verdict", (rung.word or NOTHING for rung in rungs), numeric=False),
-        column("total", "since the first (pp)", (points(t.mean) if t else NOTHING for t in totals)),
-        column("total_interval", "95 % CI (pp)", (interval(t) for t in totals)),
+        column("rung", mark("step"), (rung.name for rung in rungs), numeric=False),
+        column("changes", mark("changes"), (rung.changes or NOTHING for rung in rungs), numeric=False),
+        column("runs", mark("runs"), (f"{rung.cell.accuracy.n}/{len(rung.cell.seeds)}" for rung in rungs)),
+        column("mean", mark("accuracy (%)"), (percent(rung.cell.accuracy.mean) for rung in rungs)),
+        column("step", mark("this step (pp)"), (points(f.interval.mean) if f else say("start") for f in found)),
+        column("interval", mark("95 % CI (pp)"), (interval(f.interval if f else None) for f in found)),
+        column("p", mark("p (Holm)"), (probability(f.p_holm if f else None) for f in found)),
+        column("verdict", mark("verdict"), (rung.word or NOTHING for rung in rungs), numeric=False),
+        column("total", mark("since the first (pp)"), (points(t.mean) if t else NOTHING for t in totals)),
+        column("total_interval", mark("95 % CI (pp)"), (interval(t) for t in totals)),
     ]
 
 
-def caption(ladder: Ladder) -> str:
+def caption(ladder: Ladder, say: Say) -> str:
     """What the numbers are."""
-    return (
-        f"{ladder.title}: each step against the one before, over pairs of equal seed, with Student's t interval; p "
-        "corrected by Holm for the steps. A step is one change, but what it does may depend on the steps before it."
+    return say(
+        "{title}: each step against the one before, over pairs of equal seed, with Student's t interval; p corrected "
+        "by Holm for the steps. A step is one change, but what it does may depend on the steps before it.",
+        title=ladder.title,
     )
 
 
-def to_markdown(ladder: Ladder) -> str:
+def to_markdown(ladder: Ladder, say: Say) -> str:
     """The table as GitHub-flavoured Markdown."""
-    table = markdown(columns(ladder))
-    return (
-        "\n".join([f"## {ladder.number} {ladder.title}\n", f"{ladder.question}\n", *table, "", caption(ladder)]) + "\n"
-    )
+    lines = [f"## {ladder.number} {ladder.title}\n", f"{ladder.question}\n", *markdown(columns(ladder, say)), ""]
+    return "\n".join([*lines, caption(ladder, say)]) + "\n"
 
 
-def to_latex(ladder: Ladder) -> str:
+def to_latex(ladder: Ladder, say: Say) -> str:
     """The table as a LaTeX float."""
-    return latex_table(columns(ladder), _HEADINGS, caption(ladder), ladder.name)
+    return latex_table(columns(ladder, say), _HEADINGS, caption(ladder, say), ladder.name, say)
 
 
 def bars(ladder: Ladder) -> list[tuple[str, float, float, float]]:
@@ -137,3 +137,8 @@ def bars(ladder: Ladder) -> list[tuple[str, float, float, float]]:
         half = 100 * (step.interval.high - step.interval.low) / 2 if step else math.nan
         found.append((rung.name, start, start + mean, half))
     return found
+
+
+def told(ladder: Ladder) -> str:
+    """The mean accuracy after each step, for those who cannot see the figure."""
+    return ", ".join(f"{rung.name} {percent(rung.cell.accuracy.mean)} %" for rung in ladder.rungs)

@@ -19,7 +19,8 @@ from ablation.followup import own_settings, train_and_report
 from ablation.formats import MINUS
 from ablation.gather import gather
 from ablation.identity import Variant, changed_factors
-from ablation.plan import duration, runs
+from ablation.phrases import ENGLISH, runs
+from ablation.plan import duration
 from ablation.study import Study, build, choose
 from ablation.tables import brief
 from ablation.verdict import Verdict
@@ -103,7 +104,7 @@ def _fresh_seeds(finding: Finding, row: Row) -> int | None:
 
 def _lines(found: Sequence[Open], most: int) -> Iterator[str]:
     for one in found:
-        told = brief(one.row).replace(MINUS, "-")
+        told = brief(one.row, ENGLISH).replace(MINUS, "-")
         finds = "" if one.row.finding is None else f"find {100 * one.row.finding.target:.2f} pp"
         if one.seeds is None:
             yield f"  {one.section} {told}: more seeds than can be trained; left alone"

@@ -5,18 +5,23 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ablation import grid_tables, ladder, page, plots, tables
+from ablation import charts, forest, grid_tables, ladder, overview, page, plots, tables
 from ablation.comparison import Comparison
+from ablation.drawing import Drawing
 from ablation.gather import Gathered, to_csv
-from ablation.page import Drawing
+from ablation.phrases import Say, speaker
 from ablation.plots import Style
 from ablation.study import Choice, Study
 
 PAGE = "index.html"
 
 
+Figures = dict[str, tuple[Figure, str, tuple[str, str], tuple[str, ...]]]
+OVERLAY, BOTH = ("val_acc", "val_loss", "train_loss"), ("loss", "acc")
+
+
 def draw(
-    comparison: Comparison, curves: pd.DataFrame, styles: Mapping[tuple[str, str], Style], epochs: int
+    comparison: Comparison, curves: pd.DataFrame, styles: Mapping[tuple[str, str], Style], epochs: int, say: Say
 ) -> tuple[dict[str, bytes], list[tuple[str, Drawing]]]:
     """A section's figures.
 
@@ -28,32 +33,57 @@ def draw(
     lines = [line for line in lines if line[2]]
     if not lines:
         return {}, []
-    overlay = plots.overlay_figure(factor, [(row.level, style, found) for row, style, found in lines], epochs)
-    figures = {page.overlay_name(comparison): (overlay, "", page.overlay_text(comparison))}
+    shown = [(row.level, style, found) for row, style, found in lines]
+    overlay = plots.overlay_figure(factor, shown, epochs, say)
+    figures: Figures = {
+        page.overlay_name(comparison): (overlay, "", page.overlay_text(comparison, say), OVERLAY)
+    }  # fmt: skip
+    groups = [line[2] for line in lines]
     for row, style, found in lines:
-        figure = plots.variant_figure(f"{factor}={row.level}", found, style, [line[2] for line in lines], epochs)
-        figures[page.curves_name(comparison, row)] = (figure, row.level, page.curves_text(comparison, row))
+        figure = plots.variant_figure(f"{factor}={row.level}", found, style, groups, epochs, say)
+        figures[page.curves_name(comparison, row)] = (figure, row.level, page.curves_text(comparison, row, say), BOTH)
     return encoded(figures)
 
 
-def encoded(
-    figures: Mapping[str, tuple[Figure, str, tuple[str, str]]],
-) -> tuple[dict[str, bytes], list[tuple[str, Drawing]]]:
+def encoded(figures: Figures) -> tuple[dict[str, bytes], list[tuple[str, Drawing]]]:
     """Figures as files and as the page's drawings.
 
-    Args:    figures: by name, each with the level that it shows ('' for several) and its title and description.
+    Args:    figures: by name, each with the level that it shows ('' for several), its title and description, and the
+             columns of the curves in its panels.
     """
     files: dict[str, bytes] = {}
     drawings = []
-    for name, (figure, level, (title, description)) in figures.items():
+    for name, (figure, level, (title, description), columns) in figures.items():
         files |= {f"figures/{name}.{kind}": plots.encode(figure, kind) for kind in plots.FORMATS}
-        drawings.append((level, page.Drawing(name, files[f"figures/{name}.svg"].decode(), title, description)))
+        places = plots.panels(figure, columns) if columns else ()
+        drawings.append((level, Drawing(name, files[f"figures/{name}.svg"].decode(), title, description, places)))
     return files, drawings
+
+
+def overall(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> dict[str, Figures]:
+    """Figures of no single section: all effects, what they cost, each grid and each way of steps."""
+    found: dict[str, Figures] = {}
+    effects, costs = page.bars(study, styles), overview.costs(study)
+    if any(rows for _, rows in effects):
+        words = say("All effects"), ""
+        found["effects"] = {"effects_forest": (forest.forest_figure(effects, study.delta, say), "", words, ())}
+    if costs:
+        told = say("Accuracy over seconds of training"), ", ".join(costs)
+        found["cost"] = {"cost_pareto": (charts.cost_figure(costs, say), "", told, ())}
+    for grid in (*(one for one in study.crossings if one.has_runs), *study.robustness):
+        sentences = " ".join(grid_tables.sentences(grid, say))
+        lines = charts.interaction_figure(grid, say), "", (grid.title, sentences), ()
+        found[grid.name] = {f"{page.anchor(grid.name)}_interaction": lines}
+    for way in (one for one in study.ladders if one.has_runs):
+        bars = charts.waterfall_figure(ladder.bars(way), say), "", (way.title, ladder.told(way)), ()
+        found[way.name] = {f"{way.name}_waterfall": bars}
+    return found
 
 
 def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes]:
     """Every file of the report but report.json, by its name below the report's folder."""
     curves = gathered.curves[gathered.curves["run_id"].isin(choice.runs["run_id"])]
+    say = speaker(study.language)
     shown = [item for item in study.comparisons if item.has_runs]
     styles = plots.level_styles(study.comparisons)
     files = {
@@ -61,23 +91,23 @@ def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes
         "curves.csv": to_csv(curves).encode(),
         "effects.csv": tables.effects_csv(shown, study.base).encode(),
     }
-    drawings = {}
+    drawings: dict[str, list[tuple[str, Drawing]]] = {"cost": []}
     for item in shown:
-        figures, drawings[item.name] = draw(item, curves, styles, study.epochs)
+        figures, drawings[item.name] = draw(item, curves, styles, study.epochs, say)
         files |= figures
-        files[f"tables/{item.name}.md"] = tables.to_markdown(item, study.metric).encode()
+        files[f"tables/{item.name}.md"] = tables.to_markdown(item, study.metric, say).encode()
         files[f"tables/{item.name}.csv"] = tables.to_csv(item, study.metric).encode()
-        files[f"tables/{item.name}.tex"] = tables.to_latex(item, study.metric).encode()
+        files[f"tables/{item.name}.tex"] = tables.to_latex(item, study.metric, say).encode()
     grids = [*(grid for grid in study.crossings if grid.has_runs), *study.robustness]
     files["grids.csv"] = grid_tables.to_csv(grids).encode()
     for grid in grids:
-        files[f"tables/{grid.name}.md"] = grid_tables.to_markdown(grid, study.language).encode()
-        files[f"tables/{grid.name}.tex"] = grid_tables.to_latex(grid, study.language).encode()
+        files[f"tables/{grid.name}.md"] = grid_tables.to_markdown(grid, say).encode()
+        files[f"tables/{grid.name}.tex"] = grid_tables.to_latex(grid, say).encode()
     for way in (one for one in study.ladders if one.has_runs):
-        files[f"tables/{way.name}.md"] = ladder.to_markdown(way).encode()
-        files[f"tables/{way.name}.tex"] = ladder.to_latex(way).encode()
-        waterfall = plots.waterfall_figure(ladder.bars(way)), "", page.ladder_text(way)
-        figures, drawings[way.name] = encoded({f"{way.name}_waterfall": waterfall})
+        files[f"tables/{way.name}.md"] = ladder.to_markdown(way, say).encode()
+        files[f"tables/{way.name}.tex"] = ladder.to_latex(way, say).encode()
+    for name, several in overall(study, styles, say).items():
+        figures, drawings[name] = encoded(several)
         files |= figures
-    files[PAGE] = page.render(study, styles, drawings).encode()
+    files[PAGE] = page.render(study, styles, drawings, curves).encode()
     return files

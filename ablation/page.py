@@ -1,22 +1,27 @@
 """The report as one HTML file: what `Study` holds, arranged by templates/report.html.j2.
 
-The page needs no network and no script. Everything from a config, a path or an error text is escaped by jinja2;
-only the figures, which matplotlib wrote and escaped, go in as they are.
+The page needs no network, and no script to be complete. Everything from a config, a path or an error text is escaped
+by jinja2; only the figures, which matplotlib wrote and escaped, and our own script and style go in as they are.
 """
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablation import evidence, formats, grid_tables, ladder, tables
+from ablation import evidence, forest, formats, grid_tables, ladder, overview, tables
 from ablation.comparison import Comparison, Row
+from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
-from ablation.ladder import Ladder
-from ablation.plots import COLOURS, GRID, INK, PAPER, Style
+from ablation.forest import Bar
+from ablation.payload import payload, row_ids
+from ablation.phrases import Say, runs, speaker
+from ablation.plots import Style
 from ablation.rundir import State
 from ablation.selection import describe_variant
 from ablation.study import Study
@@ -32,82 +37,56 @@ GLYPHS = {
     MISSING_RUN: "\u25cb",
 }
 VARIANT_BUDGET = 3_000_000  # characters of SVG as drawn, about half of that as inlined; the page stays below 2 MB
-_SHAPES = {
-    "o": '<circle cx="15" cy="5" r="3"/>',
-    "s": '<rect x="12" y="2" width="6" height="6"/>',
-    "^": '<path d="M15 1l4 7h-8z"/>',
-    "D": '<path d="M15 1l4 4-4 4-4-4z"/>',
-    "v": '<path d="M15 9l4-7h-8z"/>',
-    "P": '<path d="M13.5 1h3v2.500h2.500v3h-2.500V9h-3V6.500H11v-3h2.500z"/>',
-    "X": '<path d="M12 1l3 2.500L18 1l1 1-2.500 3L19 8l-1 1-3-2.500L12 9l-1-1 2.500-3L11 2z"/>',
-}
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A figure of the page: SVG text as matplotlib wrote it, a title and a description for those who cannot see it."""
-
-    name: str
-    svg: str
-    title: str
-    description: str
-
-
-def ranked(study: Study) -> list[tuple[Comparison, Row]]:
-    """Every compared level of every section, the largest effect first, those without an effect last."""
-    found = [(item, row) for item in study.comparisons if item.has_runs for row in item.rows if row.effect is not None]
-
-    def size(pair: tuple[Comparison, Row]) -> float:
-        effect = pair[1].effect
-        return abs(effect.mean) if effect is not None and effect.n else -1.0
-
-    return sorted(found, key=size, reverse=True)
+def bars(study: Study, styles: Mapping[tuple[str, str], Style]) -> list[tuple[str, list[Bar]]]:
+    """Every compared level as a row of the forest, by section."""
+    found = []
+    for item in (one for one in study.comparisons if one.has_runs):
+        rows = [
+            Bar(row.level, styles[item.section.factor, row.level], one.interval, one.differences, row.word)
+            for row in item.rows
+            if (one := row.finding) is not None
+        ]
+        found.append((f"{item.section.number} {item.section.title}", rows))
+    return found
 
 
-def swatch(style: Style) -> Markup:
-    """A short piece of the level's line with its marker, as in the figures' legends."""
-    dashes = f' stroke-dasharray="{" ".join(f"{length:g}" for length in style.dashes)}"' if style.dashes else ""
-    colour = _variables()[style.colour]
-    return Markup(
-        f'<svg class="swatch" viewBox="0 0 30 10" aria-hidden="true" style="color:{colour}">'
-        f'<path d="M0 5h30" stroke="currentColor" stroke-width="1.600"{dashes}/>'
-        f'<g fill="currentColor">{_SHAPES[style.marker]}</g></svg>'
-    )
+def limit_of(rows: Sequence[Row]) -> float:
+    """How far the scale of these rows' effects goes, in accuracy."""
+    found = [row.finding for row in rows if row.finding is not None]
+    return forest.reach(forest.extent(one.interval, one.differences) for one in found)
 
 
-def _variables() -> dict[str, str]:
-    """Every colour of the figures as the CSS value that follows the page's light or dark theme."""
-    levels = {colour: f"var(--level-{index})" for index, colour in enumerate(COLOURS)}
-    return {**levels, INK: "currentColor", GRID: "var(--grid)", PAPER: "none"}
+def render(
+    study: Study,
+    styles: Mapping[tuple[str, str], Style],
+    drawings: Mapping[str, Sequence[tuple[str, Drawing]]],
+    curves: pd.DataFrame,
+) -> str:
+    """The page.
 
-
-def inline(drawing: Drawing) -> Markup:
-    """The figure as an SVG element of the page: theme colours, unique ids, two decimals, a text alternative."""
-    svg = drawing.svg[drawing.svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    referenced = frozenset(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
-    svg = re.sub(r"<[^>]*>", lambda match: _tag(match[0], drawing.name, referenced), svg)
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" {_labels(drawing)}', svg, count=1)
-    return Markup(re.sub(r"\s*\n\s*", "\n", svg))
-
-
-def _tag(tag: str, prefix: str, referenced: frozenset[str]) -> str:
-    """A tag of the figure with theme colours, two decimals, the page's font, and ids that are unique in the page."""
-    for colour, value in _variables().items():
-        tag = tag.replace(colour, value)
-    tag = re.sub(r'\s+id="([^"]*)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in referenced else "", tag)
-    tag = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", tag)
-    tag = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), tag)
-    return tag.replace("'DejaVu Sans'", "inherit").replace("xlink:href", "href")
-
-
-def _labels(drawing: Drawing) -> str:
-    name = drawing.name
-    title, description = Markup.escape(drawing.title), Markup.escape(drawing.description)
-    return (
-        f'role="img" aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>'
-    )
+    Args:    styles: by factor and level; drawings: per section, level ('' is the overlay) and drawing. Those of
+             single levels stay out of the page, and are named instead, when they would make it too large.
+             curves: the table of gather.py of the study's runs.
+    """
+    size = sum(len(drawing.svg) for section in drawings.values() for level, drawing in section if level)
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
+    environment.filters.update(swatch=swatch, inline=inline)
+    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
+    say = speaker(study.language)
+    return environment.get_template("report.html.j2").render(
+        study=study, styles=styles, drawings=drawings, ranked=overview.ranked(study), glyphs=GLYPHS, tables=tables,
+        formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
+        with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest, runs=runs,
+        ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+    )  # fmt: skip
 
 
 def anchor(text: str) -> str:
@@ -125,48 +104,20 @@ def curves_name(comparison: Comparison, row: Row) -> str:
     return f"{anchor(comparison.name)}_curves_{anchor(row.level)}"
 
 
-def overlay_text(comparison: Comparison) -> tuple[str, str]:
+def overlay_text(comparison: Comparison, say: Say) -> tuple[str, str]:
     """Title and description of a section's overlay, the description with the numbers that the curves end at."""
     ends = ", ".join(f"{row.level} {formats.percent(row.accuracy.mean)} %" for row in comparison.rows)
-    title = f"{comparison.section.title}: all levels over epochs"
-    return title, f"Validation accuracy, validation loss and training loss. Mean accuracy of finished seeds: {ends}."
+    title = say("{title}: all levels over epochs", title=comparison.section.title)
+    phrase = "Validation accuracy, validation loss and training loss. Mean accuracy of finished seeds: {ends}."
+    return title, say(phrase, ends=ends)
 
 
-def ladder_text(item: Ladder) -> tuple[str, str]:
-    """Title and description of a waterfall."""
-    told = ", ".join(f"{rung.name} {formats.percent(rung.cell.accuracy.mean)} %" for rung in item.rungs)
-    return f"{item.title}: accuracy after each step", f"Mean validation accuracy: {told}."
-
-
-def curves_text(comparison: Comparison, row: Row) -> tuple[str, str]:
+def curves_text(comparison: Comparison, row: Row, say: Say) -> tuple[str, str]:
     """Title and description of one level's figure."""
-    seeds = ", ".join(f"seed {run.seed} {run.state}" for run in row.seeds)
-    title = f"{comparison.section.title}, {row.level}: loss and accuracy over epochs"
-    return title, (
-        f"Training and validation curves; {seeds}. Mean validation accuracy {formats.percent(row.accuracy.mean)} %, "
-        f"clean training accuracy {formats.percent(row.train.mean)} %."
-    )
-
-
-def render(
-    study: Study,
-    styles: Mapping[tuple[str, str], Style],
-    drawings: Mapping[str, Sequence[tuple[str, Drawing]]],
-) -> str:
-    """The page.
-
-    Args:    styles: by factor and level; drawings: per section, level ('' is the overlay) and drawing. Those of
-             single levels stay out of the page, and are named instead, when they would make it too large.
-    """
-    size = sum(len(drawing.svg) for section in drawings.values() for level, drawing in section if level)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).resolve().parent / "templates"),
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
-    )  # fmt: skip
-    environment.filters.update(swatch=swatch, inline=inline)
-    template = environment.get_template("report.html.j2")
-    return template.render(
-        study=study, styles=styles, drawings=drawings, ranked=ranked(study), glyphs=GLYPHS, tables=tables,
-        formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables,
-        with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant,
+    seeds = ", ".join(f"{run.seed} {say(run.state)}" for run in row.seeds)
+    phrase = "{title}, {level}: loss and accuracy over epochs"
+    return say(phrase, title=comparison.section.title, level=row.level), say(
+        "Training and validation curves; seeds: {seeds}. Mean validation accuracy {val} %, clean training accuracy "
+        "{train} %.",
+        seeds=seeds, val=formats.percent(row.accuracy.mean), train=formats.percent(row.train.mean),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any
 from ablation.environment import cores
 from ablation.identity import code_digest
 from ablation.jobs import Job, remaining, short_labels
+from ablation.phrases import runs
 from ablation.questions import question_lines
 from ablation.rundir import CONFIG, ENV, LAST, OVERRIDES, RESULT, RunDir, State, find_runs
 from ablation.schema import Config
@@ -84,11 +85,6 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def runs(number: int) -> str:
-    """A number of runs in words: `1 run`, `2 runs`."""
-    return f"{number} run{'' if number == 1 else 's'}"
 
 
 def volume(number: float) -> str:

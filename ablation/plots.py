@@ -1,15 +1,15 @@
 """Figures: loss and accuracy over epochs, per variant and all levels of a section on top of each other.
 
 Curves and comparisons go in, a matplotlib Figure comes out; `encode` turns it into the same bytes every time. Colour,
-dash and marker belong to a level over the whole report, so colour is never the only cue. No smoothing, no intervals
-of its own, no pyplot state.
+dash and marker belong to a level over the whole report, so colour is never the only cue, and so does its key, by which
+the page finds what is drawn of it. No smoothing, no pyplot state.
 """
 
 import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -20,8 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from ablation.comparison import Comparison, Row
+from ablation.phrases import ENGLISH, Say
 
 INK, GRID, PAPER = "#1f2328", "#d8dee4", "#ffffff"
 # Okabe & Ito's palette without the three that fail 3:1 contrast on white; the reference comes first, in ink.
@@ -48,11 +50,12 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Style:
-    """How a level is drawn, in every figure: colour (hex), dash pattern in points (empty is solid), marker."""
+    """How a level is drawn, in every figure: colour (hex), dash pattern in points (empty is solid), marker; its key."""
 
     colour: str
     dashes: tuple[float, ...]
     marker: str
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,10 @@ class Curve:
 
 
 @contextmanager
-def _house_style() -> Iterator[None]:
+def house_style() -> Iterator[None]:
+    """Draw in the report's style, whatever the settings of this machine."""
     with mpl.rc_context():
-        mpl.rcdefaults()  # a matplotlibrc on this machine must not change the report
+        mpl.rcdefaults()
         with mpl.rc_context(_STYLE):
             yield
 
@@ -85,7 +89,8 @@ def level_styles(comparisons: Iterable[Comparison]) -> dict[tuple[str, str], Sty
                 used[factor] += 1
                 shift = index // len(COLOURS)
                 dashes = DASHES[(index + shift) % len(DASHES)]
-                styles[factor, row.level] = Style(COLOURS[index % len(COLOURS)], dashes, MARKERS[index % len(MARKERS)])
+                colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+                styles[factor, row.level] = Style(colour, dashes, marker, f"l{len(styles)}")
     return styles
 
 
@@ -105,13 +110,20 @@ def curves_of(row: Row, curves: pd.DataFrame) -> list[Curve]:
     return found
 
 
-def mean_curve(curves: Sequence[Curve], column: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Epochs and the mean over finished runs of one column, shape (epochs,); empty when no run has finished."""
+def mean_curve(
+    curves: Sequence[Curve], column: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Epochs, the mean over finished runs of one column, and half its 95 % interval (Student's t; NaN for one run).
+
+    Returns: three arrays of shape (epochs,); empty when no run has finished, or when they have unequal lengths.
+    """
     done = [curve for curve in curves if curve.finished]
-    if not done:
-        return np.empty(0), np.empty(0)
-    length = min(len(curve.epochs) for curve in done)
-    return done[0].epochs[:length], np.mean([curve.values[column][:length] for curve in done], axis=0)
+    if len({len(curve.epochs) for curve in done}) != 1:
+        return np.empty(0), np.empty(0), np.empty(0)
+    table = np.array([curve.values[column] for curve in done])
+    n, mean = len(done), table.mean(axis=0)
+    half = t.ppf(0.975, n - 1) * table.std(axis=0, ddof=1) / math.sqrt(n) if n > 1 else np.full_like(mean, np.nan)
+    return done[0].epochs, mean, half
 
 
 def _limits(groups: Iterable[Sequence[Curve]], columns: Sequence[str]) -> tuple[float, float] | None:
@@ -121,7 +133,7 @@ def _limits(groups: Iterable[Sequence[Curve]], columns: Sequence[str]) -> tuple[
     return (float(finite.min()), float(finite.max())) if finite.size else None
 
 
-def _finish_loss_axis(axes: Axes, groups: Sequence[Sequence[Curve]]) -> None:
+def _finish_loss_axis(axes: Axes, groups: Sequence[Sequence[Curve]], say: Say) -> None:
     limits = _limits(groups, ("train_loss", "val_loss"))
     if limits is None:
         return
@@ -133,12 +145,12 @@ def _finish_loss_axis(axes: Axes, groups: Sequence[Sequence[Curve]]) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(low / 1.2, high * 1.2)
-        axes.set_ylabel("log scale")
+        axes.set_ylabel(say("log scale"))
     else:
         axes.set_ylim(min(0.0, low), high * 1.05)
 
 
-def _finish_accuracy_axis(axes: Axes, groups: Sequence[Sequence[Curve]]) -> None:
+def _finish_accuracy_axis(axes: Axes, groups: Sequence[Sequence[Curve]], _: Say) -> None:
     limits = _limits(groups, ("train_acc", "val_acc"))
     top = 1.0 if limits is None else max(0.05, math.ceil(limits[1] * 10.5) / 10 if limits[1] > 0.1 else limits[1] * 1.2)
     axes.set_ylim(0, min(top, 1.02))
@@ -146,16 +158,23 @@ def _finish_accuracy_axis(axes: Axes, groups: Sequence[Sequence[Curve]]) -> None
 
 
 def _draw(axes: Axes, curves: Sequence[Curve], column: str, style: Style, hollow: bool = False) -> None:
-    """Each seed thin, the mean of finished seeds strong; without a finished seed the thin lines carry the colour."""
-    epochs, mean = mean_curve(curves, column)
+    """Each seed thin, the mean of finished seeds strong in the band of its interval; without one thin lines alone."""
+    epochs, mean, half = mean_curve(curves, column)
+    gid = f"{style.key}.{column}.{{}}"
+    if len(epochs) and not np.isnan(half).all():
+        band = axes.fill_between(epochs, mean - half, mean + half, color=style.colour, alpha=0.13, linewidth=0)
+        band.set_gid(gid.format("band"))
     for curve in curves:
         alpha = 0.3 if len(epochs) else 0.8
         thin = Line2D(curve.epochs, curve.values[column], color=style.colour, alpha=alpha, linewidth=0.7)
         if len(curve.epochs) == 1:
             thin.set_marker(style.marker)
+        thin.set_gid(gid.format(curve.seed))
         axes.add_line(thin)
     if len(epochs):
-        axes.add_line(_strong(epochs, mean, style, hollow))
+        strong = _strong(epochs, mean, style, hollow)
+        strong.set_gid(gid.format("mean"))
+        axes.add_line(strong)
 
 
 def _strong(epochs: Iterable[float], mean: Iterable[float], style: Style, hollow: bool) -> Line2D:
@@ -169,11 +188,11 @@ def _strong(epochs: Iterable[float], mean: Iterable[float], style: Style, hollow
     return line
 
 
-def _panel(figure: Figure, place: tuple[int, int], title: str, last_epoch: float) -> Axes:
+def _panel(figure: Figure, place: tuple[int, int], title: str, last_epoch: float, say: Say) -> Axes:
     columns, index = place
     axes = figure.add_subplot(1, columns, index)
     axes.set_title(title)
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(say("epoch"))
     axes.set_xlim(0.5, last_epoch + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     axes.tick_params(length=3)
@@ -185,34 +204,37 @@ def _last_epoch(groups: Iterable[Sequence[Curve]], row_epochs: Iterable[int]) ->
 
 
 def variant_figure(
-    label: str, curves: Sequence[Curve], style: Style, section: Sequence[Sequence[Curve]], epochs: int
-) -> Figure:
+    label: str, curves: Sequence[Curve], style: Style, section: Sequence[Sequence[Curve]], epochs: int,
+    say: Say = ENGLISH,
+) -> Figure:  # fmt: skip
     """Loss and accuracy of one variant over epochs, training (running) and validation, as in the write-up.
 
     Args:    label: names the variant in the figure.
              section: the curves of every row of the section, which share the axes' ranges.
              epochs: how many epochs a run has, for the horizontal axis.
     """
-    with _house_style():
+    with house_style():
         figure = Figure(figsize=(8.4, 3.1))
         last = _last_epoch(section, [epochs])
-        train = Style(style.colour, (1.2, 1.4), style.marker)
-        validation = Style(style.colour, (), style.marker)
-        for index, (title, kind) in enumerate([("Loss", "loss"), ("Accuracy", "acc")], start=1):
-            axes = _panel(figure, (2, index), title, last)
+        train = replace(style, dashes=(1.2, 1.4))
+        validation = replace(style, dashes=())
+        for index, (title, kind) in enumerate([(say("Loss"), "loss"), (say("Accuracy"), "acc")], start=1):
+            axes = _panel(figure, (2, index), title, last, say)
             _draw(axes, curves, f"train_{kind}", train, hollow=True)
             _draw(axes, curves, f"val_{kind}", validation)
-            (_finish_loss_axis if kind == "loss" else _finish_accuracy_axis)(axes, section)
+            (_finish_loss_axis if kind == "loss" else _finish_accuracy_axis)(axes, section, say)
         handles = [_strong([0, 0.5, 1], [0, 0, 0], train, True), _strong([0, 0.5, 1], [0, 0, 0], validation, False)]
         handles.append(Line2D([], [], color=style.colour, alpha=0.4, linewidth=0.7))
-        labels = ["training (running mean of the epoch)", "validation", "single seeds"]
+        labels = [say("training (running mean of the epoch)"), say("validation"), say("single seeds")]
         figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=3, handlelength=3.2)
         figure.text(0.985, 0.955, label, ha="right", va="center", fontweight="bold")
         figure.subplots_adjust(left=0.065, right=0.985, bottom=0.15, top=0.815, wspace=0.19)
     return figure
 
 
-def overlay_figure(factor: str, rows: Sequence[tuple[str, Style, Sequence[Curve]]], epochs: int) -> Figure:
+def overlay_figure(
+    factor: str, rows: Sequence[tuple[str, Style, Sequence[Curve]]], epochs: int, say: Say = ENGLISH
+) -> Figure:
     """All levels of a section: validation accuracy, validation loss and training loss over epochs.
 
     Args:    factor: names the section in the figure; epochs: how many a run has;
@@ -220,16 +242,16 @@ def overlay_figure(factor: str, rows: Sequence[tuple[str, Style, Sequence[Curve]
     """
     groups = [curves for _, _, curves in rows]
     lines = math.ceil(len(rows) / 5)
-    with _house_style():
+    with house_style():
         figure = Figure(figsize=(10.4, 3.3 + 0.2 * (lines - 1)))
-        accuracy = (f"Validation accuracy by {factor}", "val_acc")
-        panels = [accuracy, ("Validation loss", "val_loss"), ("Training loss (running)", "train_loss")]
+        accuracy = (say("Validation accuracy by {factor}", factor=factor), "val_acc")
+        panels = [accuracy, (say("Validation loss"), "val_loss"), (say("Training loss (running)"), "train_loss")]
         last = _last_epoch(groups, [epochs])
         for index, (title, column) in enumerate(panels, start=1):
-            axes = _panel(figure, (3, index), title, last)
+            axes = _panel(figure, (3, index), title, last, say)
             for _, style, curves in reversed(rows):  # the reference is drawn last, on top
                 _draw(axes, curves, column, style)
-            (_finish_accuracy_axis if column == "val_acc" else _finish_loss_axis)(axes, groups)
+            (_finish_accuracy_axis if column == "val_acc" else _finish_loss_axis)(axes, groups, say)
         handles = [_strong([0, 0.5, 1], [0, 0, 0], style, False) for _, style, _ in rows]
         names = [label for label, _, _ in rows]
         columns = min(len(rows), 5)
@@ -238,38 +260,38 @@ def overlay_figure(factor: str, rows: Sequence[tuple[str, Style, Sequence[Curve]
     return figure
 
 
-def waterfall_figure(bars: Sequence[tuple[str, float, float, float]]) -> Figure:
-    """Steps from one accuracy to the next as a waterfall; the first bar is where they begin.
-
-    Args:    bars: name, start and end in percent, and half the step's interval, NaN for none.
-    """
-    drawn = [(name, start, end, 0.0 if math.isnan(half) else half) for name, start, end, half in bars]
-    ends = [value for _, start, end, half in drawn for value in (start, end - half, end + half) if value > 0]
-    low, high = min(ends, default=0.0), max(ends, default=1.0)
-    floor = low - (high - low) * 0.25  # the axis does not begin at zero: steps are what is compared
-    with _house_style():
-        figure = Figure(figsize=(8.4, 3.3))
-        axes = figure.add_subplot()
-        for place, (_, start, end, half) in enumerate(drawn):
-            bottom, colour = (start, COLOURS[3 if end > start else 2]) if place else (floor, INK)
-            axes.bar(place, end - bottom, bottom=bottom, width=0.55, color=colour, alpha=0.85 if place else 0.55)
-            if place:
-                axes.plot([place - 0.72, place + 0.28], [start, start], color=INK, linewidth=0.7)
-                axes.errorbar(place, end, yerr=half, color=INK, capsize=4, linewidth=1.1)
-            label = f"{end - start:+.2f}".replace("-", "\u2212") if place else f"{end:.2f} %"
-            top = (place, max(start, end + half))
-            axes.annotate(label, top, (0, 4), textcoords="offset points", ha="center")
-        axes.set_xticks(range(len(drawn)), [name for name, *_ in drawn])
-        axes.set_ylim(floor, high + (high - low) * 0.2)
-        axes.set_ylabel("validation accuracy (%)")
-        axes.grid(visible=False, axis="x")
-        figure.subplots_adjust(left=0.075, right=0.985, bottom=0.1, top=0.96)
-    return figure
-
-
 def encode(figure: Figure, kind: str) -> bytes:
     """The figure as svg, png or pdf; equal figures give equal bytes, with neither dates nor program names inside."""
     buffer = io.BytesIO()
-    with _house_style():
+    with house_style():
         figure.savefig(buffer, format=kind, metadata=_NO_DATE[kind])
     return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Where a panel of curves lies in its figure, for the page: what it shows, its box and the ranges of its axes.
+
+    box is left, right, bottom and top in points (1/72 inch) from the figure's upper left corner.
+    """
+
+    column: str
+    box: tuple[float, float, float, float]
+    x: tuple[float, float]
+    y: tuple[float, float]
+    log: bool
+
+
+def panels(figure: Figure, columns: Sequence[str]) -> tuple[Panel, ...]:
+    """The panels of a figure of curves.
+
+    Args:    columns: the column of the curves table that each shows, in the order of the axes.
+    """
+    width, height = (float(72 * inches) for inches in figure.get_size_inches())
+    found = []
+    for axes, column in zip(figure.axes, columns, strict=True):
+        place = axes.get_position()
+        box = (place.x0 * width, place.x1 * width, (1 - place.y0) * height, (1 - place.y1) * height)
+        x, y = (tuple(map(float, limits)) for limits in (axes.get_xlim(), axes.get_ylim()))
+        found.append(Panel(column, box, (x[0], x[1]), (y[0], y[1]), axes.get_yscale() == "log"))
+    return tuple(found)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from ablation.crossing import Crossing
 from ablation.grids import CONDITIONS
+from ablation.identity import Variant, changed_factors
 from ablation.schema import Config
 from ablation.sections import load_section, section_names
 
@@ -43,3 +44,20 @@ def _make(
     parts += [f"DATA={config.data.root}"] if config.data.root is not None else []
     parts += [f"ARGS={shlex.join(arguments)}"] if arguments else []
     return shlex.join(parts)
+
+
+def variant_commands(
+    overrides: Sequence[str], base: Variant, variants: Iterable[Variant], seeds: Sequence[int]
+) -> list[str]:
+    """Per variant the command that trains it with every seed.
+
+    Args:    overrides: of the study; those of the report are left out.
+    """
+    kept = [item for item in overrides if not item.startswith(("report.", "gate.", "report_dir="))]
+    listed = f"seed={','.join(map(str, seeds))}"
+    found = []
+    for variant in variants:
+        changes = {name: f"{name}={variant[name]}" for name in changed_factors(variant, base)}
+        own = [item for item in kept if item.partition("=")[0] not in changes]
+        found.append(shlex.join(["python", "-m", "ablation.train", "-m", *own, *changes.values(), listed]))
+    return list(dict.fromkeys(found))

@@ -6,11 +6,9 @@ depend on the runs, the command line and the code alone, so nothing is written a
 
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +54,7 @@ def inputs_digest(gathered: "Gathered", overrides: Sequence[str]) -> str:
     from ablation.gather import to_csv
 
     folder = Path(__file__).resolve().parent
-    files = [*folder.glob("*.py"), *folder.glob("templates/*"), *CONF_DIR.rglob("*.yaml")]
+    files = [*folder.glob("*.py"), *folder.glob("templates/*"), *folder.glob("texts/*"), *CONF_DIR.rglob("*.yaml")]
     content = [
         repr(tuple(overrides)),
         to_csv(gathered.runs),
@@ -82,21 +80,10 @@ def _read_summary(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) and isinstance(content.get("files"), list) else {}
 
 
-def strict(value: Any) -> Any:
-    """A value that strict JSON can hold: tuples as lists, enums by name, NaN and infinity as null."""
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return value
-
-
 def summary_json(study: "Study", inputs: str, files: Iterable[str]) -> str:
     """report.json: every statistic and sentence of the report; accuracies and effects are fractions."""
+    from ablation.formats import strict
+
     head = {"schema": SCHEMA, "version": __version__, "inputs": inputs, "files": sorted(files), "states": study.states}
     return json.dumps(strict({**head, **asdict(study)}), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 

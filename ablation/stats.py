@@ -89,3 +89,10 @@ def paired_difference(level: ArrayLike, reference: ArrayLike, confidence: float 
         return Interval(found.mean, math.nan, math.nan, found.n, math.nan, confidence)
     half = float(student_t.ppf((1 + confidence) / 2, found.n - 1)) * found.sd / math.sqrt(found.n)
     return Interval(found.mean, found.mean - half, found.mean + half, found.n, found.sd, confidence)
+
+
+def half_width(found: Summary, confidence: float = 0.95) -> float:
+    """Half the Student t interval of a mean over seeds, in its units; NaN for fewer than two."""
+    if found.n < 2:
+        return math.nan
+    return float(student_t.ppf((1 + confidence) / 2, found.n - 1)) * found.sd / math.sqrt(found.n)

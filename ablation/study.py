@@ -24,7 +24,7 @@ from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
 from ablation.grids import Pool, crossed_sections, robustness
 from ablation.identity import Variant, differences, digest, levels_of, slug_of
 from ablation.ladder import Ladder, ladders
-from ablation.remake import section_commands
+from ablation.remake import section_commands, variant_commands
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Language, Metric, Stage
 from ablation.selection import Plan, Runs, describe_variant, of_setting, plan_sections, row_variants
@@ -80,6 +80,7 @@ class Study:
     robustness: tuple[Crossing, ...]
     ladders: tuple[Ladder, ...]
     section_commands: Mapping[str, str]
+    variant_commands: tuple[str, ...]
     matrix: tuple[MatrixRow, ...]
     notices: tuple[str, ...]
     caveats: tuple[str, ...]
@@ -193,7 +194,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         delta=config.report.delta,
         language=config.report.lang,
         command=command_of(choice.overrides),
-        facts=setting_facts(config, rows, seeds, len(elsewhere)),
+        facts=setting_facts(config, rows, seeds, len(elsewhere), pool.rules.say),
         base=base,
         epochs=config.trainer.epochs,
         planned_seeds=tuple(seeds),
@@ -202,13 +203,14 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         robustness=robust,
         ladders=steps,
         section_commands=section_commands(choice.overrides, config, seeds, robust),
+        variant_commands=tuple(variant_commands(asked, base, (variant for _, variant in uses), seeds)),
         matrix=_matrix(uses, base, runs, seeds),
         notices=(choice.notice,) if choice.notice else (),
-        caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings))),
-        warnings=warnings(compared, rows, config),
+        caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings), pool.rules.say)),
+        warnings=warnings(compared, rows, config, pool.rules.say),
         left_out=(*gathered.left_out, *runs.duplicates),
         others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose, elsewhere)),
-        environment=environment_facts(rows),
+        environment=environment_facts(rows, pool.rules.say),
     )
 
 

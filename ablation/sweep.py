@@ -31,7 +31,8 @@ from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, Policy, freeze, open_data, prepare, remaining, short_labels
 from ablation.launch import LocalLauncher
-from ablation.plan import plan_text, runs
+from ablation.phrases import runs
+from ablation.plan import plan_text
 from ablation.rundir import LOG, RunBusy, RunDir, State
 from ablation.sections import load_section
 from ablation.sweepview import watched

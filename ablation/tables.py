@@ -9,20 +9,24 @@ from collections.abc import Iterable
 
 from ablation.comparison import Comparison, Row
 from ablation.evidence import evidence, flags_told
+from ablation.fates import MISSING_RUN
 from ablation.formats import NOTHING, Column, count, interval, number, percent, points, probability
 from ablation.identity import Variant
+from ablation.phrases import ENGLISH, Say, mark
+from ablation.rundir import State
 from ablation.schema import Metric
 from ablation.selection import describe_variant
 from ablation.typeset import csv_text, latex_table, markdown, plain, raw
 from ablation.verdict import Verdict
 
-SELECTED = "selected on val, optimistic"
+SELECTED = mark("selected on val, optimistic")
 METRIC_WORDS = {
-    Metric.final: "val accuracy, last epoch",
-    Metric.last3: "val accuracy, mean of last 3 epochs",
-    Metric.best: f"val accuracy, best epoch ({SELECTED})",
+    Metric.final: mark("val accuracy, last epoch"),
+    Metric.last3: mark("val accuracy, mean of last 3 epochs"),
+    Metric.best: mark("val accuracy, best epoch (selected on val, optimistic)"),
 }
 _EFFECT = ("n", "effect", "ci_low", "ci_high", "p", "p_holm", "verdict", "mde", "seeds_needed")
+_SECOND = ("best", "train", "params", "macs", "seconds")
 EFFECT_COLUMNS = ("section", "factor", "level", "reference", "control", *_EFFECT)
 _LATEX_HEADINGS = {
     "level": ("", "level"), "seeds": ("", "seeds"), "mean": ("val acc.", "(%)"), "sd": ("", "sd"),
@@ -37,42 +41,81 @@ def changed(row: Row, reference: Variant) -> str:
     return describe_variant(row.variant, reference) if row.changes else ""
 
 
-def columns(comparison: Comparison, metric: Metric) -> list[Column]:
+def columns(comparison: Comparison, metric: Metric, say: Say) -> list[Column]:
     """The section's table for people, a row per level; accuracies in percent, effects in percentage points."""
     rows, reference = comparison.rows, comparison.reference.variant
 
     def column(key: str, heading: str, cells: Iterable[str], numeric: bool = True) -> Column:
-        return Column(key, heading, tuple(cells), numeric)
+        return Column(key, say(heading), tuple(cells), numeric)
 
     found = [
-        column("level", "level", (row.level for row in rows), numeric=False),
-        column("changes", "differs in", (changed(row, reference) or NOTHING for row in rows), numeric=False),
-        column("seeds", "seeds finished", (f"{row.n_finished}/{len(row.seeds)}" for row in rows)),
-        column("mean", f"{METRIC_WORDS[metric]} (%)", (percent(row.accuracy.mean) for row in rows)),
-        column("sd", "sd over seeds", (percent(row.accuracy.sd) for row in rows)),
-        column("effect", "effect (pp)", (_effect(row) for row in rows)),
-        column("interval", "95 % CI (pp)", (interval(row.effect) for row in rows)),
-        column("pairs", "pairs", (NOTHING if row.effect is None else str(row.effect.n) for row in rows)),
-        column("p", "p (Holm)", (probability(None if row.finding is None else row.finding.p_holm) for row in rows)),
-        column("verdict", "verdict", (row.word or NOTHING for row in rows), numeric=False),
-        column("best", f"best val (%), {SELECTED}", (percent(row.best.mean) for row in rows)),
-        column("train", "clean train accuracy (%)", (percent(row.train.mean) for row in rows)),
-        column("params", "parameters", (_params(row, comparison.reference) for row in rows)),
-        column("macs", "MACs", (count(row.macs) for row in rows)),
-        column("seconds", "seconds per run", (number(row.seconds, 1) for row in rows)),
+        column("level", mark("level"), (row.level for row in rows), numeric=False),
+        column("changes", mark("differs in"), (changed(row, reference) or NOTHING for row in rows), numeric=False),
+        column("seeds", mark("seeds finished"), (f"{row.n_finished}/{len(row.seeds)}" for row in rows)),
+        Column("mean", f"{say(METRIC_WORDS[metric])} (%)", tuple(percent(row.accuracy.mean) for row in rows)),
+        column("sd", mark("sd over seeds"), (percent(row.accuracy.sd) for row in rows)),
+        column("effect", mark("effect (pp)"), (_effect(row, say) for row in rows)),
+        column("interval", mark("95 % CI (pp)"), (interval(row.effect) for row in rows)),
+        column("pairs", mark("pairs"), (NOTHING if row.effect is None else str(row.effect.n) for row in rows)),
+        column(
+            "p", mark("p (Holm)"), (probability(None if row.finding is None else row.finding.p_holm) for row in rows)
+        ),
+        column("verdict", mark("verdict"), (row.word or NOTHING for row in rows), numeric=False),
+        column("best", mark("best val (%), selected on val, optimistic"), (percent(row.best.mean) for row in rows)),
+        column("train", mark("clean train accuracy (%)"), (percent(row.train.mean) for row in rows)),
+        column("params", mark("parameters"), (_params(row, comparison.reference) for row in rows)),
+        column("macs", mark("MACs"), (count(row.macs) for row in rows)),
+        column("seconds", mark("seconds per run"), (number(row.seconds, 1) for row in rows)),
     ]
     return [item for item in found if not (item.key == "best" and metric is Metric.best)]
 
 
-def _effect(row: Row) -> str:
-    return "reference" if row.effect is None else points(row.effect.mean)
+def details(comparison: Comparison, metric: Metric, say: Say) -> list[Column]:
+    """The columns of `columns` that the page keeps for a second look, and the gap of training over validation."""
+    rows = comparison.rows
+    kept = [one for one in columns(comparison, metric, say) if one.key in ("level", *_SECOND)]
+    gaps = [
+        Column("gap", say("train minus val (pp)"), tuple(points(row.gap.mean) for row in rows)),
+        Column("gap_effect", say("its difference to the control (pp)"), tuple(_gap_effect(row) for row in rows)),
+    ]
+    place = next((index for index, one in enumerate(kept) if one.key == "params"), len(kept))
+    return [*kept[:place], *gaps, *kept[place:]]
 
 
-def brief(row: Row) -> str:
+def _gap_effect(row: Row) -> str:
+    if row.gap_effect is None or not row.gap_effect.n:
+        return NOTHING
+    return f"{points(row.gap_effect.mean)} {interval(row.gap_effect)}".removesuffix(f" {NOTHING}")
+
+
+def seeds(comparison: Comparison, say: Say) -> list[Column]:
+    """Accuracy of every seed, with its difference to the control; what is not usable is told by its state."""
+    rows = comparison.rows
+    numbers = sorted({run.seed for row in rows for run in (*row.seeds, *row.fresh)})
+
+    def cell(row: Row, seed: int) -> str:
+        if seed not in row.values:
+            state = next((run.state for run in (*row.seeds, *row.fresh) if run.seed == seed), MISSING_RUN)
+            return f"({say('at chance') if state == State.finished.value else say(state)})"
+        found = row.finding
+        difference = dict(zip(found.seeds, found.differences, strict=True)).get(seed) if found else None
+        return percent(row.values[seed]) + (f" ({points(difference)})" if difference is not None else "")
+
+    return [
+        Column("level", say("level"), tuple(row.level for row in rows), numeric=False),
+        *(Column(f"seed{n}", say("seed {seed}", seed=n), tuple(cell(row, n) for row in rows)) for n in numbers),
+    ]
+
+
+def _effect(row: Row, say: Say) -> str:
+    return say("reference") if row.effect is None else points(row.effect.mean)
+
+
+def brief(row: Row, say: Say) -> str:
     """A level's effect in a few words: `instance −13.47 [−14.61, −12.33] (n=3) clearly worse`."""
     if row.effect is None or not row.effect.n:
         failed = row.finding is not None and row.finding.verdict is Verdict.failed
-        return f"{row.level} {row.word if failed else 'no finished pair'}"
+        return f"{row.level} {row.word if failed else say('no finished pair')}"
     bounds = "" if math.isnan(row.effect.low) else f" {interval(row.effect)}"
     return f"{row.level} {points(row.effect.mean)}{bounds} (n={row.effect.n}) {row.word}"
 
@@ -84,15 +127,16 @@ def _params(row: Row, reference: Row) -> str:
     return f"{count(row.params)} ({number(100 * (row.params / reference.params - 1), 1, signed=True)} %)"
 
 
-def caption(comparison: Comparison, metric: Metric) -> str:
+def caption(comparison: Comparison, metric: Metric, say: Say) -> str:
     """What the numbers of a section's table are."""
     section = comparison.section
-    return (
-        f"{section.title}: {METRIC_WORDS[metric]}. Means over finished seeds. Effect: mean difference to the reference "
-        f"{section.factor}={section.reference} over pairs of equal seed, in percentage points (pp), with Student's t "
-        "interval; p corrected by Holm for the comparisons of this section. Verdict: by fixed rules, with "
-        f"{number(100 * comparison.delta, 2)} pp as the smallest difference that matters."
-    )
+    return say(
+        "{title}: {metric}. Means over finished seeds. Effect: mean difference to the reference {reference} over pairs "
+        "of equal seed, in percentage points (pp), with Student's t interval; p corrected by Holm for the comparisons "
+        "of this section. Verdict: by fixed rules, with {delta} pp as the smallest difference that matters.",
+        title=section.title, metric=say(METRIC_WORDS[metric]), reference=f"{section.factor}={section.reference}",
+        delta=number(100 * comparison.delta, 2),
+    )  # fmt: skip
 
 
 def sentences(comparison: Comparison) -> list[str]:
@@ -105,39 +149,39 @@ def notes(comparison: Comparison) -> list[str]:
     return [*comparison.notes, *(f"{row.level}: {note}" for row in comparison.rows for note in row.notes)]
 
 
-def to_markdown(comparison: Comparison, metric: Metric) -> str:
+def to_markdown(comparison: Comparison, metric: Metric, say: Say) -> str:
     """The section's table as GitHub-flavoured Markdown, with its notes as a list."""
     remarks = [f"- {note}" for note in (*sentences(comparison), *notes(comparison), *comparison.warnings)]
     lines = [
         f"## {comparison.section.number} {comparison.section.title}",
         f"\n{comparison.section.question}\n",
-        *markdown(columns(comparison, metric)),
-        f"\n{caption(comparison, metric)}",
+        *markdown(columns(comparison, metric, say)),
+        f"\n{caption(comparison, metric, say)}",
         *([""] if remarks else []),
         *remarks,
-        "\n### Evidence\n",
-        *markdown(evidence(comparison)),
+        f"\n### {say('Evidence')}\n",
+        *markdown(evidence(comparison, say)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def to_latex(comparison: Comparison, metric: Metric) -> str:
+def to_latex(comparison: Comparison, metric: Metric, say: Say) -> str:
     """The section's table as a LaTeX float that fits a text width; needs booktabs, and xelatex beyond ASCII.
 
     What differs in a row and the notes are in the caption, so that a number never travels without its caveat.
     """
-    table = [column for column in columns(comparison, metric) if column.key in _LATEX_HEADINGS]
+    table = [column for column in columns(comparison, metric, say) if column.key in _LATEX_HEADINGS]
     reference = comparison.reference.variant
     differs = [f"{row.level}: {changed(row, reference)}." for row in comparison.rows if row.changes]
     told = [
-        caption(comparison, metric),
-        f"n: pairs. Best val is {SELECTED}.",
+        caption(comparison, metric, say),
+        say("n: pairs. Best val is {selected}.", selected=say(SELECTED)),
         *sentences(comparison),
-        "What differs:",
+        say("What differs:"),
         *differs,
         *notes(comparison),
     ]
-    return latex_table(table, _LATEX_HEADINGS, " ".join(told), comparison.name)
+    return latex_table(table, _LATEX_HEADINGS, " ".join(told), comparison.name, say)
 
 
 def to_csv(comparison: Comparison, metric: Metric) -> str:
@@ -156,7 +200,7 @@ def to_csv(comparison: Comparison, metric: Metric) -> str:
                 row.level, str(row.is_reference).lower(), changed(row, reference), str(row.n_finished),
                 str(len(row.seeds)), raw(row.accuracy.mean), raw(row.accuracy.sd), raw(row.best.mean),
                 *_effect_cells(row), raw(row.train.mean), raw(row.gap.mean), raw(row.params), raw(row.macs),
-                raw(row.seconds), flags_told(row), plain(row.sentence), plain(" ".join(row.notes)),
+                raw(row.seconds), flags_told(row, ENGLISH), plain(row.sentence), plain(" ".join(row.notes)),
             )
             for row in comparison.rows
         ),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from ablation.formats import MINUS, NOTHING, Column
+from ablation.phrases import Say
 
 PHRASES = ("verdict", "conclusion")  # columns whose cells may be a phrase, and wrap
 _LATEX = {
@@ -33,7 +34,9 @@ def latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def latex_table(table: Sequence[Column], headings: Mapping[str, tuple[str, str]], caption: str, label: str) -> str:
+def latex_table(
+    table: Sequence[Column], headings: Mapping[str, tuple[str, str]], caption: str, label: str, say: Say
+) -> str:
     """A LaTeX float with a caption; needs booktabs, and xelatex beyond ASCII.
 
     Args:    headings: two lines per column, by its key.
@@ -46,7 +49,7 @@ def latex_table(table: Sequence[Column], headings: Mapping[str, tuple[str, str]]
         rf"\label{{tab:{label}}}",
         rf"\begin{{tabular}}{{{''.join(map(_latex_column, table))}}}",
         r"\toprule",
-        " & ".join(_two_lines(*headings[column.key], numeric=column.numeric) for column in table) + r" \\",
+        " & ".join(_two_lines(*headings[column.key], column.numeric, say) for column in table) + r" \\",
         r"\midrule",
         *(rf"{row} \\" for row in rows),
         r"\bottomrule",
@@ -61,9 +64,9 @@ def _latex_column(column: Column) -> str:
     return "p{2.3cm}" if column.key in PHRASES else "r" if column.numeric else "l"
 
 
-def _two_lines(first: str, second: str, numeric: bool) -> str:
+def _two_lines(first: str, second: str, numeric: bool, say: Say) -> str:
     side = "r" if numeric else "l"
-    return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{latex(first)}\\{latex(second)}\end{{tabular}}"
+    return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{latex(say(first))}\\{latex(say(second))}\end{{tabular}}"
 
 
 def raw(value: float | int | None) -> str:

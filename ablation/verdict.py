@@ -1,4 +1,4 @@
-"""From numbers to one word and one sentence, by fixed rules and in two languages.
+"""From numbers to one word and one sentence, by fixed rules and in any language of the catalogues.
 
 The rules look at the Holm-adjusted p, the 95 % and the 90 % interval of the paired difference, and the smallest
 difference of interest, delta. Nothing here is estimated; a sentence never says more than its word.
@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from ablation.phrases import ENGLISH, Say, mark
 from ablation.schema import Metric
 from ablation.stats import LEAST_PAIRS
 
@@ -85,72 +86,27 @@ def judge(evidence: Evidence, delta: float) -> Verdict:
     return Verdict.inconclusive
 
 
-_WAYS = {"en": ("raises", "lowers"), "zh": ("提高", "降低")}
 _SENTENCES = {
-    "en": {
-        "effect": "{name} {way} {metric} by {size} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p}).",
-        "negligible": "{name} {way} {metric} by {size} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p}), less than "
-        "the {delta} pp that matter here.",
-        "equivalent": "{name} makes no difference in {metric} larger than {delta} pp ({mean} pp, 90 % CI {low90} to "
-        "{high90}, {n} seeds).",
-        "inconclusive": "Whether {name} changes {metric} is open: {mean} pp (95 % CI {low} to {high}, {n} seeds, Holm "
-        "p {p}). With 80 % power these seeds find {mde} pp, and {needed}.",
-        "failed": "{name} failed: {failed} of {runs} runs came to no usable result.",
-        "not tested": "{name} was not tested: {n} of the {least} pairs of seeds that a verdict needs.",
-        "needed": "{seeds} fresh seeds would find {target} pp",
-        "too many": "no affordable number of seeds would find {target} pp",
-        "images": "One seed: on images like these the two trained networks differ by {mean} pp (95 % CI {low} to "
-        "{high}, exact McNemar p {p}), which suggests that {name} {way} accuracy; of retraining it says nothing.",
-        "images alike": "One seed: on images like these the two trained networks cannot be told apart at .01 "
-        "({mean} pp, 95 % CI {low} to {high}, exact McNemar p {p}); of retraining it says nothing.",
-        "outside": "One run against {n} seeds of its control: {mean} pp is beyond the {half} pp that retraining the "
-        "control explains (p {p}), which suggests that {name} {way} {metric}.",
-        "inside": "One run against {n} seeds of its control: {mean} pp is within the {half} pp that retraining the "
-        "control explains (p {p}).",
-        "unconverged": "This holds after {epochs} epochs, with {some} of {all} seeds still improving.",
-    },
-    "zh": {
-        "effect": "{name} 使{metric}{way} {size} 个百分点（95 % 置信区间 {low} 至 {high}，{n} 个种子，Holm p {p}）。",
-        "negligible": "{name} 使{metric}{way} {size} 个百分点（95 % 置信区间 {low} 至 {high}，{n} 个种子，"
-        "Holm p {p}），小于此处有意义的 {delta} 个百分点。",
-        "equivalent": "{name} 对{metric}的影响不超过 {delta} 个百分点（{mean} 个百分点，90 % 置信区间 {low90} 至 "
-        "{high90}，{n} 个种子）。",
-        "inconclusive": "{name} 是否改变{metric}尚无定论：{mean} 个百分点（95 % 置信区间 {low} 至 {high}，"
-        "{n} 个种子，Holm p {p}）。以 80 % 的功效，这些种子能发现 {mde} 个百分点，{needed}。",
-        "failed": "{name} 失败：{runs} 次运行中有 {failed} 次没有可用结果。",
-        "not tested": "{name} 未检验：结论至少需要 {least} 对种子，现有 {n} 对。",
-        "needed": "{seeds} 个新种子可发现 {target} 个百分点",
-        "too many": "再多的种子也难以发现 {target} 个百分点",
-        "images": "单个种子：在同类图像上，这两个训练好的网络相差 {mean} 个百分点（95 % 置信区间 {low} 至 {high}，"
-        "McNemar 精确 p {p}），提示 {name} {way}准确率；这不能说明重新训练的结果。",
-        "images alike": "单个种子：在同类图像上，这两个训练好的网络无法区分（{mean} 个百分点，95 % 置信区间 {low} "
-        "至 {high}，McNemar 精确 p {p}）；这不能说明重新训练的结果。",
-        "outside": "单次运行对比其对照的 {n} 个种子：{mean} 个百分点超出重新训练对照所能解释的 {half} 个百分点"
-        "（p {p}），提示 {name} {way}{metric}。",
-        "inside": "单次运行对比其对照的 {n} 个种子：{mean} 个百分点在重新训练对照所能解释的 {half} 个百分点之内"
-        "（p {p}）。",
-        "unconverged": "以上为 {epochs} 轮训练后的结果：{all} 个种子中有 {some} 个仍在提高。",
-    },
+    "effect": mark("{name} {way} {metric} by {size} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p})."),
+    "negligible": mark(
+        "{name} {way} {metric} by {size} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p}), less than the {delta} pp "
+        "that matter here."
+    ),
+    "equivalent": mark(
+        "{name} makes no difference in {metric} larger than {delta} pp ({mean} pp, 90 % CI {low90} to {high90}, {n} "
+        "seeds)."
+    ),
+    "inconclusive": mark(
+        "Whether {name} changes {metric} is open: {mean} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p}). With 80 "
+        "% power these seeds find {mde} pp, and {needed}."
+    ),
+    "failed": mark("{name} failed: {failed} of {runs} runs came to no usable result."),
+    "not tested": mark("{name} was not tested: {n} of the {least} pairs of seeds that a verdict needs."),
 }
 METRICS = {
-    "en": {
-        Metric.final: "final accuracy",
-        Metric.last3: "accuracy over the last 3 epochs",
-        Metric.best: "selected best accuracy",
-    },
-    "zh": {Metric.final: "最终准确率", Metric.last3: "最后三轮平均准确率", Metric.best: "经挑选的最佳准确率"},
-}
-_WORDS = {
-    Verdict.failed: "失败",
-    Verdict.not_tested: "未检验",
-    Verdict.clearly_better: "明显更好",
-    Verdict.clearly_worse: "明显更差",
-    Verdict.better: "更好",
-    Verdict.worse: "更差",
-    Verdict.negligibly_better: "更好但可忽略",
-    Verdict.negligibly_worse: "更差但可忽略",
-    Verdict.equivalent: "等效",
-    Verdict.inconclusive: "尚无定论",
+    Metric.final: mark("final accuracy"),
+    Metric.last3: mark("accuracy over the last 3 epochs"),
+    Metric.best: mark("selected best accuracy"),
 }
 _WORSE = (Verdict.clearly_worse, Verdict.worse)
 _KIND = {
@@ -170,21 +126,24 @@ def sentence(
     detectable: float,
     seeds_needed: int | None,
     target: float,
-    metric: str = "final accuracy",
-    language: str = "en",
+    metric: Metric = Metric.final,
+    say: Say = ENGLISH,
 ) -> str:
     """The verdict as a sentence for a reader who sees nothing else.
 
     Args:    name: the level, as the sentence's subject; detectable: the difference found with 80 % power, in accuracy.
              seeds_needed: fresh pairs that would find `target`; None when they are too many.
-             language: en or zh; metric is given in that language.
     """
-    words, verdict = _SENTENCES[language], judge(evidence, delta)
+    verdict = judge(evidence, delta)
     low, high = sorted((abs(evidence.low), abs(evidence.high)))
     signed = _KIND.get(verdict) in ("equivalent", "inconclusive")
-    needed = words["too many" if seeds_needed is None else "needed"].format(seeds=seeds_needed, target=points(target))
-    return words[_KIND.get(verdict, "effect")].format(
-        name=name, metric=metric, way=_way(evidence.mean, language), size=points(abs(evidence.mean)),
+    if seeds_needed is None:
+        needed = say("no affordable number of seeds would find {target} pp", target=points(target))
+    else:
+        needed = say("{seeds} fresh seeds would find {target} pp", seeds=seeds_needed, target=points(target))
+    return say(
+        _SENTENCES[_KIND.get(verdict, "effect")],
+        name=name, metric=say(METRICS[metric]), way=_way(evidence.mean, say), size=points(abs(evidence.mean)),
         mean=points(evidence.mean, sign=True), n=evidence.n_pairs, p=p_words(evidence.p), delta=points(delta),
         low=points(evidence.low, sign=True) if signed else points(low),
         high=points(evidence.high, sign=True) if signed else points(high),
@@ -193,51 +152,67 @@ def sentence(
     )  # fmt: skip
 
 
-def _way(difference: float, language: str) -> str:
-    return _WAYS[language][difference < 0]
+def _way(difference: float, say: Say) -> str:
+    return say("lowers") if difference < 0 else say("raises")
 
 
-def images_sentence(name: str, mean: float, low: float, high: float, p: float, language: str = "en") -> str:
+def images_sentence(name: str, mean: float, low: float, high: float, p: float, say: Say = ENGLISH) -> str:
     """What one seed can say: whether two trained networks differ on images, which suggests and never concludes.
 
     Args:    mean: difference of the two accuracies with its interval over images; p: exact McNemar.
     """
-    words = _SENTENCES[language]["images" if p <= SUGGESTS else "images alike"]
+    phrase = mark(
+        "One seed: on images like these the two trained networks differ by {mean} pp (95 % CI {low} to {high}, exact "
+        "McNemar p {p}), which suggests that {name} {way} accuracy; of retraining it says nothing."
+    )
+    if p > SUGGESTS:
+        phrase = mark(
+            "One seed: on images like these the two trained networks cannot be told apart at .01 ({mean} pp, 95 % CI "
+            "{low} to {high}, exact McNemar p {p}); of retraining it says nothing."
+        )
     bounds = (points(value, sign=True) for value in (mean, low, high))
     texts = dict(zip(("mean", "low", "high"), bounds, strict=True))
-    return words.format(name=name, way=_way(mean, language), p=p_words(p), **texts)
+    return say(phrase, name=name, way=_way(mean, say), p=p_words(p), **texts)
 
 
 def single_run_sentence(
-    name: str, difference: float, half_width: float, n: int, p: float, metric: str, language: str = "en"
+    name: str, difference: float, half_width: float, n: int, p: float, metric: Metric, say: Say = ENGLISH
 ) -> str:
     """What one run of a level says when its control was repeated with n seeds.
 
     Args:    difference: to the mean of the control's runs; half_width: of their 95 % prediction interval.
     """
-    words = _SENTENCES[language]["outside" if p <= ALPHA else "inside"]
-    return words.format(
-        name=name, n=n, mean=points(difference, sign=True), half=points(half_width), p=p_words(p),
-        way=_way(difference, language), metric=metric,
+    phrase = mark(
+        "One run against {n} seeds of its control: {mean} pp is beyond the {half} pp that retraining the control "
+        "explains (p {p}), which suggests that {name} {way} {metric}."
+    )
+    if p > ALPHA:
+        phrase = mark(
+            "One run against {n} seeds of its control: {mean} pp is within the {half} pp that retraining the control "
+            "explains (p {p})."
+        )
+    return say(
+        phrase, name=name, n=n, mean=points(difference, sign=True), half=points(half_width), p=p_words(p),
+        way=_way(difference, say), metric=say(METRICS[metric]),
     )  # fmt: skip
 
 
-def unconverged_sentence(some: int, every: int, epochs: int, language: str = "en") -> str:
+def unconverged_sentence(some: int, every: int, epochs: int, say: Say = ENGLISH) -> str:
     """The caveat of a level that `some` of `every` seeds still improved when training ended."""
-    return _SENTENCES[language]["unconverged"].format(some=some, all=every, epochs=epochs)
+    phrase = mark("This holds after {epochs} epochs, with {some} of {all} seeds still improving.")
+    return say(phrase, some=some, all=every, epochs=epochs)
 
 
-def word(verdict: Verdict, unconverged: int, n: int, epochs: int, language: str = "en") -> str:
+def word(verdict: Verdict, unconverged: int, n: int, epochs: int, say: Say = ENGLISH) -> str:
     """The verdict for a table; nothing that still improved is plainly worse.
 
     Args:    unconverged: how many of the level's n finished runs were still improving after their last epoch.
     """
-    plain = _WORDS[verdict] if language == "zh" else verdict.value
+    plain = say(verdict.value)
     if verdict not in _WORSE or not unconverged:
         return plain
-    if language == "zh":
-        return f"{epochs} 轮后{plain}，{n} 个种子中 {unconverged} 个未收敛"
-    return f"{plain} after {epochs} epochs, not converged in {unconverged} of {n} seeds"
+    phrase = mark("{verdict} after {epochs} epochs, not converged in {some} of {all} seeds")
+    return say(phrase, verdict=plain, epochs=epochs, some=unconverged, all=n)
 
 
 def points(difference: float, sign: bool = False) -> str:

@@ -1,0 +1,116 @@
+"""Figures of the report that are no curves: steps, interactions, and what accuracy costs."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from ablation.cost import pareto_front
+from ablation.crossing import Crossing
+from ablation.phrases import ENGLISH, Say
+from ablation.plots import COLOURS, DASHES, INK, MARKERS, house_style
+from ablation.stats import Summary, half_width
+
+
+def waterfall_figure(bars: Sequence[tuple[str, float, float, float]], say: Say = ENGLISH) -> Figure:
+    """Steps from one accuracy to the next as a waterfall; the first bar is where they begin.
+
+    Args:    bars: name, start and end in percent, and half the step's interval, NaN for none.
+    """
+    drawn = [(name, start, end, 0.0 if math.isnan(half) else half) for name, start, end, half in bars]
+    ends = [value for _, start, end, half in drawn for value in (start, end - half, end + half) if value > 0]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    floor = low - (high - low) * 0.25  # the axis does not begin at zero: steps are what is compared
+    with house_style():
+        figure = Figure(figsize=(8.4, 3.3))
+        axes = figure.add_subplot()
+        for place, (_, start, end, half) in enumerate(drawn):
+            bottom, colour = (start, COLOURS[3 if end > start else 2]) if place else (floor, INK)
+            axes.bar(place, end - bottom, bottom=bottom, width=0.55, color=colour, alpha=0.85 if place else 0.55)
+            if place:
+                axes.plot([place - 0.72, place + 0.28], [start, start], color=INK, linewidth=0.7)
+                axes.errorbar(place, end, yerr=half, color=INK, capsize=4, linewidth=1.1)
+            label = f"{end - start:+.2f}".replace("-", "\u2212") if place else f"{end:.2f} %"
+            top = (place, max(start, end + half))
+            axes.annotate(label, top, (0, 4), textcoords="offset points", ha="center")
+        axes.set_xticks(range(len(drawn)), [name for name, *_ in drawn])
+        axes.set_ylim(floor, high + (high - low) * 0.2)
+        axes.set_ylabel(say("validation accuracy (%)"))
+        axes.grid(visible=False, axis="x")
+        figure.subplots_adjust(left=0.075, right=0.985, bottom=0.1, top=0.96)
+    return figure
+
+
+def interaction_figure(grid: Crossing, say: Say = ENGLISH) -> Figure:
+    """Accuracy over the second side's levels, a line per level of the first; lines that are not parallel interact.
+
+    Dots are seeds; whiskers the 95 % interval of each cell's mean (Student's t over its seeds).
+    """
+    with house_style():
+        figure = Figure(figsize=(7.2, 3.6))
+        axes = figure.add_subplot()
+        levels = grid.first.levels
+        for index, level in enumerate(levels):
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            shift = (index - (len(levels) - 1) / 2) * min(0.08, 0.5 / len(levels))
+            cells = [grid.cell(level, other) for other in grid.second.levels]
+            places = [place + shift for place, cell in enumerate(cells) if cell.values]
+            means = [100 * cell.accuracy.mean for cell in cells if cell.values]
+            halves = [100 * _half(cell.accuracy) for cell in cells if cell.values]
+            for place, cell in enumerate(cells):
+                seeds = [100 * value for value in cell.values.values()]
+                axes.plot([place + shift] * len(seeds), seeds, "o", color=colour, alpha=0.35, markersize=2.6)
+            axes.errorbar(
+                places, means, yerr=halves, color=colour, marker=marker, markersize=5, linewidth=1.4, capsize=3,
+                dashes=DASHES[index % len(DASHES)] or (None, None), label=f"{grid.first.factor}={level}",
+            )  # fmt: skip
+        axes.set_xticks(range(len(grid.second.levels)), list(grid.second.levels))
+        axes.set_xlim(-0.4, len(grid.second.levels) - 0.6)
+        axes.set_xlabel(grid.second.factor)
+        axes.set_ylabel(say("validation accuracy (%)"))
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        figure.subplots_adjust(left=0.095, right=0.76, bottom=0.14, top=0.96)
+    return figure
+
+
+def _half(found: Summary) -> float:
+    half = half_width(found)
+    return 0.0 if math.isnan(half) else half
+
+
+def cost_figure(points: Mapping[str, tuple[float, Summary]], say: Say = ENGLISH) -> Figure:
+    """Accuracy over the seconds of a run, with the front of variants that no other beats in both.
+
+    Args:    points: by variant, mean seconds of training and the accuracy over its seeds.
+    """
+    places = {name: (seconds, 100 * accuracy.mean) for name, (seconds, accuracy) in points.items()}
+    front = pareto_front(places)
+    with house_style():
+        figure = Figure(figsize=(8.4, 4.0))
+        axes = figure.add_subplot()
+        axes.set_xscale("log")
+        for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        for name, (seconds, accuracy) in places.items():
+            best = name in front
+            half = 100 * _half(points[name][1])
+            colour = COLOURS[1] if best else INK
+            axes.errorbar(
+                seconds, accuracy, yerr=half, color=colour, marker="D" if best else "o", markersize=5 if best else 3.6,
+                alpha=1.0 if best else 0.5, capsize=2.5, linewidth=0.9,
+            )  # fmt: skip
+            if best:
+                axes.annotate(name, (seconds, accuracy), (6, 5), textcoords="offset points", fontsize=8)
+        steps = [places[name] for name in front]
+        axes.step([x for x, _ in steps], [y for _, y in steps], where="post", color=COLOURS[1], linewidth=0.9)
+        axes.xaxis.set_minor_formatter(NullFormatter() if _decades(places) > 1 else axes.xaxis.get_minor_formatter())
+        axes.set_xlabel(say("seconds of training per run (log scale)"))
+        axes.set_ylabel(say("validation accuracy (%)"))
+        figure.subplots_adjust(left=0.08, right=0.97, bottom=0.14, top=0.96)
+    return figure
+
+
+def _decades(places: Mapping[str, tuple[float, float]]) -> float:
+    seconds = [x for x, _ in places.values()]
+    return math.log10(max(seconds) / min(seconds)) if min(seconds) > 0 else 0.0

@@ -1,0 +1,98 @@
+"""Figures as parts of the page: matplotlib's SVG in the page's colours and font, with a text alternative."""
+
+import json
+import re
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from ablation.plots import COLOURS, GRID, INK, PAPER, Panel, Style
+
+_SHAPES = {
+    "o": '<circle cx="15" cy="5" r="3"/>',
+    "s": '<rect x="12" y="2" width="6" height="6"/>',
+    "^": '<path d="M15 1l4 7h-8z"/>',
+    "D": '<path d="M15 1l4 4-4 4-4-4z"/>',
+    "v": '<path d="M15 9l4-7h-8z"/>',
+    "P": '<path d="M13.5 1h3v2.500h2.500v3h-2.500V9h-3V6.500H11v-3h2.500z"/>',
+    "X": '<path d="M12 1l3 2.500L18 1l1 1-2.500 3L19 8l-1 1-3-2.500L12 9l-1-1 2.500-3L11 2z"/>',
+}
+_KEY = re.compile(r"(l\d+)\.[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the page: SVG text as matplotlib wrote it, a title and a description for those who cannot see it.
+
+    panels say where curves lie in it, and rows the ids of the rows whose curves they are, for the page's script.
+    """
+
+    name: str
+    svg: str
+    title: str
+    description: str
+    panels: tuple[Panel, ...] = ()
+
+
+def swatch(style: Style) -> Markup:
+    """A short piece of the level's line with its marker, as in the figures' legends."""
+    dashes = f' stroke-dasharray="{" ".join(f"{length:g}" for length in style.dashes)}"' if style.dashes else ""
+    return Markup(
+        f'<svg class="swatch" viewBox="0 0 30 10" aria-hidden="true" style="color:{colour(style)}">'
+        f'<path d="M0 5h30" stroke="currentColor" stroke-width="1.600"{dashes}/>'
+        f'<g fill="currentColor">{_SHAPES[style.marker]}</g></svg>'
+    )
+
+
+def colour(style: Style) -> str:
+    """The CSS colour of a level, which follows the page's theme."""
+    return _variables()[style.colour]
+
+
+def _variables() -> dict[str, str]:
+    """Every colour of the figures as the CSS value that follows the page's light or dark theme."""
+    levels = {colour: f"var(--level-{index})" for index, colour in enumerate(COLOURS)}
+    return {**levels, INK: "currentColor", GRID: "var(--grid)", PAPER: "none"}
+
+
+def inline(drawing: Drawing) -> Markup:
+    """The figure as an SVG element of the page: theme colours, unique ids, two decimals, a text alternative."""
+    svg = drawing.svg[drawing.svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    referenced = frozenset(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
+    svg = re.sub(r"<[^>]*>", lambda match: _tag(match[0], drawing.name, referenced), svg)
+    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" {_labels(drawing)}', svg, count=1)
+    return Markup(re.sub(r"\s*\n\s*", "\n", svg))
+
+
+def _tag(tag: str, prefix: str, referenced: frozenset[str]) -> str:
+    """A tag of the figure with theme colours, two decimals, the page's font, and ids that are unique in the page."""
+
+    def name(match: re.Match[str]) -> str:
+        if found := _KEY.fullmatch(match[1]):
+            return f' data-key="{found[1]}"'
+        return f' id="{prefix}-{match[1]}"' if match[1] in referenced else ""
+
+    for plain, value in _variables().items():
+        tag = tag.replace(plain, value)
+    tag = re.sub(r'\s+id="([^"]*)"', name, tag)
+    tag = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", tag)
+    tag = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), tag)
+    return tag.replace("'DejaVu Sans'", "inherit").replace("xlink:href", "href")
+
+
+def _labels(drawing: Drawing) -> str:
+    name = drawing.name
+    title, description = Markup.escape(drawing.title), Markup.escape(drawing.description)
+    panels = ""
+    if drawing.panels:
+        content = [[p.column, *map(_round, (*p.box, *p.x, *p.y)), int(p.log)] for p in drawing.panels]
+        panels = f'data-panels="{Markup.escape(json.dumps(content, separators=(",", ":")))}" '
+    return (
+        f'{panels}role="img" aria-labelledby="{name}-title {name}-desc">'
+        f'<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>'
+    )
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,172 @@
+"""What the page says of a study as a whole: answers, the health of training, its cost, and how it was done."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from ablation.comparison import Comparison, Row
+from ablation.cost import pareto_front
+from ablation.evidence import FLAGS, classes_told, common_flags, common_flags_told, flags_told
+from ablation.formats import NOTHING, Column, count, number, percent
+from ablation.identity import Variant
+from ablation.phrases import Say
+from ablation.selection import describe_variant
+from ablation.stats import LEAST_PAIRS, Summary
+from ablation.study import Study
+from ablation.verdict import METRICS, Verdict, points
+
+VERDICT_GLYPHS = {
+    Verdict.clearly_better: "\u25b2",
+    Verdict.better: "\u25b2",
+    Verdict.clearly_worse: "\u25bc",
+    Verdict.worse: "\u25bc",
+    Verdict.negligibly_better: "\u2248",
+    Verdict.negligibly_worse: "\u2248",
+    Verdict.equivalent: "\u2248",
+    Verdict.inconclusive: "?",
+    Verdict.failed: "\u2715",
+    Verdict.not_tested: "\u2013",
+}
+
+
+def ranked(study: Study) -> list[tuple[Comparison, Row]]:
+    """Every compared level of every section, the largest effect first, those without an effect last."""
+    found = [(item, row) for item in study.comparisons if item.has_runs for row in item.rows if row.effect is not None]
+    return sorted(found, key=lambda pair: _size(pair[1]), reverse=True)
+
+
+def _size(row: Row) -> float:
+    return abs(row.effect.mean) if row.effect is not None and row.effect.n else -1.0
+
+
+def answers(study: Study) -> list[tuple[Comparison, Row]]:
+    """Of each section the row that answers it best: the largest significant effect, else the largest; sorted by it."""
+    found = []
+    for item in (one for one in study.comparisons if one.has_runs):
+        rows = [row for row in item.rows if row.finding is not None]
+        if rows:
+            found.append((item, max(rows, key=lambda row: (_is_significant(row), _size(row)))))
+    return sorted(found, key=lambda pair: _size(pair[1]), reverse=True)
+
+
+def _is_significant(row: Row) -> bool:
+    return row.finding is not None and row.finding.verdict.significant
+
+
+def beware(row: Row, say: Say) -> str:
+    """What weakens a row's effect: several changes, seeds that are missing or have no pair."""
+    found = []
+    if row.confounded:
+        found.append(say("{number} changes at once", number=len(row.changes)))
+    if row.n_finished < len(row.seeds):
+        found.append(say("{some} of {all} seeds", some=row.n_finished, all=len(row.seeds)))
+    if row.effect is not None and row.effect.n < row.n_finished:
+        found.append(say("{number} without a pair", number=row.n_finished - row.effect.n))
+    return say("; ").join(found)
+
+
+def remarks(item: Comparison, say: Say) -> list[tuple[str, str]]:
+    """What a reader must know beside a section's numbers, with the level that it is about ('' for all)."""
+    common = common_flags(item)
+    found = [("", common_flags_told(item, say))]
+    for row in item.rows:
+        flags = flags_told(row, say, common)
+        stop = say("{text}.", text=flags) if flags else ""
+        found += [(row.level, text) for text in (*row.notes, stop, classes_told(row, say))]
+    return [(level, text) for level, text in found if text]
+
+
+def levels_told(variant: Variant) -> str:
+    """`norm=batch, dropout=none, ...`."""
+    return ", ".join(f"{factor}={level}" for factor, level in variant.items())
+
+
+def variants(study: Study) -> dict[str, Row]:
+    """Every variant of the sections once, by its difference from the base variant."""
+    rows = [row for item in study.comparisons for row in item.rows if row.n_finished]
+    return {describe_variant(row.variant, study.base): row for row in reversed(rows)}
+
+
+def health(study: Study, say: Say) -> list[Column]:
+    """Which flags the runs of each variant have, as the number of runs; no columns where no run has any."""
+    rows = [(name, row) for name, row in sorted(variants(study).items()) if row.flags]
+    shown = [flag for flag in FLAGS if any(flag in row.flags for _, row in rows)]
+
+    def cell(row: Row, flag: str) -> str:
+        every = sum(run.finished for run in (*row.seeds, *row.fresh))
+        return f"{row.flags[flag]}/{every}" if flag in row.flags else NOTHING
+
+    if not rows:
+        return []
+    names = Column("variant", say("variant"), tuple(name for name, _ in rows), numeric=False)
+    return [
+        names,
+        *(Column(flag, say(flag.replace("_", " ")), tuple(cell(row, flag) for _, row in rows)) for flag in shown),
+    ]
+
+
+def health_caption(table: Iterable[Column], say: Say) -> str:
+    """What the flags of a table mean."""
+    meanings = (f"{column.heading}: {say(FLAGS[column.key])}" for column in table if column.key in FLAGS)
+    return say("Runs with each flag, of those that finished. {meanings}.", meanings=say("; ").join(meanings))
+
+
+def costs(study: Study) -> dict[str, tuple[float, Summary]]:
+    """Seconds of a run and accuracy by variant, of those that were timed."""
+    return {name: (row.seconds, row.accuracy) for name, row in variants(study).items() if row.seconds}
+
+
+def cost_table(study: Study, say: Say) -> list[Column]:
+    """Accuracy, seconds, size and work of every variant, the cheapest first."""
+    points_of = costs(study)
+    names = sorted(points_of, key=lambda name: points_of[name][0])
+    front = pareto_front({name: (seconds, accuracy.mean) for name, (seconds, accuracy) in points_of.items()})
+    rows = [variants(study)[name] for name in names]
+    return [
+        Column("variant", say("variant"), tuple(names), numeric=False),
+        Column("mean", say("accuracy (%)"), tuple(percent(row.accuracy.mean) for row in rows)),
+        Column("seconds", say("seconds per run"), tuple(number(row.seconds, 1) for row in rows)),
+        Column("params", say("parameters"), tuple(count(row.params) for row in rows)),
+        Column("macs", say("MACs per image"), tuple(count(row.macs) for row in rows)),
+        Column(
+            "front", say("beaten by none"), tuple(say("yes") if name in front else NOTHING for name in names),
+            numeric=False,
+        ),
+    ]  # fmt: skip
+
+
+def single_seed(study: Study) -> list[tuple[Comparison, Row]]:
+    """The compared levels with too few pairs for a verdict, but with some."""
+    return [
+        (item, row)
+        for item, row in ranked(study)
+        if row.finding is not None and 0 < row.finding.interval.n < LEAST_PAIRS
+    ]
+
+
+def methods(study: Study, say: Say) -> Iterator[str]:
+    """How the study was done and what its words mean, in paragraphs, from its own settings."""
+    facts: Mapping[str, str] = dict(study.facts)
+    yield say(
+        "Every variant was trained from scratch for {epochs} epochs with {optimiser}, in batches of {batch}, on "
+        "{train} training images, and evaluated on all {val} validation images after every epoch. Seeds: {seeds}.",
+        epochs=study.epochs, optimiser=facts["optimiser"], batch=facts["batch size"], train=facts["training images"],
+        val=facts["validation images"], seeds=facts["seeds"],
+    )  # fmt: skip
+    yield say(
+        "Runs with one seed share the start of every parameter of equal name and shape, the order of the images and "
+        "the random draws of each image, so a level is compared with its control pair by pair. The outcome of a run is "
+        "its {metric}.",
+        metric=say(METRICS[study.metric]),
+    )
+    yield say(
+        "Effect: mean of the paired differences, with Student's t interval on n - 1 degrees of freedom. p: paired t "
+        "test, two-sided, corrected by Holm for the comparisons of one section. Verdict: significant at p <= .05; "
+        "clear when the whole 95 % interval is beyond {delta} pp; negligible when it lies within; equivalent when the "
+        "90 % interval lies within; inconclusive else, and never below {least} pairs.",
+        delta=points(study.delta),
+        least=LEAST_PAIRS,
+    )
+    yield say(
+        "Runs that failed, diverged or do no better than guessing (exact binomial test, p < .01) are counted as "
+        "failed and are in no mean. An interaction is the difference of two effects, paired by seed. Detectable "
+        "differences and seeds needed are solved with the noncentral t distribution at 80 % power."
+    )

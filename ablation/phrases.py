@@ -1,0 +1,49 @@
+"""What the report says, in English in the code and from a catalogue in other languages.
+
+A phrase is its English text, with places in braces; `say` puts values in and takes the text of another language from
+texts/<language>.json, which tests hold complete. Names of levels, classes and files are values, so nobody translates
+them.
+"""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from ablation.schema import Language
+
+Say = Callable[..., str]
+_TEXTS = Path(__file__).resolve().parent / "texts"
+
+
+def mark(text: str) -> str:
+    """The text itself: marks a phrase that is said elsewhere, so that the catalogues are asked for it."""
+    return text
+
+
+@cache
+def catalogue(language: Language) -> dict[str, str]:
+    """English phrases with their texts in a language; empty for English itself."""
+    if language is Language.en:
+        return {}
+    return dict(json.loads((_TEXTS / f"{language.name}.json").read_text(encoding="utf-8")))
+
+
+@cache
+def speaker(language: Language) -> Say:
+    """`say(phrase, name=value, ...)` in a language."""
+    known = catalogue(language)
+
+    def say(phrase: str, /, **values: object) -> str:
+        text = known.get(phrase, phrase)
+        return text.format(**values) if values else text  # a title from a file may hold braces
+
+    return say
+
+
+ENGLISH = speaker(Language.en)
+
+
+def runs(number: int, say: Say = ENGLISH) -> str:
+    """A number of runs in words: `1 run`, `2 runs`."""
+    return say("1 run") if number == 1 else say("{number} runs", number=number)
