@@ -31,7 +31,7 @@ _WORDS = {
     "toggle": mark("show or hide in the figures"),
     "sort": mark("sort by this column"),
     "rows": mark("rows shown"),
-    "against": mark("compare with"),
+    "reference": mark("reference"),
 }
 
 

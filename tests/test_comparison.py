@@ -15,6 +15,7 @@ from ablation.evidence import classes_told, common_flags, evidence, flags_told
 from ablation.gather import gather
 from ablation.identity import Variant, levels_of
 from ablation.images import read_predictions
+from ablation.phrases import ENGLISH
 from ablation.rundir import CONFIG, PREDICTIONS, RESULT, RunDir, find_runs, write_json
 from ablation.schema import Language, Metric
 from ablation.sections import Section
@@ -122,10 +123,10 @@ def test_what_still_improves_is_not_plainly_worse(tmp_path: Path) -> None:
     assert row.sentence.endswith("This holds after 25 epochs, with 3 of 3 seeds still improving.")
     assert row.finding is not None
     assert row.finding.verdict is Verdict.clearly_worse
-    assert "still improving (validation accuracy still rose at the end) in 3 of 3 runs" in flags_told(row)
+    assert "still improving (validation accuracy still rose at the end) in 3 of 3 runs" in flags_told(row, ENGLISH)
     section = next(item for item in study.comparisons if item.name == "lr_schedule")
     assert "still_improving" not in common_flags(section)
-    assert "budget" not in flags_told(row, ["budget_waste"])
+    assert "budget" not in flags_told(row, ENGLISH, ["budget_waste"])
 
 
 def test_a_schedule_is_told_with_its_budget_of_learning_rate(tmp_path: Path) -> None:
@@ -169,8 +170,8 @@ def test_images_tell_flips_and_the_classes_where_an_effect_lies(tmp_path: Path) 
     images = row.finding.images
     assert images is not None
     assert [flips.table.only_reference for flips in images.flips] == [40, 41, 42, 43]
-    assert classes_told(row) == "1 of 20 classes differ (Holm over the classes): class 0 −33.20 pp."
-    cells = {column.key: column.cells[0] for column in evidence(study.comparisons[2])}
+    assert classes_told(row, ENGLISH) == "1 of 20 classes differ (Holm over the classes): class 0 −33.20 pp."
+    cells = {column.key: column.cells[0] for column in evidence(study.comparisons[2], ENGLISH)}
     assert cells["flips"] == "42 / 0"
     assert cells["noises"] == "±0.08 / ±0.81"  # t with 3 degrees of freedom, as the interval beside it
     (run,) = [run for run in find_runs(tmp_path) if run.read_yaml(CONFIG)["seed"] == 2 and "none" in run.path.name]

@@ -12,11 +12,13 @@ from ablation.fates import SeedRun
 from ablation.finding import Finding, Sample, findings
 from ablation.grid_tables import sentences
 from ablation.grid_wording import factor_sentences, interaction_sentence, main_sentence, survival_word
+from ablation.phrases import ENGLISH, speaker
 from ablation.schema import Language
 from ablation.verdict import Verdict
 
 FIRST = Side("residual", "with", ("with", "without"))
 SECOND = Side("depth", "resnet18", ("resnet18", "resnet14", "resnet34"))
+CHINESE = speaker(Language.zh)
 RNG = np.random.default_rng(5)
 SHIFTS = {("without", "resnet18"): -0.12, ("without", "resnet14"): -0.05, ("without", "resnet34"): -0.12}
 
@@ -31,7 +33,7 @@ CELLS = [cell(level, other) for level in FIRST.levels for other in SECOND.levels
 
 
 def grid(cells: list[Cell] = CELLS, second: Side = SECOND) -> Crossing:
-    return cross(("residual_depth", "4.1", "Shortcuts and depth", "Why?"), FIRST, second, cells, 0.005, "en")
+    return cross(("residual_depth", "4.1", "Shortcuts and depth", "Why?"), FIRST, second, cells, 0.005, ENGLISH)
 
 
 def value(level: str, other: str, seed: int) -> float:
@@ -93,7 +95,7 @@ def test_holes_are_left_out_seed_by_seed_and_an_empty_cell_has_no_anova() -> Non
     few = grid([replace(CELLS[0], values={0: 0.7, 1: 0.71}), *CELLS[1:]])
     assert few.interactions[0].finding.interval.n == 2
     assert few.anova["first"].df_rest == 1
-    assert "2 of the 3 seeds" in interaction_sentence(few.interactions[0], few, Language.en)
+    assert "2 of the 3 seeds" in interaction_sentence(few.interactions[0], few, ENGLISH)
 
 
 def test_a_level_that_still_improves_is_not_plainly_worse() -> None:
@@ -111,9 +113,9 @@ def test_seeds_that_differ_by_less_than_half_an_image_test_nothing_in_a_grid() -
         assert part.finding.verdict is Verdict.not_tested
         assert math.isnan(part.finding.p)
     assert {part.survival for part in found.interactions} == {Survival.untested}
-    told = sentences(found, Language.en)
+    told = sentences(found, ENGLISH)
     assert any("residual=without at depth=resnet14: the seeds differ by less than half an image" in one for one in told)
-    assert "不到半张图像" in " ".join(sentences(found, Language.zh))
+    assert "不到半张图像" in " ".join(sentences(found, CHINESE))
     # a difference in one seed is a noise that can be estimated
     moved = [replace(c, values={**c.values, 0: seven[3]}) if c is cells[3] else c for c in cells]
     assert not math.isnan(grid(moved).effect("without", "resnet18").finding.p)
@@ -160,7 +162,7 @@ def test_survival(here: Finding, there: Finding, interaction: Finding, expected:
 def test_sentences_say_both_effects_their_difference_and_the_conclusion() -> None:
     found = grid()
     part = found.interactions[0]
-    text = interaction_sentence(part, found, Language.en)
+    text = interaction_sentence(part, found, ENGLISH)
     a, b, d = (f"{100 * x:+.2f}".replace("-", "−") for x in (
         found.effect("without", "resnet18").finding.interval.mean,
         found.effect("without", "resnet14").finding.interval.mean, part.finding.interval.mean,
@@ -168,22 +170,22 @@ def test_sentences_say_both_effects_their_difference_and_the_conclusion() -> Non
     assert text.startswith(f"residual=without: {a} pp at depth=resnet18 (clearly worse), {b} pp at depth=resnet14")
     assert f"The two differ by {d} pp (95 % CI " in text
     assert text.endswith(": weaker.")
-    assert list(factor_sentences(found, Language.en)) == [
+    assert list(factor_sentences(found, ENGLISH)) == [
         "Shortcuts and depth at depth=resnet14: residual=without weaker.",
         "Shortcuts and depth at depth=resnet34: residual=without robust.",
     ]
     assert (
-        next(iter(factor_sentences(found, Language.zh)))
+        next(iter(factor_sentences(found, CHINESE)))
         == "Shortcuts and depth，在 depth=resnet14：residual=without 减弱。"
     )
-    main = main_sentence(found.main_first[0], found, found.second, Language.en)
+    main = main_sentence(found.main_first[0], found, found.second, ENGLISH)
     assert main.startswith("Averaged over depth, residual=without: −")
     # what interacts is not averaged: without at resnet14 does less, so neither is told, and resnet34 is
-    told = [text for text in sentences(found, Language.en) if text.startswith("Averaged")]
+    told = [text for text in sentences(found, ENGLISH) if text.startswith("Averaged")]
     assert [text.partition(":")[0] for text in told] == ["Averaged over residual, depth=resnet34"]
     only = replace(part, survival=Survival.only_here)
-    assert survival_word(only, found, Language.en) == "holds only at depth=resnet18"
-    assert survival_word(only, found, Language.zh) == "仅在 depth=resnet18 成立"
+    assert survival_word(only, found, ENGLISH) == "holds only at depth=resnet18"
+    assert survival_word(only, found, CHINESE) == "仅在 depth=resnet18 成立"
 
 
 def test_a_grid_is_begun_by_a_combination_that_no_section_of_one_factor_has() -> None:

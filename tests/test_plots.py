@@ -31,14 +31,21 @@ def study_of(root: Path) -> tuple[Gathered, tuple[Comparison, ...]]:
 
 def test_the_mean_is_over_finished_runs_only() -> None:
     curves = [curve(0, [0.2, 0.4]), curve(1, [0.4, 0.8]), curve(2, [9.0], finished=False)]
-    epochs, mean = plots.mean_curve(curves, "val_acc")
+    epochs, mean, half = plots.mean_curve(curves, "val_acc")
     assert epochs.tolist() == [1.0, 2.0]
     assert mean == pytest.approx([0.3, 0.6])
+    assert half == pytest.approx(12.7062047 * np.array([0.1, 0.2]))  # t with one degree of freedom, times sd / sqrt(2)
 
 
 def test_without_a_finished_run_there_is_no_mean() -> None:
-    epochs, mean = plots.mean_curve([curve(0, [0.2, 0.4], finished=False)], "val_acc")
-    assert len(epochs) == len(mean) == 0
+    assert [len(part) for part in plots.mean_curve([curve(0, [0.2, 0.4], finished=False)], "val_acc")] == [0, 0, 0]
+
+
+def test_there_is_no_mean_over_curves_of_unequal_length_and_no_band_of_one() -> None:
+    unequal = [curve(0, [0.2, 0.4]), curve(1, [0.2, 0.4, 0.5])]
+    assert [len(part) for part in plots.mean_curve(unequal, "val_acc")] == [0, 0, 0]
+    _, mean, half = plots.mean_curve(unequal[:1], "val_acc")
+    assert (mean.tolist(), np.isnan(half).all()) == ([0.2, 0.4], True)
 
 
 def test_curves_are_read_by_seed_with_epochs_from_one_and_gaps_for_infinite_values(tmp_path: Path) -> None:

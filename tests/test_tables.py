@@ -9,6 +9,7 @@ from ablation import tables, typeset
 from ablation.commandline import compose_config
 from ablation.comparison import Comparison
 from ablation.gather import gather
+from ablation.phrases import ENGLISH
 from ablation.rundir import State
 from ablation.schema import Metric
 from ablation.stats import Interval
@@ -38,7 +39,7 @@ def norm(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 
 def cells(comparison: Comparison, key: str, metric: Metric = Metric.final) -> list[str]:
-    return next(list(item.cells) for item in tables.columns(comparison, metric) if item.key == key)
+    return next(list(item.cells) for item in tables.columns(comparison, metric, ENGLISH) if item.key == key)
 
 
 def test_rows_are_the_listed_levels_and_those_found_beside_them(norm: Comparison) -> None:
@@ -61,8 +62,10 @@ def test_cost_and_selected_columns(norm: Comparison) -> None:
     assert cells(norm, "macs") == ["9.40 M"] * 4
     assert cells(norm, "seconds") == ["21.2", "19.2", "40.1", "21.0"]
     assert cells(norm, "best")[0] == "75.00"
-    assert "optimistic" in next(item.heading for item in tables.columns(norm, Metric.final) if item.key == "best")
-    assert not any(item.key == "best" for item in tables.columns(norm, Metric.best))
+    assert "optimistic" in next(
+        item.heading for item in tables.columns(norm, Metric.final, ENGLISH) if item.key == "best"
+    )
+    assert not any(item.key == "best" for item in tables.columns(norm, Metric.best, ENGLISH))
 
 
 def test_notes_say_what_is_missing_and_why(norm: Comparison) -> None:
@@ -97,7 +100,7 @@ def test_effects_csv_has_a_line_per_compared_level_and_its_control(norm: Compari
 
 
 def test_markdown_is_one_table_with_as_many_cells_in_each_line(norm: Comparison) -> None:
-    text = tables.to_markdown(norm, Metric.final)
+    text = tables.to_markdown(norm, Metric.final, ENGLISH)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 6 + 5  # of the evidence, which leaves out the reference
     assert [line.count("|") for line in lines] == [16] * 11
@@ -106,7 +109,7 @@ def test_markdown_is_one_table_with_as_many_cells_in_each_line(norm: Comparison)
 
 
 def test_latex_is_escaped_balanced_and_carries_its_caveats(norm: Comparison) -> None:
-    text = tables.to_latex(norm, Metric.final)
+    text = tables.to_latex(norm, Metric.final, ENGLISH)
     assert text.isascii()
     assert text.count(r"\begin{") == text.count(r"\end{")
     assert r"instance & 2/3 & 61.00 & 1.41 & $-$9.50 & [$-$15.85, $-$3.15] & 2 &" in text

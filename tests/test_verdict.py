@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ablation.phrases import speaker
+from ablation.schema import Language, Metric
 from ablation.verdict import Evidence, Verdict, judge, p_words, points, sentence
 
 EXPECTED = json.loads((Path(__file__).parent / "golden" / "stats_expected.json").read_text())
@@ -80,14 +82,17 @@ def test_a_delta_that_is_no_difference_is_refused(delta: float) -> None:
     ],
 )  # fmt: skip
 def test_sentences(changes: dict[str, float], language: str, text: str) -> None:
-    metric = "final accuracy" if language == "en" else "最终准确率"
-    assert sentence("residual=without", replace(CLEAR, **changes), 0.005, 0.013, 21, 0.006, metric, language) == text
+    say = speaker(Language[language])
+    found = sentence("residual=without", replace(CLEAR, **changes), 0.005, 0.013, 21, 0.006, Metric.final, say)
+    assert found == text
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("n", [1, 2])
 def test_two_seeds_or_one_show_no_verdict_word_and_no_spread(n: int, language: str) -> None:
-    text = sentence("norm=none", replace(CLEAR, n_pairs=n), 0.005, math.nan, None, 0.005, language=language)
+    text = sentence(
+        "norm=none", replace(CLEAR, n_pairs=n), 0.005, math.nan, None, 0.005, say=speaker(Language[language])
+    )
     assert not any(word in text for word in ("better", "worse", "CI", "lowers", "raises", "降低", "提高", "±"))
 
 

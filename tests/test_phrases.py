@@ -1,0 +1,99 @@
+"""The catalogues: every phrase of the code and the templates has its text in every language, with the same places."""
+
+import ast
+import re
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import jinja2
+import pytest
+from jinja2 import nodes
+
+from ablation import facts, grid_tables, ladder, tables
+from ablation.crossing import Survival
+from ablation.evidence import FLAGS
+from ablation.fates import MISSING_RUN
+from ablation.phrases import ENGLISH, catalogue, runs, speaker
+from ablation.rundir import State
+from ablation.schema import Language
+from ablation.sections import load_section, section_names
+from ablation.verdict import Verdict
+
+PACKAGE = Path(facts.__file__).parent
+TRANSLATED = [language for language in Language if language is not Language.en]
+
+
+def in_code() -> Iterator[str]:
+    """The literal first argument of every `say` and `mark`, also where it was given a name in the same function."""
+    for path in sorted(PACKAGE.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("say", "mark"):
+                if isinstance(node.args[0], ast.Constant):
+                    yield str(node.args[0].value)
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+                if name in ("phrase", "_FEW", "_ALIKE") and isinstance(node.value, ast.Constant):
+                    yield str(node.value.value)
+
+
+def in_templates() -> Iterator[str]:
+    for path in sorted((PACKAGE / "templates").glob("*.j2")):
+        tree = jinja2.Environment().parse(path.read_text(encoding="utf-8"))
+        for call in tree.find_all(nodes.Call):
+            if isinstance(call.node, nodes.Name) and call.node.name == "say" and isinstance(call.args[0], nodes.Const):
+                yield call.args[0].value
+
+
+def by_their_names() -> Iterator[str]:
+    """Phrases that are values of the program."""
+    yield from (verdict.value for verdict in Verdict)
+    yield from (survival.value for survival in Survival)
+    yield from (state.value for state in State)
+    yield from (flag.replace("_", " ") for flag in FLAGS)
+    yield from (name.replace("_", " ") for name in facts._ENVIRONMENT)
+    yield MISSING_RUN
+    for headings in (tables._LATEX_HEADINGS, grid_tables._HEADINGS, ladder._HEADINGS):
+        yield from (half for pair in headings.values() for half in pair if half)
+    for section in map(load_section, section_names()):
+        yield from (section.title, section.question)
+
+
+PHRASES = sorted({*in_code(), *in_templates(), *by_their_names()})
+
+
+def places(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_every_phrase_has_its_text_and_no_text_is_of_nothing(language: Language) -> None:
+    known = catalogue(language)
+    assert [phrase for phrase in PHRASES if phrase not in known] == []
+    assert [phrase for phrase in known if phrase not in PHRASES] == []
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+def test_a_text_has_the_places_of_its_phrase(language: Language) -> None:
+    wrong = {p: t for p, t in catalogue(language).items() if not places(t) <= places(p) or (places(p) - places(t))}
+    assert wrong == {}
+
+
+def test_phrases_of_code_and_templates_are_found() -> None:
+    assert len(PHRASES) > 200
+    assert {"Methods", "{names} and {last}", "holds only at {here}", "clearly worse"} <= set(PHRASES)
+
+
+def test_a_title_of_a_file_may_hold_braces() -> None:
+    assert ENGLISH("Size {small}, {") == "Size {small}, {"
+
+
+def test_values_are_never_translated() -> None:
+    chinese = speaker(Language.zh)
+    assert "better" in chinese("{title}: all levels over epochs", title="better")
+
+
+def test_numbers_of_runs() -> None:
+    assert [runs(1), runs(2)] == ["1 run", "2 runs"]
+    assert re.fullmatch(r"2 次运行", runs(2, speaker(Language.zh)))
