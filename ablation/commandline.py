@@ -169,9 +169,18 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         except HydraException:
             found = []
         if not found or not found[0].key_or_group:
-            raise UserError(f"{text!r} is not of the form key=value, for example norm=instance or seed=3.")
+            raise UserError(
+                f"{text!r} is not of the form key=value, for example norm=instance or seed=3.{_quoting(text)}"
+            )
         parsed += found
     return parsed
+
+
+def _quoting(text: str) -> str:
+    key, equals, value = text.partition("=")
+    if not equals or key not in settings():
+        return ""
+    return f" A value with special characters needs quotes of its own: '{key}=\"{value}\"'."
 
 
 def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:

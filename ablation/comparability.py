@@ -36,23 +36,32 @@ FACTS = {
     "processes": (mark("numbers of processes"), mark("Sums are rounded differently, and seconds are not comparable.")),
     "torch": (mark("versions of PyTorch"), mark("Its operations may be computed differently.")),
 }
+UNKNOWN = "unknown"
 _REMEDY = mark("To compare like with like, move one group of runs out of the way and train the missing ones again.")
 
 
 def mixed(rows: Iterable[Mapping[Any, Any]], say: Say = ENGLISH) -> dict[str, str]:
     """A warning for each of FACTS that differs between compared runs: what was found, its consequence, the remedy.
 
+    Returns: by fact; under UNKNOWN one warning for all facts that some runs do not tell while others do.
+
     Args:    rows: one mapping per run; a fact that a row lacks altogether is not asked of it, an empty one is unknown.
     """
-    table, found = list(rows), {}
+    table, found, silent = list(rows), {}, {}
     for fact, (words, consequence) in FACTS.items():
-        counts = Counter("unknown" if _missing(row[fact]) else str(row[fact]) for row in table if fact in row)
+        values = [row[fact] for row in table if fact in row]
+        counts = Counter(str(value) for value in values if not _missing(value))
+        if counts and (unknown := sum(map(_missing, values))):
+            silent[say(words)] = unknown
         if len(counts) > 1:
             told = ", ".join(f"{value} ({runs(count, say)})" for value, count in sorted(counts.items()))
             found[fact] = say(
                 "The runs mix {words}: {told}. {consequence} {remedy}",
                 words=say(words), told=told, consequence=say(consequence), remedy=say(_REMEDY),
             )  # fmt: skip
+    if silent:
+        phrase = "Of {runs} it is not known whether they are like the others in: {facts}."
+        found[UNKNOWN] = say(phrase, runs=runs(max(silent.values()), say), facts=", ".join(silent))
     return found
 
 

@@ -57,7 +57,7 @@ class Row:
     where fresh ones have the verdict. values are the compared accuracies of usable runs by seed, metrics those of every
     metric by its name. changes names the
     factors in which the variant differs from the reference. gap is clean training accuracy minus validation accuracy;
-    flags counts the finished runs that have each.
+    unconverged counts pairs still improving at the end, flags counts the finished runs that have each.
     """
 
     level: str
@@ -76,6 +76,7 @@ class Row:
     control: Variant | None
     finding: Finding | None
     screening: Interval | None
+    unconverged: int
     word: str
     sentence: str
     splits: tuple[Split, ...]
@@ -161,13 +162,16 @@ class Comparer:
         found: dict[str, Finding] = {}
         for own in (True, False):  # what else is on disk is no comparison of the section, and changes none of its p
             family = {level: one for level, one in samples.items() if (level in plan.variants) is own}
-            found |= zip(family, findings(list(family.values()), self.rules.delta, n_val), strict=True)
+            planned = len(plan.variants) - 1 if own else 0
+            found |= zip(family, findings(list(family.values()), self.rules.delta, n_val, planned), strict=True)
         rows = [self._row(plan, name, variants[name], controls[name], found.get(name)) for name in variants]
         rows.sort(key=lambda row: not row.is_reference)
         say = self.rules.say
         section = replace(plan.section, title=say(plan.section.title), question=say(plan.section.question))
-        notes = tuple(section_notes(plan, self.base, say))
-        return Comparison(plan.name, section, self.rules.delta, tuple(rows), notes, mixed(used, say))
+        notes = [*section_notes(plan, self.base, say)]
+        if self.rules.metric is not Metric.final:
+            notes.append(say("Images, classes and their noise are those of the last epoch, whatever is compared."))
+        return Comparison(plan.name, section, self.rules.delta, tuple(rows), tuple(notes), mixed(used, say))
 
     def _control(self, plan: Plan, variant: Variant) -> Variant | None:
         """The reference, or the honest control of a level that changes more than its factor."""
@@ -221,12 +225,14 @@ class Comparer:
         first = next(iter(done.values()), None)
         flags = Counter(flag for run in (*of_seeds, *fresh) if run.finished for flag in run.flags)
         say, splits, told = self.rules.say, self._splits(variant, control), ("", "")
+        rising = 0
         notes = [*fate_notes(of_seeds, say), *fate_notes(fresh, say)]
         screening = self._screening(variant, control)
         if control is not None and finding is not None:
             notes += budget_note(done, self.runs.usable(control), say)
             notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening, say)
-            told = self._told(describe_variant(variant, control), finding, still_improving(found, finding.seeds))
+            rising = still_improving(found, finding.seeds)
+            told = self._told(describe_variant(variant, control), finding, rising)
         return Row(
             level, variant, control is None, changed_factors(variant, plan.reference), of_seeds, fresh,
             values={seed: float(row[self.rules.column]) for seed, row in done.items()},
@@ -239,7 +245,8 @@ class Comparer:
             train=summary([row["train_eval_acc"] for row in done.values()]),
             gap=summary([_gap(row) for row in done.values()]),
             gap_effect=None if control is None else self._difference(variant, control, _gap),
-            control=control, finding=finding, screening=screening, word=told[0], sentence=told[1], splits=splits,
+            control=control, finding=finding, screening=screening, unconverged=rising, word=told[0],
+            sentence=told[1], splits=splits,
             flags=dict(sorted(flags.items())),
             params=_whole(first, "params"), macs=_whole(first, "macs"), seconds=_mean_seconds(done.values()),
             notes=tuple(notes),

@@ -6,7 +6,7 @@ Student's t. The same pieces answer whether a conclusion survives another learni
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import product
 
@@ -79,12 +79,14 @@ class Cell:
 class Part:
     """A contrast of the grid: a level against its reference at one level of the other factor, or over all (other '').
 
-    word is its verdict; survival says what becomes of the effect at the other factor's reference here.
+    word is its verdict, unconverged how many pairs were still improving; survival says what becomes here of the effect
+    at the other factor's reference.
     """
 
     level: str
     other: str
     finding: Finding
+    unconverged: int
     word: str
     survival: Survival | None = None
 
@@ -155,13 +157,13 @@ def cross(
 _Grid = Mapping[tuple[str, str], Cell]
 
 
-def _parts(names: Sequence[tuple[str, str]], samples: Sequence[Sample], words: Sequence[tuple[int, int, int]],
+def _parts(names: Sequence[tuple[str, str]], samples: Sequence[Sample], told: Sequence[tuple[int, int, int]],
            n_val: int | None, delta: float, say: Say) -> tuple[Part, ...]:  # fmt: skip
-    """Findings of one family with their words; words are (unconverged, usable runs, epochs) of each."""
-    found = findings(samples, delta, n_val)
+    """Findings of one family with their words; told are (unconverged, usable runs, epochs) of each."""
+    found = findings(samples, delta, n_val, len(samples))
     return tuple(
-        Part(level, other, finding, word(finding.verdict, *told, say))
-        for (level, other), finding, told in zip(names, found, words, strict=True)
+        Part(level, other, finding, one[0], word(finding.verdict, *one, say))
+        for (level, other), finding, one in zip(names, found, told, strict=True)
     )
 
 
@@ -205,7 +207,17 @@ def _main(grid: _Grid, side: Side, across: Side, delta: float, say: Say) -> tupl
     # A mean over k validations is in steps of 1/k image.
     images = (_n_val(grid.values()) or 0) * len(across.levels)
     names = [(level, "") for level in side.others]
-    return _parts(names, samples, [(0, 0, 0)] * len(samples), images, delta, say)
+    told = [
+        _still([grid[level, other] for other in across.levels], one.seeds)
+        for (level, _), one in zip(names, samples, strict=True)
+    ]
+    return _parts(names, samples, told, images, delta, say)
+
+
+def _still(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[int, int, int]:
+    """Of these seeds those whose run still improved in some of the cells, with their number and the epochs."""
+    rising = {run.seed for cell in cells for run in cell.seeds if "still_improving" in run.flags}
+    return sum(seed in rising for seed in seeds), len(seeds), cells[0].epochs
 
 
 def _interactions(grid: _Grid, first: Side, second: Side, delta: float, say: Say) -> tuple[Part, ...]:
@@ -224,7 +236,7 @@ def _with_survival(along: Sequence[Part], interactions: Iterable[Part], second: 
     effects = {(part.level, part.other): part.finding for part in along}
     for part in interactions:
         here, there = effects[part.level, second.reference], effects[part.level, part.other]
-        yield Part(part.level, part.other, part.finding, part.word, survival(here, there, part.finding))
+        yield replace(part, survival=survival(here, there, part.finding))
 
 
 def survival(here: Finding, there: Finding, interaction: Finding) -> Survival:
@@ -235,7 +247,8 @@ def survival(here: Finding, there: Finding, interaction: Finding) -> Survival:
 
     Source:  Gelman and Stern 2006 on the difference between significant and not significant.
     """
-    if any(f.interval.n < LEAST_PAIRS or f.verdict in (Verdict.failed, Verdict.not_tested) for f in (here, there)):
+    found = (here, there, interaction)
+    if any(f.interval.n < LEAST_PAIRS or f.verdict in (Verdict.failed, Verdict.not_tested) for f in found):
         return Survival.untested
     differs = interaction.p_holm <= ALPHA
     first, second = (f.verdict.significant and not f.verdict.is_small for f in (here, there))

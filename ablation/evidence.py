@@ -11,7 +11,7 @@ from ablation.formats import NOTHING, Column, number, points, probability
 from ablation.phrases import Say, mark
 from ablation.verdict import ALPHA
 
-ROUND_UP = 1e-9  # a floor of .0625 is not .062
+ROUND_UP = 1e-9  # both are shares of powers of two, whose last digit is often a 5: .0625 is .063
 CAPTION = mark(
     "Sign-flip: exact over all patterns of signs, with the smallest p that so few pairs can give. Max-T: the same held "
     "over the section, from 6 pairs on. The section's noise: one standard deviation for all levels, left out where "
@@ -20,7 +20,8 @@ CAPTION = mark(
     "against all of the control. sd paired / unpaired: of the difference, as a share of that of unrelated runs. Finds: "
     "with 80 % power at the strictest step of Holm. Fresh seeds: for the observed difference, or what matters if that "
     "is larger, with a cautious standard deviation. "
-    "Images lost: right with the control, wrong here. Seeds: on these images; seeds and images: on others like them."
+    "Images lost: right with the control, wrong here, in the last epoch. Seeds: on these images; seeds and images: on "
+    "others like them."
 )
 
 
@@ -61,7 +62,8 @@ def _share(fraction: float) -> str:
 def _sign_flip(finding: Finding) -> str:
     if math.isnan(finding.sign_flip.p):
         return NOTHING
-    return f"{probability(finding.sign_flip.p)} ({probability(finding.sign_flip.floor + ROUND_UP)})"
+    p, floor = (probability(value + ROUND_UP) for value in (finding.sign_flip.p, finding.sign_flip.floor))
+    return f"{p} ({floor})"
 
 
 def _pooled(finding: Finding) -> str:

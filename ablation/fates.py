@@ -55,6 +55,11 @@ def usable(row: Mapping[str, Any]) -> bool:
     return _seed_run(0, row).usable
 
 
+def failed(row: Mapping[str, Any]) -> bool:
+    """Whether a run of the runs table ended without a usable accuracy."""
+    return _seed_run(0, row).failed
+
+
 def _seed_run(seed: int, row: Mapping[str, Any]) -> SeedRun:
     flags = tuple(row["flags"].split())
     epochs = int(row["epoch"]), int(row["epochs"])
@@ -86,7 +91,7 @@ _FATES = {
 
 def _fate(run: SeedRun, say: Say) -> str:
     if run.state == MISSING_RUN:
-        return say("not run")
+        return say("no run that can be read")
     if run.state == State.pending.value and not run.epoch:
         return say("waits to be trained")
     because = f" ({shorten(run.error, 160, placeholder=' ...')})" if run.error else ""

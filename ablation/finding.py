@@ -110,19 +110,23 @@ class Finding:
         )
 
 
-def findings(samples: Sequence[Sample], delta: float, n_val: int | None = None) -> list[Finding]:
+def findings(samples: Sequence[Sample], delta: float, n_val: int | None = None, planned: int = 0) -> list[Finding]:
     """One finding per comparison of a section.
 
     Args:    delta: the smallest difference that matters, in accuracy.
              n_val: validation images; where seeds differ by less than half an image, the images give the noise.
+             planned: comparisons that the section will have; those without a test yet count in Holm's correction as if
+             they found nothing, so no verdict gets weaker by what finishes later.
     """
     drafts = [_numbers(sample, n_val) for sample in samples]
     tested = [i for i, draft in enumerate(drafts) if draft.interval.n >= LEAST_PAIRS and not math.isnan(draft.p)]
-    adjusted = dict(zip(tested, pairs.holm([drafts[i].p for i in tested]), strict=True))
+    family = max(1, planned, len(tested))
+    p = [*(drafts[i].p for i in tested), *[1.0] * (family - len(tested))]
+    adjusted = dict(zip(tested, pairs.holm(p), strict=False))
     maximal, pooled = _max_t(samples), _pooled(samples)
     return [
         _conclude(
-            sample, draft, adjusted.get(i, math.nan), maximal[i], pooled.get(i), delta, max(1, len(tested))
+            sample, draft, adjusted.get(i, math.nan), maximal[i], pooled.get(i), delta, family
         )
         for i, (sample, draft) in enumerate(zip(samples, drafts, strict=True))
     ]  # fmt: skip

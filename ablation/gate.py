@@ -23,13 +23,20 @@ _SETTING = ("preset", "data", "training images", "validation images", "epochs", 
 class Change:
     """A variant now against then: difference over common seeds with its 95 % interval, and p held over all variants.
 
-    lost: whether it had results then and has none now, for whatever reason.
+    had are the seeds that had a result then; failed how many of them came to none now; gone whether none has one now.
     """
 
     variant: str
     interval: Interval
     p_holm: float
-    lost: bool
+    had: int
+    failed: int
+    gone: bool
+
+    @property
+    def lost(self) -> bool:
+        """Whether it no longer gives results: none at all, or more than half of its seeds fail."""
+        return self.gone or 2 * self.failed > self.had
 
     def regressed(self, margin: float) -> bool:
         """Whether it fell by more than a margin (in accuracy), and not by chance."""
@@ -46,7 +53,7 @@ def read_report(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"gate.reference={path} cannot be read: {reason}. Give an earlier report.json.") from error
-    if not isinstance(content, dict) or "comparisons" not in content:
+    if not isinstance(content, dict) or "outcomes" not in content:
         raise UserError(f"gate.reference={path} is no report.json of this program.")
     return content
 
@@ -75,41 +82,28 @@ def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Change]:
     Raises:  UserError: a report has not the form that this program writes.
     """
     try:
-        ours, theirs = _values(now), _values(then)
+        ours, theirs = ({name: dict(seeds) for name, seeds in one["outcomes"].items()} for one in (now, then))
+        had = {name: {s: float(v) for s, v in seeds.items() if v is not None} for name, seeds in theirs.items()}
+        had = {name: seeds for name, seeds in had.items() if seeds}
+        has = {name: {s: float(v) for s, v in ours.get(name, {}).items() if v is not None} for name in had}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"gate.reference is damaged: {type(error).__name__}: {error}. Make that report again."
         ) from error
-    names = [name for name, values in theirs.items() if values]
-    tables = [[(ours[n][seed], theirs[n][seed]) for seed in theirs[n] if seed in ours.get(n, {})] for n in names]
-    intervals = [paired_difference([a for a, _ in table], [b for _, b in table]) for table in tables]
-    tested = [len(table) >= LEAST_PAIRS for table in tables]
+    tables = {
+        name: [(has[name][s], then_) for s, then_ in seeds.items() if s in has[name]] for name, seeds in had.items()
+    }
     p = [
-        t_test([a - b for a, b in table]).p if enough else float("nan")
-        for table, enough in zip(tables, tested, strict=True)
+        t_test([a - b for a, b in table]).p if len(table) >= LEAST_PAIRS else float("nan") for table in tables.values()
     ]
-    lost = [not ours.get(name) for name in names]
-    found = [Change(*row) for row in zip(names, intervals, holm(p), lost, strict=True)]
+    found = [
+        Change(
+            name, paired_difference([a for a, _ in table], [b for _, b in table]), adjusted, len(had[name]),
+            failed=sum(seed in ours.get(name, {}) and seed not in has[name] for seed in had[name]), gone=not has[name],
+        )
+        for (name, table), adjusted in zip(tables.items(), holm(p), strict=True)
+    ]  # fmt: skip
     return sorted(found, key=lambda one: (not one.lost, one.interval.mean if one.interval.n else 0.0))
-
-
-def _values(report: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Accuracies by seed of every variant in sections, grids and ladders; runs that several use are the same."""
-    found: dict[str, dict[str, float]] = {}
-
-    def add(variant: Mapping[str, str], values: Mapping[str, float], setting: str = "") -> None:
-        name = " ".join([*(f"{key}={level}" for key, level in variant.items()), *([setting] if setting else [])])
-        found.setdefault(name, {}).update({seed: float(value) for seed, value in values.items()})
-
-    for row in (row for item in report["comparisons"] for row in item["rows"]):
-        add(row["variant"], row["values"])
-    for grid in (*report["crossings"], *report["robustness"]):
-        for cell in grid["cells"]:
-            setting = f"{grid['second']['factor']}={cell['other']}" if cell["elsewhere"] else ""
-            add(cell["variant"], cell["values"], setting)
-    for cell in (rung["cell"] for way in report["ladders"] for rung in way["rungs"]):
-        add(cell["variant"], cell["values"])
-    return found
 
 
 def verdict_lines(found: list[Change], margin: float, base: Mapping[str, str]) -> list[str]:
@@ -121,10 +115,12 @@ def verdict_lines(found: list[Change], margin: float, base: Mapping[str, str]) -
 
     def line(one: Change) -> str:
         name = " ".join(part for part in one.variant.split(" ") if part not in plain) or "base"
-        if one.lost:
+        if one.gone:
             return f"  REGRESSED {name}: it had results then, and has none now"
+        if one.lost:
+            return f"  REGRESSED {name}: {one.failed} of the {one.had} seeds that had a result then fail now"
         if one.interval.n < LEAST_PAIRS:
-            return f"  not tested {name}: {one.interval.n} seeds in common, {LEAST_PAIRS} are needed"
+            return f"  not tested {name}: seeds in common: {one.interval.n}, needed: {LEAST_PAIRS}"
         word = "REGRESSED" if one.regressed(margin) else "ok"
         mean = points(one.interval.mean, sign=True)
         return f"  {word} {name}: {mean} pp over {one.interval.n} seeds, Holm p {p_words(one.p_holm)}"

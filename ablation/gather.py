@@ -136,7 +136,7 @@ def gather(root: Path) -> Gathered:
             left_out.append(LeftOut(path, _reason(error)))
             continue
         known = runs.get(run.row["run_id"])
-        if known is None or (_finished(run) and not _finished(known)):
+        if known is None or _rank(run) > _rank(known):
             runs[run.row["run_id"]] = run
         if known is not None:
             kept = runs[run.row["run_id"]].row["run_dir"]
@@ -152,8 +152,9 @@ def gather(root: Path) -> Gathered:
     )
 
 
-def _finished(run: _Run) -> bool:
-    return bool(run.row["state"] == State.finished.value)
+def _rank(run: _Run) -> tuple[bool, bool]:
+    """Of two copies of a run the finished one counts, then the one whose folder still ends in its id."""
+    return run.row["state"] == State.finished.value, str(run.row["run_dir"]).endswith(str(run.row["run_id"]))
 
 
 def _reason(error: Exception) -> str:
@@ -258,7 +259,7 @@ def _checked(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _frame(rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
-    frame = pd.DataFrame(list(rows), columns=list(columns))
+    frame = pd.DataFrame(list(rows), columns=list(columns), dtype=object)  # a missing count must not make floats
     for name in columns:
         if name in _INTEGERS:
             frame[name] = pd.to_numeric(frame[name]).astype("Int64")

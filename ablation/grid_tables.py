@@ -11,8 +11,8 @@ from ablation.verdict import ALPHA
 
 COLUMNS = (
     "grid", "factor", "level", "second_factor", "second_level", "n_runs", "accuracy", "n", "effect", "ci_low",
-    "ci_high", "p", "p_holm", "verdict", "n_both", "difference", "difference_ci_low", "difference_ci_high",
-    "difference_p", "difference_p_holm", "conclusion",
+    "ci_high", "p", "p_holm", "verdict", "unconverged", "n_both", "difference", "difference_ci_low",
+    "difference_ci_high", "difference_p", "difference_p_holm", "conclusion",
 )  # fmt: skip
 _HEADINGS = {
     "level": ("", "level"), "other": ("second", "factor"), "runs": ("", "runs"), "mean": ("val acc.", "(%)"),
@@ -134,6 +134,7 @@ def _csv_row(grid: Crossing, cell: Cell, effect: Part | None, difference: Part |
     return (
         grid.name, grid.first.factor, cell.level, grid.second.factor, cell.other, str(cell.accuracy.n),
         raw(cell.accuracy.mean), *_numbers(effect), effect.finding.verdict.value if effect else "",
+        str(effect.unconverged) if effect else "",
         *_numbers(difference), survival_word(difference, grid, ENGLISH) if difference else "",
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ablation.crossing import Crossing, Part, Side, Survival
 from ablation.phrases import Say
 from ablation.stats import LEAST_PAIRS
-from ablation.verdict import p_words, points
+from ablation.verdict import Verdict, p_words, points
 
 _FEW = "{name} at {there}: {n} of the {least} seeds with every run that a verdict needs."
 _ALIKE = "{name} at {there}: the seeds differ by less than half an image, so they say nothing of the noise of training."
@@ -32,12 +32,16 @@ def interaction_sentence(part: Part, crossing: Crossing, say: Say) -> str:
         points(value, sign=True)
         for value in (here.finding.interval.mean, there.finding.interval.mean, one.mean, one.low, one.high)
     )
-    return say(
+    found = say(
         "{name}: {a} pp at {here} ({first}), {b} pp at {there} ({second}). The two differ by {d} pp (95 % CI {low} to "
         "{high}, {n} seeds, Holm p {p}): {word}.",
         name=name, here=f"{second.factor}={second.reference}", there=place, a=a, b=b, d=d, low=low, high=high, n=n,
         first=here.word, second=there.word, p=p_words(part.finding.p_holm), word=survival_word(part, crossing, say),
     )  # fmt: skip
+    if part.finding.verdict is not Verdict.inconclusive:
+        return found
+    blind = say("With 80 % power these seeds find a difference of {mde} pp.", mde=points(part.finding.mde))
+    return say(" ").join([found, blind])
 
 
 def factor_sentences(crossing: Crossing, say: Say) -> Iterable[str]:

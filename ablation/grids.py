@@ -6,7 +6,7 @@ from typing import Any
 
 from ablation.comparison import Rules
 from ablation.crossing import Cell, Crossing, Side, cross
-from ablation.fates import seed_runs
+from ablation.fates import failed, seed_runs, usable
 from ablation.gather import Gathered, loose_setting
 from ablation.identity import Variant, digest, levels_of
 from ablation.schema import Config, Stage
@@ -95,6 +95,25 @@ def robustness(pool: Pool, plans: Iterable[Plan]) -> list[Crossing]:
                 configs = {_text(value): _with(pool.config, condition, value) for value in (here, *trained)}
                 found.append(_again(pool, plan, Side(condition, _text(here), tuple(configs)), configs))
     return found
+
+
+def outcomes(pool: Pool) -> dict[str, dict[int, float | None]]:
+    """Accuracy of every run that ended, by variant and seed, None where it is not usable.
+
+    Variants of another learning rate or budget are named with it. This is what a later report is held against.
+    """
+    settings = {"": pool.config}
+    for condition in CONDITIONS:
+        for value in _other_values(pool, condition):
+            settings[f" {condition}={_text(value)}"] = _with(pool.config, condition, value)
+    found: dict[str, dict[int, float | None]] = {}
+    for suffix, config in settings.items():
+        runs = pool.under(config)
+        for variant in runs.variants():
+            name = " ".join(f"{factor}={level}" for factor, level in variant.items()) + suffix
+            ended = {seed: row for seed, row in sorted(runs.of(variant).items()) if usable(row) or failed(row)}
+            found[name] = {seed: float(row[pool.rules.column]) if usable(row) else None for seed, row in ended.items()}
+    return {name: seeds for name, seeds in found.items() if seeds}
 
 
 def _again(pool: Pool, plan: Plan, second: Side, configs: Mapping[str, Config]) -> Crossing:

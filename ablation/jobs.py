@@ -136,6 +136,8 @@ def frozen(paths: Iterable[Path]) -> list[Job]:
         run = RunDir(path)
         status = run.raw_status()
         if status is None:
+            if not path.exists():
+                raise UserError(f"run={path} does not exist. Give a run's directory, or its name or id below runs/.")
             lost = "is damaged" if (run / STATUS).exists() else "is missing"
             there = (run / CONFIG).exists()
             advice = " The command that made it goes on with it." if there else ""

@@ -16,6 +16,7 @@ from ablation.sections import load_section, section_names
 from ablation.selection import cell_config, describe_variant
 from ablation.stats import Interval, paired_difference
 from ablation.typeset import latex_table, markdown
+from ablation.wording import settings_notes
 
 _HEADINGS = {
     "rung": ("", "step"), "changes": ("", "changes"), "runs": ("", "runs"), "mean": ("val acc.", "(%)"),
@@ -26,13 +27,14 @@ _HEADINGS = {
 
 @dataclass(frozen=True)
 class Rung:
-    """One variant of the way: what changed against the one before, its runs, the step to it and the way so far.
+    """One variant of the way: what changed against the one before, notes, its runs, the step to it, the way so far.
 
     finding is the step against the rung before, None for the first; total the difference to the first.
     """
 
     name: str
     changes: str
+    notes: tuple[str, ...]
     cell: Cell
     finding: Finding | None
     word: str
@@ -66,19 +68,22 @@ def ladders(pool: Pool, overrides: Sequence[str], compose: Callable[..., Config]
         variants = [levels_of(config) for config in configs]
         wanted = zip(section.levels, configs, variants, strict=True)
         found = pool.cells({(level, ""): (config, variant) for level, config, variant in wanted})
-        changes = ["", *(describe_variant(b, a) for a, b in pairwise(variants))]
+        changes = [
+            ("", ()),
+            *((describe_variant(b, a), tuple(settings_notes(b, a, pool.rules.say))) for a, b in pairwise(variants)),
+        ]
         heading = name, section.number, pool.rules.say(section.title), pool.rules.say(section.question)
         yield Ladder(*heading, tuple(_rungs(found, changes, pool)))
 
 
-def _rungs(cells: Sequence[Cell], changes: Sequence[str], pool: Pool) -> Iterator[Rung]:
+def _rungs(cells: Sequence[Cell], changes: Sequence[tuple[str, tuple[str, ...]]], pool: Pool) -> Iterator[Rung]:
     steps = effects(list(zip(cells[1:], cells, strict=False)), pool.rules.delta, pool.rules.say)
     first = cells[0].values
     for cell, change, part in zip(cells, changes, [None, *steps], strict=True):
         seeds = [seed for seed in cell.values if seed in first]
         total = paired_difference([cell.values[seed] for seed in seeds], [first[seed] for seed in seeds])
         finding, word = (None, "") if part is None else (part.finding, part.word)
-        yield Rung(cell.level, change, cell, finding, word, total)
+        yield Rung(cell.level, *change, cell, finding, word, total)
 
 
 def columns(ladder: Ladder, say: Say) -> list[Column]:
@@ -108,7 +113,7 @@ def caption(ladder: Ladder, say: Say) -> str:
     """What the numbers are."""
     return say(
         "{title}: each step against the one before, over pairs of equal seed, with Student's t interval; p corrected "
-        "by Holm for the steps. A step is one change, but what it does may depend on the steps before it.",
+        "by Holm for the steps. A step is one level of one factor, and what it does may depend on the steps before it.",
         title=ladder.title,
     )
 
@@ -116,7 +121,8 @@ def caption(ladder: Ladder, say: Say) -> str:
 def to_markdown(ladder: Ladder, say: Say) -> str:
     """The table as GitHub-flavoured Markdown."""
     lines = [f"## {ladder.number} {ladder.title}\n", f"{ladder.question}\n", *markdown(columns(ladder, say)), ""]
-    return "\n".join([*lines, caption(ladder, say)]) + "\n"
+    notes = [f"- {rung.name}: {note}" for rung in ladder.rungs for note in rung.notes]
+    return "\n".join([*lines, caption(ladder, say), *[""] * bool(notes), *notes]) + "\n"
 
 
 def to_latex(ladder: Ladder, say: Say) -> str:

@@ -35,6 +35,8 @@ Usage:
 
 Settings of the command itself:
   most=20        comparisons that need more fresh seeds than this are named, and left alone
+  again=true     a second look also at what fresh seeds have left open already: more of them until something is found
+                 finds something too often, so without it that is left alone
   plan=true      name everything, train nothing
 Exit codes: 0 everything is there, 1 a run failed, 2 a mistake in the command."""
 
@@ -102,11 +104,18 @@ def _fresh_seeds(finding: Finding, row: Row) -> int | None:
     return finding.seeds_needed if row.screening is None else max(finding.seeds_needed, finding.interval.n + 3)
 
 
-def _lines(found: Sequence[Open], most: int) -> Iterator[str]:
+def _is_asked(one: Open, most: int, again: bool) -> bool:
+    """Whether fresh seeds are to be trained for it."""
+    return one.seeds is not None and len(one.seeds) <= most and (again or one.row.screening is None)
+
+
+def _lines(found: Sequence[Open], most: int, again: bool) -> Iterator[str]:
     for one in found:
         told = brief(one.row, ENGLISH).replace(MINUS, "-")
         finds = "" if one.row.finding is None else f"find {100 * one.row.finding.target:.2f} pp"
-        if one.seeds is None:
+        if one.row.screening is not None and not again:
+            yield f"  {one.section} {told}: open after fresh seeds as well; left alone (again=true looks a second time)"
+        elif one.seeds is None:
             yield f"  {one.section} {told}: more seeds than can be trained; left alone"
         elif len(one.seeds) > most:
             yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds {finds}, more than most={most}; left alone"
@@ -144,11 +153,13 @@ def _without(overrides: Sequence[str], chosen: Sequence[str]) -> list[str]:
 
 
 def _body(arguments: list[str]) -> None:
-    own, rest = own_settings(arguments, {"most": "20", "plan": "false"})
+    own, rest = own_settings(arguments, {"most": "20", "plan": "false", "again": "false"})
     if not own["most"].isdigit() or int(own["most"]) < 3:
         raise UserError(f"most={own['most']}: allowed is a whole number of at least 3, the seeds that a verdict needs.")
-    if own["plan"] not in ("true", "false"):
-        raise UserError(f"plan={own['plan']}: allowed are true and false.")
+    for name in ("plan", "again"):
+        if own[name] not in ("true", "false"):
+            raise UserError(f"{name}={own[name]}: allowed are true and false.")
+    most, again = int(own["most"]), own["again"] == "true"
     foreign = [text for text in rest if text.lstrip("+").startswith(("section=", "seed=", "stage="))]
     if foreign:
         raise UserError(f"{', '.join(foreign)}: the study's open comparisons decide sections and seeds. Leave it out.")
@@ -156,11 +167,12 @@ def _body(arguments: list[str]) -> None:
     study = _study(settings)
     found = list(open_comparisons(study))
     if not found:
-        print("No comparison is open: every one that was tested has a verdict.")
+        tested = f"the {study.tested} that were tested have a verdict" if study.tested else "none has been tested yet"
+        print(f"No comparison is open: {tested}.")
         return
     print(f"{len(found)} open comparison{'s' * (len(found) > 1)}, in pp:")
-    print("\n".join(_lines(found, int(own["most"]))))
-    todo = [one for one in found if one.seeds is not None and len(one.seeds) <= int(own["most"])]
+    print("\n".join(_lines(found, most, again)))
+    todo = [one for one in found if _is_asked(one, most, again)]
     if len(todo) > 1:
         print(f"Together {_cost_words(todo)}; a control that several share is trained once.")
     if todo and own["plan"] == "false":

@@ -12,6 +12,7 @@ from ablation.selection import describe_variant
 from ablation.stats import LEAST_PAIRS, Summary
 from ablation.study import Study
 from ablation.verdict import METRICS, Verdict, points
+from ablation.wording import settings_notes
 
 VERDICT_GLYPHS = {
     Verdict.clearly_better: "\u25b2",
@@ -56,6 +57,8 @@ def beware(row: Row, say: Say) -> str:
     found = []
     if row.confounded:
         found.append(say("{number} changes at once", number=len(row.changes)))
+    if row.control is not None and any(settings_notes(row.variant, row.control, say)):
+        found.append(say("a level of several settings"))
     if row.n_finished < len(row.seeds):
         found.append(say("{some} of {all} seeds", some=row.n_finished, all=len(row.seeds)))
     if row.effect is not None and row.effect.n < row.n_finished:

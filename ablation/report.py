@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ablation.gather import Gathered
     from ablation.study import Choice, Study
 
-SCHEMA = 2
+SCHEMA = 3
 SUMMARY, PAGE = "report.json", "index.html"
 _LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "jinja2")
 
@@ -80,15 +80,15 @@ def _read_summary(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) and isinstance(content.get("files"), list) else {}
 
 
-def summary_json(study: "Study", inputs: str, files: Iterable[str]) -> str:
-    """report.json: every statistic and sentence of the report; accuracies and effects are fractions."""
+def summary_of(study: "Study", inputs: str, files: Iterable[str]) -> dict[str, Any]:
+    """What report.json holds: every statistic and sentence of the report; accuracies and effects are fractions."""
     from ablation.formats import strict
 
     head = {"schema": SCHEMA, "version": __version__, "inputs": inputs, "files": sorted(files), "states": study.states}
-    return json.dumps(strict({**head, **asdict(study)}), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return dict(strict({**head, **asdict(study)}))
 
 
-def write(folder: Path, files: Mapping[str, bytes], summary: str) -> None:
+def write(folder: Path, files: Mapping[str, bytes], summary: Mapping[str, Any]) -> None:
     """Write all files, remove those of an earlier report that this one no longer has, and write report.json last.
 
     A report that is killed half-way leaves no report.json, so the next one starts over.
@@ -101,7 +101,8 @@ def write(folder: Path, files: Mapping[str, bytes], summary: str) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    (folder / SUMMARY).write_bytes(summary.encode())
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / SUMMARY).write_bytes(f"{text}\n".encode())
 
 
 def _print_read(gathered: "Gathered", choice: "Choice") -> None:
@@ -124,9 +125,12 @@ def make(overrides: list[str]) -> None:
 
     Raises:  UserError: the overrides cannot be composed, or there is no run to report.
     """
+    from ablation import gate
     from ablation.gate import read_report
     from ablation.gather import gather
-    from ablation.study import choose, name_of
+    from ablation.headlines import headlines
+    from ablation.outputs import outputs
+    from ablation.study import build, choose, name_of
 
     config = compose_config(overrides)
     if config.gate.reference is None and any(text.startswith("gate.") for text in overrides):
@@ -136,27 +140,29 @@ def make(overrides: list[str]) -> None:
     gathered = gather(Path(config.runs_dir))
     choice = choose(gathered, overrides, compose_config)
     folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
+    if earlier is not None and (folder / SUMMARY).resolve() == Path(config.gate.reference or "").resolve():
+        raise UserError(
+            f"gate.reference={config.gate.reference} is the file that this report writes, so the next gate would pass. "
+            "Keep a copy of it elsewhere, or write this report under another report.name."
+        )
     _print_read(gathered, choice)
     inputs = inputs_digest(gathered, overrides)
     if is_up_to_date(folder, inputs):
-        print(f"report is up to date: {folder / PAGE}")
+        now = read_report(folder / SUMMARY)
+        told = [f"report is up to date: {folder / PAGE}"]
+        files: dict[str, bytes] = {}
     else:
-        _write_study(gathered, choice, folder, inputs)
+        study = build(gathered, choice, compose_config)
+        files = outputs(study, gathered, choice)
+        now = summary_of(study, inputs, files)
+        told = [*headlines(study), f"wrote {folder / PAGE}"]
     if earlier is not None:
-        hold_gate(read_report(folder / SUMMARY), earlier, config.gate.margin / 100)
-
-
-def _write_study(gathered: "Gathered", choice: "Choice", folder: Path, inputs: str) -> None:
-    from ablation.headlines import headlines
-    from ablation.outputs import outputs
-    from ablation.study import build
-
-    study = build(gathered, choice, compose_config)
-    files = outputs(study, gathered, choice)
-    write(folder, files, summary_json(study, inputs, files))
-    for line in headlines(study):
-        print(line)
-    print(f"wrote {folder / PAGE}")
+        gate.check_setting(now, earlier)  # before anything is written
+    if files:
+        write(folder, files, now)
+    print("\n".join(told))
+    if earlier is not None:
+        hold_gate(now, earlier, config.gate.margin / 100)
 
 
 def hold_gate(now: Mapping[str, Any], then: Mapping[str, Any], margin: float) -> None:
@@ -167,7 +173,6 @@ def hold_gate(now: Mapping[str, Any], then: Mapping[str, Any], margin: float) ->
     """
     from ablation import formats, gate
 
-    gate.check_setting(now, then)
     found = gate.changes(now, then)
     if not any(one.lost or one.interval.n for one in found):
         raise UserError("gate.reference has no seed of any variant in common with this report.")

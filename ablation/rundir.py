@@ -242,12 +242,14 @@ class RunDir:
         """A YAML mapping of the run, or an empty one while the file is not there yet."""
         path = self / name
         with _naming(path):
-            return _mapping(_yaml(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+            content = _yaml(path.read_text(encoding="utf-8")) if path.exists() else None
+            return {} if content is None else _mapping(content)
 
 
 def _mapping(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise ValueError(f"{type(content).__name__} instead of a mapping of names to values")
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise ValueError(f"{found} instead of a mapping of names to values")
     return content
 
 

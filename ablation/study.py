@@ -21,7 +21,7 @@ from ablation.facts import Fact, caveats, environment_facts, setting_facts, warn
 from ablation.fates import MISSING_RUN, SeedRun, seed_runs
 from ablation.finding import Finding
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
-from ablation.grids import Pool, crossed_sections, robustness
+from ablation.grids import Pool, crossed_sections, outcomes, robustness
 from ablation.identity import Variant, differences, digest, levels_of, slug_of
 from ablation.ladder import Ladder, ladders
 from ablation.remake import section_commands, variant_commands
@@ -79,6 +79,7 @@ class Study:
     crossings: tuple[Crossing, ...]
     robustness: tuple[Crossing, ...]
     ladders: tuple[Ladder, ...]
+    outcomes: Mapping[str, Mapping[int, float | None]]
     section_commands: Mapping[str, str]
     variant_commands: tuple[str, ...]
     matrix: tuple[MatrixRow, ...]
@@ -112,9 +113,9 @@ class Study:
 
 
 def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Choice:
-    """The runs of the command line's setting, or else those of the setting that has the newest run.
+    """The runs of the command line's setting; where it names none, those of the setting that has the newest run.
 
-    Raises:  UserError: there is no run at all.
+    Raises:  UserError: there is no run at all, or none of the setting that the command line names.
     """
     config = compose(overrides)
     runs = of_setting(gathered.runs, config)
@@ -123,11 +124,16 @@ def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Ch
         notice = f"No run is in a section around the base variant; this is the study of `{command_of(found)}`."
         return Choice(tuple(found), compose(found), runs, notice if found != [*overrides] else "")
     if not len(gathered.runs):
+        if not Path(config.runs_dir).is_dir():
+            raise UserError(f"runs_dir={config.runs_dir} is no folder. Give the one that holds the runs.")
         unread = f" ({len(gathered.left_out)} folders could not be read)" if gathered.left_out else ""
         raise UserError(
             f"No run was found below runs_dir={config.runs_dir}{unread}. "
             "Train some first: `make demo` for the whole study, `make sweep-norm` for one section."
         )
+    if any(not _is_own(item) for item in overrides):
+        known = sorted({command_of(overrides_of(one, compose)) for one in gathered.configs.values()})
+        raise UserError(f"No run has the setting of `{command_of(overrides)}`. There are runs of: {'; '.join(known)}.")
     newest = gathered.runs.sort_values(["updated", "run_id"]).iloc[-1]["run_id"]
     found = [*overrides_of(gathered.configs[newest], compose), *filter(_is_own, overrides)]
     runs = of_setting(gathered.runs, compose(found))
@@ -159,7 +165,7 @@ def _is_own(override: str) -> bool:
 
 
 def name_of(config: Config, compose: Compose) -> str:
-    """The folder below report_dir: report.name, else the preset and what differs from it.
+    """The folder below report_dir: report.name, else the preset and what differs from it, in the report itself as well.
 
     Raises:  UserError: report.name is no plain folder name.
     """
@@ -169,7 +175,11 @@ def name_of(config: Config, compose: Compose) -> str:
             raise UserError(f"report.name={name!r}: expected a plain folder name below report_dir, such as `mine`.")
         return name
     base = compose([f"preset={config.preset}"], partial=True)
-    return f"{config.preset}-{slug_of(config, base)}" if differences(config, base) else config.preset
+    plain, report = base.report, config.report
+    own = [report.metric.name] if report.metric is not plain.metric else []
+    own += [f"delta-{report.delta:g}"] if report.delta != plain.delta else []
+    own += [report.lang.name] if report.lang is not plain.lang else []
+    return "-".join([config.preset, *([slug_of(config, base)] if differences(config, base) else []), *own])
 
 
 def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
@@ -202,6 +212,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         crossings=crossings,
         robustness=robust,
         ladders=steps,
+        outcomes=outcomes(pool),
         section_commands=section_commands(choice.overrides, config, seeds, robust),
         variant_commands=tuple(variant_commands(asked, base, (variant for _, variant in uses), seeds)),
         matrix=_matrix(uses, base, runs, seeds),

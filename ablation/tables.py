@@ -25,7 +25,7 @@ METRIC_WORDS = {
     Metric.last3: mark("val accuracy, mean of last 3 epochs"),
     Metric.best: mark("val accuracy, best epoch (selected on val, optimistic)"),
 }
-_EFFECT = ("n", "effect", "ci_low", "ci_high", "p", "p_holm", "verdict", "mde", "seeds_needed")
+_EFFECT = ("n", "effect", "ci_low", "ci_high", "p", "p_holm", "verdict", "unconverged", "mde", "seeds_needed")
 _SECOND = ("best", "train", "params", "macs", "seconds")
 EFFECT_COLUMNS = ("section", "factor", "level", "reference", "control", *_EFFECT)
 _LATEX_HEADINGS = {
@@ -215,7 +215,7 @@ def _effect_cells(row: Row) -> tuple[str, ...]:
     effect, p = finding.interval, (finding.p, finding.p_holm)
     return (
         str(effect.n), *map(raw, (effect.mean, effect.low, effect.high, *p)), finding.verdict.value,
-        raw(finding.mde), raw(finding.seeds_needed),
+        str(row.unconverged), raw(finding.mde), raw(finding.seeds_needed),
     )  # fmt: skip
 
 

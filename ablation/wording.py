@@ -51,8 +51,7 @@ def row_notes(
         yield say("Changes {changed}: the effect belongs to none of them alone.", changed=changed)
     for split in splits:
         yield _split_note(variant, split, base, say)
-    for factor in changed_factors(variant, control):
-        yield from _settings_note(factor, variant[factor], control[factor], say)
+    yield from settings_notes(variant, control, say)
     unpaired = [seed for seed in done if seed not in finding.seeds]
     if unpaired and screening is None:
         phrase = "The effect leaves out {seeds}: the control has no usable run with it."
@@ -109,8 +108,8 @@ def _confirmation_note(finding: Finding, screening: Interval, say: Say) -> str:
     first = points(screening.mean, sign=True)
     shrunk = say("{mean} pp (n={n})", mean=first, n=screening.n) if screening.n else say("nothing")
     return say(
-        "Confirmed on fresh {seeds} alone: {mean} pp (n={n}). The screening seeds, which asked for them, said {first} "
-        "and do not count.",
+        "On fresh {seeds} alone: {mean} pp (n={n}). The screening seeds, which asked for them, said {first} and do not "
+        "count.",
         seeds=listing(finding.seeds, say), mean=points(finding.interval.mean, sign=True), n=finding.interval.n,
         first=shrunk,
     )  # fmt: skip
@@ -127,6 +126,12 @@ def _split_note(variant: Variant, split: Split, base: Variant, say: Say) -> str:
     mean = points(effect.mean, sign=True)
     phrase = "{change} in it, against {control}: {mean} pp{bounds} (n={n})."
     return say(phrase, change=alone, control=control, mean=mean, bounds=bounds, n=effect.n)
+
+
+def settings_notes(variant: Variant, control: Variant, say: Say) -> Iterable[str]:
+    """For each factor in which two variants differ, whether its levels differ in several settings."""
+    for factor in changed_factors(variant, control):
+        yield from _settings_note(factor, variant[factor], control[factor], say)
 
 
 def _settings_note(factor: str, level: str, control: str, say: Say) -> Iterable[str]:

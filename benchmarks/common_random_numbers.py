@@ -11,11 +11,12 @@ import math
 import statistics
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from benchmarks.recompute import folder_of
 
 
 def half_width(differences: Sequence[float]) -> float:
@@ -49,7 +50,7 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str, list[float], list[float
 
 def main() -> None:
     """Print the table."""
-    report = json.loads((Path(sys.argv[1]) / "report.json").read_text(encoding="utf-8"))
+    report = json.loads((folder_of(sys.argv) / "report.json").read_text(encoding="utf-8"))
     print(f"{'factor':<12} {'level':<14} {'n':>2}  {'r':>5}  {'paired':>8}  {'independent':>11}  {'ratio':>5}")
     ratios: dict[str, list[float]] = {}
     for factor, level, ours, theirs in rows(report):

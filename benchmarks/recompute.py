@@ -5,6 +5,7 @@ of each column. Exit code 1 when one is above 1e-9.
 """
 
 import csv
+import json
 import math
 import sys
 from collections import defaultdict
@@ -17,6 +18,17 @@ TOLERANCE = 1e-9
 SECTIONS = Path(__file__).resolve().parents[1] / "conf" / "section"
 FACTORS = ("norm", "dropout", "lr_schedule", "residual", "depth", "augment", "stem", "width")
 Table = dict[str, str]
+
+
+def folder_of(arguments: list[str]) -> Path:
+    """The report's folder, the one argument.
+
+    Raises:  SystemExit: there is none, or no report in it.
+    """
+    folder = Path(arguments[1]) if len(arguments) == 2 else None
+    if folder is None or not (folder / "report.json").exists():
+        raise SystemExit(f"Give the folder of a report, which holds report.json: {arguments[0]} reports/demo")
+    return folder
 
 
 def read(path: Path) -> list[Table]:
@@ -52,10 +64,11 @@ def usable(run: Table) -> bool:
 
 def main() -> int:
     """Compare, print and return the exit code."""
-    folder = Path(sys.argv[1])
+    folder = folder_of(sys.argv)
+    metric = json.loads((folder / "report.json").read_text(encoding="utf-8"))["metric"]
     accuracy: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     for run in filter(usable, read(folder / "runs.csv")):
-        accuracy[variant(run)][run["seed"]] = float(run["val_final"])
+        accuracy[variant(run)][run["seed"]] = float(run[f"val_{metric}"])
     base = max(accuracy, key=lambda one: sum(distance(one, other) <= 1 for other in accuracy))  # most are around it
     worst: dict[str, float] = defaultdict(float)
     sections: dict[str, list[Table]] = defaultdict(list)
@@ -66,16 +79,21 @@ def main() -> int:
             continue  # its levels are several factors at once
         listed = yaml.safe_load((SECTIONS / f"{name}.yaml").read_text(encoding="utf-8"))["levels"]
         for own in (True, False):  # levels that the section does not list are corrected apart
-            check([row for row in rows if (row["level"] in listed) is own], accuracy, base, worst)
+            ours = [row for row in rows if (row["level"] in listed) is own]
+            check(ours, accuracy, base, worst, len(listed) - 1 if own else 0)
     for column, deviation in worst.items():
         print(f"{column:<8} {deviation:.2g}")
     return int(not worst or max(worst.values()) > TOLERANCE)
 
 
 def check(
-    rows: list[Table], accuracy: dict[tuple[str, ...], dict[str, float]], base: tuple[str, ...], worst: dict[str, float]
+    rows: list[Table],
+    accuracy: dict[tuple[str, ...], dict[str, float]],
+    base: tuple[str, ...],
+    worst: dict[str, float],
+    planned: int,
 ) -> None:
-    """One section: t test, interval and Holm over the levels that have three pairs."""
+    """One section: t test and interval of each level that has three pairs, Holm over all that are planned."""
     tests = []
     for row in rows:
         changed = {} if row["control"] == "base" else dict(part.split("=", 1) for part in row["control"].split())
@@ -91,7 +109,8 @@ def check(
             low, high = test.confidence_interval(0.95)
             numbers = {"effect": sum(differences) / len(seeds), "ci_low": low, "ci_high": high, "p": test.pvalue}
             tests.append((row, numbers))
-    for (row, numbers), adjusted in zip(tests, holm([one["p"] for _, one in tests]), strict=True):
+    p = [one["p"] for _, one in tests]
+    for (row, numbers), adjusted in zip(tests, holm([*p, *[1.0] * (planned - len(p))]), strict=False):
         for column, value in (numbers | {"p_holm": adjusted}).items():
             worst[column] = max(worst[column], abs(float(row[column]) - float(value)))
             if math.isnan(worst[column]):
