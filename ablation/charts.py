@@ -90,27 +90,25 @@ def cost_figure(points: Mapping[str, tuple[float, Summary]], say: Say = ENGLISH)
         figure = Figure(figsize=(8.4, 4.0))
         axes = figure.add_subplot()
         axes.set_xscale("log")
+        seconds = [x for x, _ in places.values()]
+        axes.set_xlim(min(seconds) / 1.3, max(seconds) * 1.3)
         for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        for name, (seconds, accuracy) in places.items():
+        for name, (x, accuracy) in places.items():
             best = name in front
             half = 100 * _half(points[name][1])
             colour = COLOURS[1] if best else INK
             axes.errorbar(
-                seconds, accuracy, yerr=half, color=colour, marker="D" if best else "o", markersize=5 if best else 3.6,
+                x, accuracy, yerr=half, color=colour, marker="D" if best else "o", markersize=5 if best else 3.6,
                 alpha=1.0 if best else 0.5, capsize=2.5, linewidth=0.9,
             )  # fmt: skip
             if best:
-                axes.annotate(name, (seconds, accuracy), (6, 5), textcoords="offset points", fontsize=8)
+                axes.annotate(name, (x, accuracy), (6, 5), textcoords="offset points", fontsize=8)
         steps = [places[name] for name in front]
-        axes.step([x for x, _ in steps], [y for _, y in steps], where="post", color=COLOURS[1], linewidth=0.9)
-        axes.xaxis.set_minor_formatter(NullFormatter() if _decades(places) > 1 else axes.xaxis.get_minor_formatter())
+        axes.step([one for one, _ in steps], [y for _, y in steps], where="post", color=COLOURS[1], linewidth=0.9)
+        if max(seconds) > 10 * min(seconds):
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(say("seconds of training per run (log scale)"))
         axes.set_ylabel(say("validation accuracy (%)"))
         figure.subplots_adjust(left=0.08, right=0.97, bottom=0.14, top=0.96)
     return figure
-
-
-def _decades(places: Mapping[str, tuple[float, float]]) -> float:
-    seconds = [x for x, _ in places.values()]
-    return math.log10(max(seconds) / min(seconds)) if min(seconds) > 0 else 0.0

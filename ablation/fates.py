@@ -91,7 +91,7 @@ _FATES = {
 
 def _fate(run: SeedRun, say: Say) -> str:
     if run.state == MISSING_RUN:
-        return say("no run that can be read")
+        return say("without a run that can be read")
     if run.state == State.pending.value and not run.epoch:
         return say("waits to be trained")
     because = f" ({shorten(run.error, 160, placeholder=' ...')})" if run.error else ""

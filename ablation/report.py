@@ -123,46 +123,52 @@ def _print_read(gathered: "Gathered", choice: "Choice") -> None:
 def make(overrides: list[str]) -> None:
     """Gather, compare, draw and write; prints a few lines about what was read, found and written.
 
-    Raises:  UserError: the overrides cannot be composed, or there is no run to report.
+    Raises:  UserError: the overrides cannot be composed, there is no run to report, or the gate cannot compare.
+             RunFailed: the gate found a regression.
     """
-    from ablation import gate
-    from ablation.gate import read_report
+    from ablation.gate import check_setting, read_report
     from ablation.gather import gather
-    from ablation.headlines import headlines
-    from ablation.outputs import outputs
-    from ablation.study import build, choose, name_of
+    from ablation.study import choose, name_of
 
     config = compose_config(overrides)
-    if config.gate.reference is None and any(text.startswith("gate.") for text in overrides):
+    reference = config.gate.reference
+    if reference is None and any(text.startswith("gate.") for text in overrides):
         raise UserError("gate.margin alone compares nothing. Give gate.reference=<an earlier report.json> as well.")
-    earlier = None if config.gate.reference is None else read_report(Path(config.gate.reference))
+    earlier = None if reference is None else read_report(Path(reference))
     overrides = [text for text in overrides if not text.startswith("gate.")]  # the gate changes nothing in the report
     gathered = gather(Path(config.runs_dir))
     choice = choose(gathered, overrides, compose_config)
     folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
-    if earlier is not None and (folder / SUMMARY).resolve() == Path(config.gate.reference or "").resolve():
+    if reference is not None and (folder / SUMMARY).resolve() == Path(reference).resolve():
         raise UserError(
-            f"gate.reference={config.gate.reference} is the file that this report writes, so the next gate would pass. "
+            f"gate.reference={reference} is the file that this report writes, so the next gate would pass. "
             "Keep a copy of it elsewhere, or write this report under another report.name."
         )
     _print_read(gathered, choice)
-    inputs = inputs_digest(gathered, overrides)
-    if is_up_to_date(folder, inputs):
-        now = read_report(folder / SUMMARY)
-        told = [f"report is up to date: {folder / PAGE}"]
-        files: dict[str, bytes] = {}
-    else:
-        study = build(gathered, choice, compose_config)
-        files = outputs(study, gathered, choice)
-        now = summary_of(study, inputs, files)
-        told = [*headlines(study), f"wrote {folder / PAGE}"]
+    files, now, told = _made(gathered, choice, folder, inputs_digest(gathered, overrides))
     if earlier is not None:
-        gate.check_setting(now, earlier)  # before anything is written
+        check_setting(now, earlier)  # before anything is written
     if files:
         write(folder, files, now)
     print("\n".join(told))
     if earlier is not None:
         hold_gate(now, earlier, config.gate.margin / 100)
+
+
+def _made(
+    gathered: "Gathered", choice: "Choice", folder: Path, inputs: str
+) -> tuple[dict[str, bytes], dict[str, Any], list[str]]:
+    """The files to write, what report.json holds, and what to tell; no files where those there are up to date."""
+    from ablation.gate import read_report
+    from ablation.headlines import headlines
+    from ablation.outputs import outputs
+    from ablation.study import build
+
+    if is_up_to_date(folder, inputs):
+        return {}, read_report(folder / SUMMARY), [f"report is up to date: {folder / PAGE}"]
+    study = build(gathered, choice, compose_config)
+    files = outputs(study, gathered, choice)
+    return files, summary_of(study, inputs, files), [*headlines(study), f"wrote {folder / PAGE}"]
 
 
 def hold_gate(now: Mapping[str, Any], then: Mapping[str, Any], margin: float) -> None:

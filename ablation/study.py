@@ -187,24 +187,23 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     config, runs = choice.config, Runs(choice.runs)
     base, asked = levels_of(config), [item for item in choice.overrides if not _is_own(item)]
     plans, variants = _planned(choice.overrides, runs, compose)
-    pool = Pool.of(gathered, config, Rules(config.report.metric, config.report.delta, config.report.lang))
+    rules = Rules(config.report.metric, config.report.delta, config.report.lang)
+    pool, say = Pool.of(gathered, config, rules), rules.say
     crossings, steps = tuple(crossed_sections(pool, asked, compose)), tuple(ladders(pool, asked, compose))
     seeds = _planned_seeds([*variants, *(variant for _, variant in _of_grids(crossings, steps))], runs)
-    comparer = Comparer(runs, base, seeds, pool.rules, config.trainer.epochs, gathered.classes)
+    comparer = Comparer(runs, base, seeds, rules, config.trainer.epochs, gathered.classes)
     compared = tuple(map(comparer.compare, plans))
     uses = [*_of_sections(compared), *_of_grids(crossings, steps)]
     used = {row["run_id"] for _, variant in uses for row in runs.of(variant).values()}
-    rows = choice.runs[choice.runs["run_id"].isin(used)]
-    robust = tuple(robustness(pool, plans))
-    cells = [cell for grid in (*crossings, *robust) for cell in grid.cells if cell.elsewhere]
-    elsewhere = {run.run_id for cell in cells for run in cell.seeds if run.run_id}
+    rows, robust = choice.runs[choice.runs["run_id"].isin(used)], tuple(robustness(pool, plans))
+    elsewhere = _elsewhere([*crossings, *robust])
     return Study(
         name=name_of(config, compose),
-        metric=config.report.metric,
-        delta=config.report.delta,
-        language=config.report.lang,
+        metric=rules.metric,
+        delta=rules.delta,
+        language=rules.language,
         command=command_of(choice.overrides),
-        facts=setting_facts(config, rows, seeds, len(elsewhere), pool.rules.say),
+        facts=setting_facts(config, rows, seeds, len(elsewhere), say),
         base=base,
         epochs=config.trainer.epochs,
         planned_seeds=tuple(seeds),
@@ -217,12 +216,18 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         variant_commands=tuple(variant_commands(asked, base, (variant for _, variant in uses), seeds)),
         matrix=_matrix(uses, base, runs, seeds),
         notices=(choice.notice,) if choice.notice else (),
-        caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings), pool.rules.say)),
-        warnings=warnings(compared, rows, config, pool.rules.say),
+        caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings), say)),
+        warnings=warnings(compared, rows, config, say),
         left_out=(*gathered.left_out, *runs.duplicates),
         others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose, elsewhere)),
-        environment=environment_facts(rows, pool.rules.say),
+        environment=environment_facts(rows, say),
     )
+
+
+def _elsewhere(grids: Iterable[Crossing]) -> set[str]:
+    """Ids of the runs of other settings that grids use."""
+    cells = [cell for grid in grids for cell in grid.cells if cell.elsewhere]
+    return {run.run_id for cell in cells for run in cell.seeds if run.run_id}
 
 
 def _planned_seeds(variants: Iterable[Variant], runs: Runs) -> list[int]:

@@ -411,3 +411,11 @@ def test_the_others_of_torchrun_let_the_first_speak(
         assert (said_before_waiting, capsys.readouterr().err) == (waited, "error: a mistake\n")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     signal.signal(signal.SIGTERM, ended_by)
+
+
+def test_a_value_that_needs_quotes_is_told_how(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"needs quotes of its own: 'report_dir=\"/x/a=b\"'"):
+        compose_config(["report_dir=/x/a=b"])
+    assert compose_config(['report_dir="/x/a=b"']).report_dir == "/x/a=b"
+    with pytest.raises(UserError, match=r"for example norm=instance or seed=3\.$"):
+        compose_config(["norm"])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ablation.comparability import FACTS, facts_of, mixed, mixed_by_sweep
+from ablation.comparability import FACTS, UNKNOWN, facts_of, mixed, mixed_by_sweep
 from ablation.identity import code_digest, digest
 from ablation.jobs import Job, facts, prepare
 from ablation.rundir import ENV, RESULT, RunDir, State, write_json
@@ -28,8 +28,12 @@ def test_every_fact_that_differs_is_named_with_its_values_and_a_remedy(fact: str
 
 
 @pytest.mark.parametrize("missing", [None, "", math.nan])
-def test_a_fact_that_one_run_does_not_know_is_mixed(missing: object) -> None:
-    assert "unknown (1 run), x (1 run)" in mixed([SAME, SAME | {"torch": missing}])["torch"]
+def test_a_fact_that_one_run_does_not_know_is_no_difference_and_is_said(missing: object) -> None:
+    found = mixed([SAME, SAME, SAME | {"torch": missing, "threads": missing}])
+    assert found == {
+        UNKNOWN: "Of 1 run it is not known whether they are like the others in: thread counts, versions of PyTorch."
+    }
+    assert mixed([SAME | {"torch": missing}]) == {}  # nobody knows it
 
 
 @pytest.fixture

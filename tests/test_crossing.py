@@ -196,3 +196,28 @@ def test_a_grid_is_begun_by_a_combination_that_no_section_of_one_factor_has() ->
     assert grid().has_runs
     assert not grid([without_runs(c) for c in CELLS]).has_runs
     assert math.isnan(grid([without_runs(c) for c in CELLS]).interactions[0].finding.p)
+
+
+def test_a_difference_that_was_not_tested_makes_nothing_robust() -> None:
+    """Both effects may be significant on seeds of their own, while too few seeds have both."""
+    few = findings([Sample({0: 0.71, 1: 0.72}, {0: 0.70, 1: 0.70})], 0.005)[0]
+    assert survival(CLEAR, CLEAR, few) is Survival.untested
+    assert survival(CLEAR, NONE, few) is Survival.untested
+    seeds = {"resnet18": range(3), "resnet14": range(2, 5), "resnet34": range(5)}
+    cells = [replace(c, values={s: c.values[s] for s in seeds[c.other]}) for c in CELLS]
+    found = grid(cells)
+    assert {part.other: part.survival for part in found.interactions}["resnet14"] is Survival.untested
+
+
+def test_what_improves_still_is_told_of_an_average_as_well() -> None:
+    cells = [cell(c.level, c.other, flags=("still_improving",) * (c.level == "without")) for c in CELLS]
+    (part,) = grid(cells).main_first
+    assert part.unconverged == 5
+    assert part.word.endswith("after 25 epochs, not converged in 5 of 5 seeds")
+
+
+def test_a_robust_effect_is_told_with_the_difference_that_would_have_been_found() -> None:
+    found = grid()
+    part = next(one for one in found.interactions if one.finding.verdict is Verdict.inconclusive)
+    text = interaction_sentence(part, found, ENGLISH)
+    assert text.endswith(f"With 80 % power these seeds find a difference of {100 * part.finding.mde:.2f} pp.")

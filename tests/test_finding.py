@@ -135,3 +135,15 @@ def test_a_constant_on_all_runs_changes_nothing_and_sides_can_be_swapped() -> No
     assert (-swapped.interval.mean, swapped.p) == pytest.approx((plain.interval.mean, plain.p), rel=1e-9)
     assert (swapped.interval.low, swapped.interval.high) == pytest.approx((-plain.interval.high, -plain.interval.low))
     assert swapped.wins_paired == pytest.approx(1 - plain.wins_paired)
+
+
+def test_comparisons_that_are_planned_and_not_there_yet_count_in_the_correction() -> None:
+    """So a verdict never gets weaker by what finishes later: Holm over m - 1 comparisons is below Holm over m."""
+    reference = {0: 0.70, 1: 0.71, 2: 0.69, 3: 0.70}
+    one = Sample({seed: value + (0.02, 0.03, 0.025, 0.028)[seed] for seed, value in reference.items()}, reference)
+    later = Sample({seed: value + (0.001, -0.002, 0.001, 0.0)[seed] for seed, value in reference.items()}, reference)
+    (alone,) = findings([one], 0.005)
+    early, whole = findings([one, Sample({}, reference)], 0.005, None, 2)[0], findings([one, later], 0.005, None, 2)[0]
+    assert early.p_holm == whole.p_holm == pytest.approx(2 * alone.p_holm)
+    assert (early.mde, early.seeds_needed) == (whole.mde, whole.seeds_needed)
+    assert whole.mde > alone.mde

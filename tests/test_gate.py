@@ -64,11 +64,42 @@ def test_a_variant_whose_runs_all_fail_now_is_a_regression(
     assert "REGRESSED norm=none: it had results then, and has none now" in capsys.readouterr().out
 
 
-def test_the_report_may_be_held_against_the_one_it_replaces(tmp_path: Path) -> None:
+def test_more_than_half_of_the_seeds_failing_is_a_regression_and_fewer_are_not(
+    then: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for failing in (2, 3):
+        write(tmp_path)
+        for seed in list(NONE)[:failing]:
+            write_run(tmp_path / "runs", SHORT, "norm=none", f"seed={seed}", state=State.diverged)
+        assert make(tmp_path, f"gate.reference={then}") == (1 if failing == 3 else 0)
+        out = capsys.readouterr().out
+        assert ("REGRESSED norm=none: 3 of the 4 seeds that had a result then fail now" in out) == (failing == 3)
+
+
+def test_the_file_that_the_report_writes_is_no_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = write(tmp_path)
+    before = place.read_bytes()
     for seed, value in NONE.items():
         write_run(tmp_path / "runs", SHORT, "norm=none", f"seed={seed}", accuracy=value - 0.1 - 0.001 * seed)
-    assert make(tmp_path, f"gate.reference={place}") == 1
+    assert make(tmp_path, f"gate.reference={place}") == 2
+    assert "is the file that this report writes" in capsys.readouterr().err
+    assert place.read_bytes() == before
+
+
+def test_fewer_seeds_at_another_learning_rate_are_not_tested_rather_than_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report shows a section at another setting from three pairs on; the gate knows the runs all the same."""
+    for folder, seeds in (("whole", 4), ("less", 2)):
+        write(tmp_path / folder)
+        for seed in range(seeds):
+            for level in ("batch", "none"):
+                overrides = (f"norm={level}", "optim.lr=0.01", f"seed={seed}")
+                write_run(tmp_path / folder / "runs", SHORT, *overrides, accuracy=0.8 + 0.001 * seed)
+        assert make(tmp_path / folder) == 0
+    reference = tmp_path / "whole" / "reports" / "r" / "report.json"
+    assert make(tmp_path / "less", f"gate.reference={reference}") == 0
+    assert "not tested norm=none optim.lr=0.01: seeds in common: 2, needed: 3" in capsys.readouterr().out
 
 
 def test_the_gate_changes_nothing_in_the_report(then: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,10 +116,7 @@ def test_the_gate_changes_nothing_in_the_report(then: Path, tmp_path: Path, caps
         ({"schema": 1}, "gate.reference has schema 1"),
         ({"metric": "best"}, "compared: final now, best then"),
         ({"facts": [["preset", "writeup"]]}, "preset: demo now, writeup then"),
-        (
-            {"comparisons": [], "crossings": [], "robustness": [], "ladders": []},
-            "no seed of any variant in common",
-        ),
+        ({"outcomes": {}}, "no seed of any variant in common"),
         (None, "is no report.json"),
     ],
 )
@@ -118,25 +146,29 @@ def test_a_variant_that_is_gone_is_a_regression_also_in_a_grid(
     assert "REGRESSED residual=without depth=resnet14: it had results then, and has none now" in out
 
 
-@pytest.mark.parametrize("comparisons", ["zz", [{"rows": 3}], [{"rows": [{"variant": {}, "values": {"0": "abc"}}]}]])
+@pytest.mark.parametrize("outcomes", ["zz", [3], {"a": 3}, {"norm=none": {"0": "abc"}}])
 def test_a_damaged_reference_is_one_message(
-    comparisons: object, then: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    outcomes: object, then: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = json.loads(then.read_text(encoding="utf-8"))
     other = tmp_path / "other.json"
-    other.write_text(json.dumps(content | {"comparisons": comparisons}))
+    other.write_text(json.dumps(content | {"outcomes": outcomes}))
     assert make(then.parents[2], f"gate.reference={other}") == 2
     assert "error: gate.reference is damaged: " in capsys.readouterr().err
 
 
+def test_a_report_that_the_gate_cannot_compare_is_not_written(then: Path, tmp_path: Path) -> None:
+    place = write(tmp_path)
+    before = place.read_bytes()
+    assert make(tmp_path, f"gate.reference={then}", "report.metric=best") == 2
+    assert place.read_bytes() == before
+
+
 def test_two_seeds_are_not_tested() -> None:
-    row = {"variant": {"norm": "none"}, "values": {"0": 0.5, "1": 0.4}}
-    empty: dict[str, list[object]] = {"crossings": [], "robustness": [], "ladders": []}
-    now = {"comparisons": [{"rows": [row]}], **empty}
-    (found,) = changes(now, {"comparisons": [{"rows": [row | {"values": {"0": 0.9, "1": 0.9}}]}], **empty})
-    assert not found.regressed(0.01)
-    assert found.interval.n == 2
-    assert verdict_lines([found], 0.01, {}) == ["  not tested norm=none: 2 seeds in common, 3 are needed"]
+    now = {"outcomes": {"norm=none": {"0": 0.5, "1": 0.4}}}
+    (change,) = changes(now, now)
+    assert (change.lost, change.interval.n, change.regressed(0.0)) == (False, 2, False)
+    assert verdict_lines([change], 0.01, {"norm": "batch"}) == ["  not tested norm=none: seeds in common: 2, needed: 3"]
 
 
 def test_a_margin_without_a_reference_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -207,3 +208,17 @@ def test_a_finished_run_whose_result_is_not_that_of_its_epochs_is_left_out(
     found = gather(tmp_path)
     assert len(found.runs) == 0
     assert words in found.left_out[0].reason
+
+
+def test_of_two_copies_the_one_in_its_own_folder_counts(tmp_path: Path) -> None:
+    run = write_run(tmp_path, SHORT)
+    shutil.copytree(run.path, tmp_path / "a-copy")
+    found = gather(tmp_path)
+    assert found.runs["run_dir"].tolist() == [run.path.as_posix()]
+    assert [item.path for item in found.left_out] == [(tmp_path / "a-copy").as_posix()]
+
+
+def test_a_count_that_one_run_lacks_stays_whole_in_the_others(tmp_path: Path) -> None:
+    write_run(tmp_path, SHORT, "seed=0")
+    (write_run(tmp_path, SHORT, "seed=1") / ENV).unlink()
+    assert gather(tmp_path).runs["processes"].tolist() == ["1", ""]

@@ -23,7 +23,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 
 # From the ground up: a module imports only modules of lines above its own, or earlier ones of its own line.
 ORDER = (
-    "errors datasets schema",
+    "errors datasets schema phrases",
     "config sections rundir shapes environment identity",
     "commandline stored imagefolder data",
     "jobs around comparability questions plan help",
@@ -35,7 +35,8 @@ ORDER = (
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
     "gather fates selection wording comparison facts crossing grids grid_wording "
-    "formats typeset grid_tables ladder evidence remake study tables plots page gate outputs headlines report",
+    "formats typeset grid_tables ladder evidence remake study tables plots forest charts drawing overview payload page "
+    "gate outputs headlines report",
     # entry points that train and then report
     "followup robustness more_seeds",
 )

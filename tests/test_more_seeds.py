@@ -78,7 +78,7 @@ def test_a_verdict_rests_on_fresh_seeds_alone_as_soon_as_there_are_three(tmp_pat
     assert row.screening.mean == pytest.approx(sum(SCREEN) / 5)
     assert row.finding.verdict is Verdict.better
     assert row.notes == (
-        "Confirmed on fresh seeds 5, 6, 7, 8 alone: +0.49 pp (n=4). The screening seeds, which asked for them, said "
+        "On fresh seeds 5, 6, 7, 8 alone: +0.49 pp (n=4). The screening seeds, which asked for them, said "
         "+0.70 pp (n=5) and do not count.",
     )
     # the other levels keep the planned seeds, and miss none
@@ -127,6 +127,29 @@ def test_what_needs_too_many_is_named_and_left_alone(
     assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", "most=99", "plan=true"]) == 0
     assert "runs, " in capsys.readouterr().out
     assert trained == []
+
+
+def test_what_fresh_seeds_left_open_is_not_asked_again_unless_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, fresh=4)
+    for seed in (5, 6, 7, 8):  # this time they say nothing
+        wobble = 0.02 * (-1) ** seed
+        write_run(tmp_path, SHORT, f"seed={seed}", "norm=none", "stage=confirmation", accuracy=0.7 + wobble)
+    trained: list[object] = []
+    monkeypatch.setattr(more_seeds, "train_and_report", lambda sweeps, _: trained.append(sweeps))
+    assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", "most=999999"]) == 0
+    assert "open after fresh seeds as well; left alone (again=true looks a second time)" in capsys.readouterr().out
+    assert trained == []
+    assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", "most=999999", "again=true", "report.delta=0.02"]) == 0
+    assert "left alone" not in capsys.readouterr().out
+    assert len(trained) == 1
+
+
+def test_nothing_tested_is_not_nothing_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path, SHORT)
+    assert more_seeds.main([SHORT, f"runs_dir={tmp_path}"]) == 0
+    assert capsys.readouterr().out == "No comparison is open: none has been tested yet.\n"
 
 
 @pytest.mark.parametrize("wrong", ["most=2", "most=many", "plan=maybe", "norm=nune", "+section=norm", "seed=9"])

@@ -1,4 +1,6 @@
+import base64
 import csv
+import hashlib
 import json
 import re
 import subprocess
@@ -12,7 +14,9 @@ from typing import Any
 import pytest
 
 from ablation import plots, report
+from ablation.commandline import compose_config
 from ablation.rundir import State
+from ablation.study import name_of
 from tests.factory import write_run, write_sections
 
 SHORT = "trainer.epochs=4"
@@ -162,7 +166,11 @@ def test_the_page_is_self_contained_well_formed_and_small(folder: Path) -> None:
     page = Page(text)
     assert page.open == []
     assert not any("src" in a or re.match("https?:", a.get("href") or "") for _, a in page.tags)
-    assert not page.all("script")
+    assert [script.get("type") for script in page.all("script")] == ["application/json", None]
+    script = text[text.rindex("<script>") + 8 : text.rindex("</script>")]
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{allowed}'" in text  # nothing else runs
+    assert len(script.encode()) < 25_000
     assert not page.all("link")
     assert "default-src 'none'" in text
     assert not re.search(r"@import|url\((?!#)", text)
@@ -260,6 +268,31 @@ def test_without_runs_of_the_setting_the_newest_setting_is_reported(
     assert "trainer.epochs=4" in summary_of(folder)["others"][0]["command"]
 
 
+def test_a_setting_that_was_asked_for_and_has_no_run_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "runs", SHORT)
+    write_run(tmp_path / "runs", "trainer.epochs=2")
+    assert run_report(tmp_path, "trainer.epochs=3") == 2
+    message = capsys.readouterr().err
+    assert "No run has the setting of `python -m ablation.report " in message
+    assert (
+        "There are runs of: python -m ablation.report trainer.epochs=2; python -m ablation.report trainer.epochs=4."
+        in message
+    )
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_report_of_another_metric_delta_or_language_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    def name(*overrides: str) -> str:
+        return name_of(compose_config([*overrides]), compose_config)
+
+    assert name("report.metric=best") == "demo-best"
+    assert name("trainer.epochs=2", "report.delta=0.02", "report.lang=zh") == "demo-epochs-2-delta-0.02-zh"
+    assert name("report.delta=0.005", "report.lang=en", "report.metric=final") == "demo"
+    assert name("report.lang=zh", "report.name=mine") == "mine"
+
+
 @pytest.mark.usefixtures("svg_only")
 def test_a_finished_seed_without_a_pair_is_told_beside_the_effect(tmp_path: Path) -> None:
     for run in (("seed=0",), ("norm=none", "seed=0"), ("norm=none", "seed=1")):
@@ -270,6 +303,10 @@ def test_a_finished_seed_without_a_pair_is_told_beside_the_effect(tmp_path: Path
 
 
 def test_no_run_at_all_is_one_message_and_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_report(tmp_path) == 2
+    message = capsys.readouterr().err
+    assert "is no folder" in message
+    (tmp_path / "runs").mkdir()
     assert run_report(tmp_path) == 2
     message = capsys.readouterr().err
     assert "No run was found below runs_dir=" in message

@@ -72,7 +72,8 @@ def test_notes_say_what_is_missing_and_why(norm: Comparison) -> None:
     assert tables.notes(norm) == [
         "The reference is the base variant; every section that uses it shares its runs.",
         "instance: 2 of 3 seeds finished: seed 2 diverged after 3 of 4 epochs (loss is not finite).",
-        "group8: 1 of 3 seeds finished: seeds 1, 2 not run.",
+        "instance: norm=instance against batch changes kind and affine at once; no level changes one of them alone.",
+        "group8: 1 of 3 seeds finished: seeds 1, 2 without a run that can be read.",
         "group8: Not a level of this section, but there are runs of it: corrected by itself, apart from the others.",
     ]
 
@@ -104,7 +105,7 @@ def test_markdown_is_one_table_with_as_many_cells_in_each_line(norm: Comparison)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 6 + 5  # of the evidence, which leaves out the reference
     assert [line.count("|") for line in lines] == [16] * 11
-    assert "| none | norm=none | 3/3 | 71.67 | 2.52 | +0.67 | [−3.13, +4.46] | 3 | .529 | inconclusive |" in text
+    assert "| none | norm=none | 3/3 | 71.67 | 2.52 | +0.67 | [−3.13, +4.46] | 3 | 1 | inconclusive |" in text
     assert "- instance: 2 of 3 seeds finished: seed 2 diverged after 3 of 4 epochs (loss is not finite)." in text
 
 
@@ -137,6 +138,7 @@ def test_two_changes_at_once_are_said_and_have_no_control(tmp_path: Path) -> Non
         "trained.",
         "What width=eighth does in it is not known: its control there is lr_schedule=step4, which has not been "
         "trained.",
+        "lr_schedule=step4 against step7 changes step_size and gamma at once; no level changes one of them alone.",
     )
     effects = list(csv.DictReader(StringIO(tables.effects_csv([found], found.reference.variant))))
     assert {line["level"]: line["control"] for line in effects}["half_width"] == ""

@@ -51,6 +51,7 @@ def again(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))  # torch's own, made when first imported
 
     def call(*arguments: object) -> Answer:
         capsys.readouterr()
@@ -361,7 +362,7 @@ def test_a_config_that_was_edited_is_refused_with_what_was_changed(
     [
         (CONFIG, None, "config.yaml is missing."),
         (CONFIG, "", "config.yaml is empty."),
-        (CONFIG, "- a list", "config.yaml is damaged: list instead of a mapping of names to values"),
+        (CONFIG, "- a list", "config.yaml is damaged: a list instead of a mapping of names to values"),
         (ENV, '{"threads": ', "env.json is damaged"),
     ],
 )
