@@ -15,6 +15,7 @@ JOBS   ?= $(if $(filter demo,$(PRESET)),$(CORES),1)
 BIN      := .venv/bin
 READY    := .venv/.ready
 CLUSTERS := .venv/.clusters
+BROWSER  := .venv/.browser
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
 SECTIONS := $(basename $(notdir $(wildcard conf/section/*.yaml)))
 FIVE     := dropout,norm,lr_schedule,residual,depth
@@ -36,7 +37,7 @@ PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters demo test check format study plan robustness more-seeds report open clean
+.PHONY: help setup clusters browser demo test check format study plan robustness more-seeds report open clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -58,6 +59,15 @@ clusters: $(CLUSTERS)  ## The cluster engines and, as root on Debian, a Slurm to
 	@PATH="$$PATH:/usr/sbin"; { command -v slurmctld && command -v slurmdbd && command -v munged; } >/dev/null \
 	|| { test "$$(id -u)" = 0 && apt-get -q update && apt-get -qy install --no-install-recommends $(SLURM); } \
 	|| echo "Slurm is not installed ($(SLURM)); its tests are skipped."
+
+$(BROWSER): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	touch $@
+
+browser: $(BROWSER)  ## What tests the page in a browser and, as root on Debian, the browser
+	@command -v chromium >/dev/null \
+	|| { test "$$(id -u)" = 0 && apt-get -q update && apt-get -qy install --no-install-recommends chromium; } \
+	|| echo "chromium is not installed; the tests of the page in a browser are skipped."
 
 setup: $(READY)  ## Install everything into .venv
 
@@ -87,7 +97,7 @@ report: $(READY)  ## Tables, figures and the page from the runs there are
 open: report  ## The report in your browser
 	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"
 
-test: $(READY) $(if $(CI),clusters)  ## All tests; those of cluster engines need `make clusters` once
+test: $(READY) $(if $(CI),clusters browser)  ## All tests; `make clusters` and `make browser` once add those of engines and of the page
 	$(PYTEST) -m 'not cluster' $(SIDE_BY_SIDE)
 	$(PYTEST) -m cluster
 

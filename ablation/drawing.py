@@ -17,6 +17,7 @@ _SHAPES = {
     "P": '<path d="M13.5 1h3v2.500h2.500v3h-2.500V9h-3V6.500H11v-3h2.500z"/>',
     "X": '<path d="M12 1l3 2.500L18 1l1 1-2.500 3L19 8l-1 1-3-2.500L12 9l-1-1 2.500-3L11 2z"/>',
 }
+SCALE = 1.55  # pixels of the page per point of a figure
 _KEY = re.compile(r"(l\d+)\.[\w.-]+")
 
 
@@ -61,7 +62,9 @@ def inline(drawing: Drawing) -> Markup:
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     referenced = frozenset(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
     svg = re.sub(r"<[^>]*>", lambda match: _tag(match[0], drawing.name, referenced), svg)
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" {_labels(drawing)}', svg, count=1)
+    width = float(re.search(r'<svg [^>]*?viewBox="[\d.]+ [\d.]+ ([\d.]+)', svg)[1])  # type: ignore[index]
+    size = f'style="max-width:{SCALE * width:.0f}px"'  # so that letters are of one size in all figures
+    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" {size} {_labels(drawing)}', svg, count=1)
     return Markup(re.sub(r"\s*\n\s*", "\n", svg))
 
 

@@ -43,7 +43,7 @@ MEANING = {
     "gate.reference": "an earlier report.json; the report exits 1 on a regression against it",
     "gate.margin": "drop that the gate allows, in percentage points",
     "report.delta": "smallest difference in accuracy that matters, as a fraction",
-    "report.lang": "language of the verdicts: en or zh",
+    "report.lang": "language of the report: en or zh",
     "report.name": "folder of the report; null for the setting's own name",
     "seed": "of weights, order and flips",
     "preset": "demo or writeup",

@@ -41,7 +41,7 @@ Settings of the report itself:
   report.name=NAME       the folder's name; left out, the preset and what differs from it
   report.metric=final    accuracy that is compared: final, last3 (mean of the last three epochs) or best (optimistic)
   report.delta=0.005     smallest difference in accuracy that matters (0.005 = 0.5 percentage points)
-  report.lang=en         language of the verdicts, en or zh
+  report.lang=en         language of the report, en or zh
   gate.reference=FILE    an earlier report.json: exit code 1 when a variant has fallen behind it
   gate.margin=1.0        drop in percentage points that is allowed
 
