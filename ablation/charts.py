@@ -8,8 +8,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ablation.cost import pareto_front
 from ablation.crossing import Crossing
+from ablation.look import COLOURS, DASHES, INK, MARKERS, house_style
 from ablation.phrases import ENGLISH, Say
-from ablation.plots import COLOURS, DASHES, INK, MARKERS, house_style
 from ablation.stats import Summary, half_width
 
 

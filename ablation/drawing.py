@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ablation.plots import COLOURS, GRID, INK, PAPER, Panel, Style
+from ablation.look import COLOURS, GRID, INK, PAPER, Style
+from ablation.plots import Panel
 
 _SHAPES = {
     "o": '<circle cx="15" cy="5" r="3"/>',

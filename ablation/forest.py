@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ablation.look import INK, Style, house_style
 from ablation.phrases import ENGLISH, Say
-from ablation.plots import INK, Style, house_style
 from ablation.stats import Interval
 
 OUTLIER = 5.0  # how many times farther than the next a row must reach to be told by an arrow at the edge
@@ -110,8 +110,8 @@ def forest_figure(groups: Sequence[tuple[str, Sequence[Bar]]], delta: float, say
         place = 0.0
         for heading, bars in groups:
             axes.annotate(
-                heading, (0, place), (-6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-                ha="right", va="center", fontweight="bold", annotation_clip=False,
+                heading, (0.012, place), xycoords=("figure fraction", "data"), va="center", fontweight="bold",
+                annotation_clip=False,
             )  # fmt: skip
             for bar in bars:
                 place += 1
@@ -123,6 +123,7 @@ def forest_figure(groups: Sequence[tuple[str, Sequence[Bar]]], delta: float, say
         axes.set_xlim(-1.04 * limit, 1.04 * limit)
         axes.set_xlabel(say("difference in accuracy (percentage points), with 95 % interval; rings: seeds"))
         axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
         axes.grid(visible=False, axis="y")
         height = float(figure.get_size_inches()[1])
         figure.subplots_adjust(left=0.2, right=0.76, bottom=0.5 / height, top=1 - 0.1 / height)

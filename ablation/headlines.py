@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from ablation.formats import MINUS, points
 from ablation.grid_wording import factor_sentences
-from ablation.phrases import speaker
+from ablation.look import wide_font
+from ablation.phrases import ENGLISH, speaker
 from ablation.study import Study
 from ablation.tables import brief
 
@@ -31,6 +32,8 @@ def _lines(study: Study) -> Iterator[str]:
         yield f"robustness: {' '.join(factor_sentences(grid, say))}"
     for warning in study.warnings:
         yield f"warning: {warning}"
+    if say is not ENGLISH and wide_font() is None:
+        yield "PNG and PDF figures are in English: no Chinese font is here (on Debian: apt-get install fonts-noto-cjk)"
 
 
 def _missing(study: Study, name: str) -> str:

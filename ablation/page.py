@@ -18,10 +18,11 @@ from ablation import evidence, forest, formats, grid_tables, ladder, overview, t
 from ablation.comparison import Comparison, Row
 from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
+from ablation.finding import Finding
 from ablation.forest import Bar
+from ablation.look import Style
 from ablation.payload import payload, row_ids
 from ablation.phrases import Say, runs, speaker
-from ablation.plots import Style
 from ablation.rundir import State
 from ablation.selection import describe_variant
 from ablation.study import Study
@@ -40,17 +41,23 @@ VARIANT_BUDGET = 3_000_000  # characters of SVG as drawn, about half of that as 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
-def bars(study: Study, styles: Mapping[tuple[str, str], Style]) -> list[tuple[str, list[Bar]]]:
+def bars(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> list[tuple[str, list[Bar]]]:
     """Every compared level as a row of the forest, by section."""
     found = []
     for item in (one for one in study.comparisons if one.has_runs):
         rows = [
-            Bar(row.level, styles[item.section.factor, row.level], one.interval, one.differences, row.word)
+            Bar(row.level, styles[item.section.factor, row.level], one.interval, one.differences, _short(row, one, say))
             for row in item.rows
             if (one := row.finding) is not None
         ]
-        found.append((f"{item.section.number} {item.section.title}", rows))
+        found.append((f"{item.section.number} {item.section.factor}", rows))
     return found
+
+
+def _short(row: Row, finding: Finding, say: Say) -> str:
+    """The verdict's word for a figure, where there is room for a caveat but not for its numbers."""
+    plain = say(finding.verdict.value)
+    return say("{verdict}, not converged", verdict=plain) if row.word != plain else plain
 
 
 def limit_of(rows: Sequence[Row]) -> float:

@@ -14,8 +14,8 @@ from scipy.stats import t as student_t
 from ablation.comparison import Comparison, Row
 from ablation.formats import strict
 from ablation.identity import Variant
+from ablation.look import Style
 from ablation.phrases import mark, speaker
-from ablation.plots import Style
 from ablation.study import Study
 from ablation.verdict import ALPHA, Verdict
 

@@ -1,18 +1,12 @@
 """Figures: loss and accuracy over epochs, per variant and all levels of a section on top of each other.
 
-Curves and comparisons go in, a matplotlib Figure comes out; `encode` turns it into the same bytes every time. Colour,
-dash and marker belong to a level over the whole report, so colour is never the only cue, and so does its key, by which
-the page finds what is drawn of it. No smoothing, no pyplot state.
+Curves and comparisons go in, a matplotlib Figure comes out. No smoothing, no pyplot state.
 """
 
-import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -22,40 +16,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from ablation.comparison import Comparison, Row
+from ablation.comparison import Row
+from ablation.look import MARKERS, Style, house_style
 from ablation.phrases import ENGLISH, Say
 
-INK, GRID, PAPER = "#1f2328", "#d8dee4", "#ffffff"
-# Okabe & Ito's palette without the three that fail 3:1 contrast on white; the reference comes first, in ink.
-COLOURS = (INK, "#0072b2", "#d55e00", "#009e73", "#cc79a7")
-DASHES: tuple[tuple[float, ...], ...] = ((), (6, 2), (2, 1.5), (7, 2, 1.5, 2), (4, 1.5, 1, 1.5, 1, 1.5))
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-FORMATS = ("svg", "png", "pdf")
-_NO_DATE = {
-    "svg": {"Date": None, "Creator": None},
-    "png": {"Software": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-}
 _LOG_RATIO = 20.0  # losses that span more than this are drawn on a logarithmic axis, and the axis says so
-_STYLE: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans"], "font.size": 9.0, "axes.titlesize": 9.5, "axes.titlelocation": "left",
-    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.grid": True,
-    "grid.color": GRID, "grid.linewidth": 0.6, "axes.axisbelow": True, "figure.facecolor": PAPER,
-    "axes.facecolor": "none", "legend.frameon": False, "legend.fontsize": 9.0, "text.parse_math": False,
-    "axes.formatter.use_mathtext": False, "svg.fonttype": "none", "svg.hashsalt": "ablation", "pdf.fonttype": 42,
-    "savefig.dpi": 160, "path.simplify": False,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a level is drawn, in every figure: colour (hex), dash pattern in points (empty is solid), marker; its key."""
-
-    colour: str
-    dashes: tuple[float, ...]
-    marker: str
-    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,32 +31,6 @@ class Curve:
     finished: bool
     epochs: NDArray[np.float64]
     values: dict[str, NDArray[np.float64]]
-
-
-@contextmanager
-def house_style() -> Iterator[None]:
-    """Draw in the report's style, whatever the settings of this machine."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        with mpl.rc_context(_STYLE):
-            yield
-
-
-def level_styles(comparisons: Iterable[Comparison]) -> dict[tuple[str, str], Style]:
-    """A style for each (factor, level), the reference of a factor's first section in ink."""
-    styles: dict[tuple[str, str], Style] = {}
-    used: dict[str, int] = {}
-    for comparison in comparisons:
-        factor = comparison.section.factor
-        for row in comparison.rows:
-            if (factor, row.level) not in styles:
-                index = used.setdefault(factor, 0)
-                used[factor] += 1
-                shift = index // len(COLOURS)
-                dashes = DASHES[(index + shift) % len(DASHES)]
-                colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-                styles[factor, row.level] = Style(colour, dashes, marker, f"l{len(styles)}")
-    return styles
 
 
 def curves_of(row: Row, curves: pd.DataFrame) -> list[Curve]:
@@ -258,14 +197,6 @@ def overlay_figure(
         figure.legend(handles, names, loc="upper left", bbox_to_anchor=(0.04, 1.0), ncols=columns, handlelength=3.6)
         figure.subplots_adjust(left=0.052, right=0.99, bottom=0.14, top=0.825 - 0.05 * (lines - 1), wspace=0.2)
     return figure
-
-
-def encode(figure: Figure, kind: str) -> bytes:
-    """The figure as svg, png or pdf; equal figures give equal bytes, with neither dates nor program names inside."""
-    buffer = io.BytesIO()
-    with house_style():
-        figure.savefig(buffer, format=kind, metadata=_NO_DATE[kind])
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True)

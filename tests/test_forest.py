@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from ablation import forest
 from ablation.forest import Bar, extent, forest_figure, reach, row_drawing, ticks
-from ablation.plots import Style, encode
+from ablation.look import Style, encode
 from ablation.stats import paired_difference
 
 BLUE = Style("#0072b2", (6.0, 2.0), "s", "l1")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats as st
 
-from ablation import plots, report
+from ablation import look, report
 from ablation.gather import gather
 from tests.factory import write_run
 
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in SEEDS:
             write_run(root / "runs", SHORT, levels, f"seed={seed}", accuracy=accuracy(levels, seed))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "FORMATS", ("svg",))
+        patch.setattr(look, "FORMATS", ("svg",))
         assert report.main([SHORT, f"runs_dir={root}/runs", f"report_dir={root}", "report.name=r"]) == 0
     return root
 

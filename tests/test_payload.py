@@ -9,7 +9,7 @@ from scipy.stats import t
 from ablation import payload
 from ablation.commandline import compose_config
 from ablation.gather import Gathered, gather
-from ablation.plots import level_styles
+from ablation.look import level_styles
 from ablation.study import Study, build, choose
 from tests.factory import write_run
 

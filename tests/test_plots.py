@@ -6,11 +6,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from ablation import plots
+from ablation import look, plots
 from ablation.commandline import compose_config
 from ablation.comparison import Comparison
 from ablation.gather import Gathered, gather
-from ablation.plots import Curve, Style
+from ablation.look import Style
+from ablation.plots import Curve
 from ablation.rundir import METRICS, State
 from ablation.study import build, choose
 from tests.factory import write_run
@@ -67,20 +68,20 @@ def test_curves_are_read_by_seed_with_epochs_from_one_and_gaps_for_infinite_valu
 def test_each_level_of_a_factor_has_its_own_colour_dash_and_marker(tmp_path: Path) -> None:
     write_run(tmp_path, SHORT)
     _, comparisons = study_of(tmp_path)
-    styles = plots.level_styles(comparisons)
+    styles = look.level_styles(comparisons)
     for comparison in comparisons:
         factor = comparison.section.factor
         used = [styles[factor, row.level] for row in comparison.rows]
-        assert replace(used[0], key="") == Style(plots.INK, (), "o")
+        assert replace(used[0], key="") == Style(look.INK, (), "o")
         assert len({style.marker for style in used}) == len({style.dashes for style in used}) == len(used)
         assert len({style.colour for style in used}) == len(used)
 
 
-@pytest.mark.parametrize("kind", plots.FORMATS)
+@pytest.mark.parametrize("kind", look.FORMATS)
 def test_equal_figures_give_equal_bytes_without_a_date(kind: str) -> None:
     def draw() -> bytes:
         curves = [curve(0, [0.2, 0.4, 0.5]), curve(1, [0.3, 0.5, 0.6])]
-        return plots.encode(plots.variant_figure("norm=none", curves, BLUE, [curves], 3), kind)
+        return look.encode(plots.variant_figure("norm=none", curves, BLUE, [curves], 3), kind)
 
     content = draw()
     assert content == draw()
@@ -89,7 +90,7 @@ def test_equal_figures_give_equal_bytes_without_a_date(kind: str) -> None:
 
 def test_a_settings_file_of_the_machine_changes_nothing() -> None:
     def draw() -> bytes:
-        return plots.encode(plots.overlay_figure("norm", [("none", BLUE, [curve(0, [0.2, 0.4])])], 2), "svg")
+        return look.encode(plots.overlay_figure("norm", [("none", BLUE, [curve(0, [0.2, 0.4])])], 2), "svg")
 
     plain = draw()
     with mpl.rc_context({"lines.linewidth": 9, "font.size": 30, "axes.grid": False}):
@@ -99,7 +100,7 @@ def test_a_settings_file_of_the_machine_changes_nothing() -> None:
 
 def test_svg_keeps_its_text_as_text_also_where_it_looks_like_mathematics() -> None:
     figure = plots.overlay_figure("norm", [("a_$x$<b>", BLUE, [curve(0, [0.2, 0.4])])], 2)
-    svg = plots.encode(figure, "svg").decode()
+    svg = look.encode(figure, "svg").decode()
     assert "a_$x$&lt;b&gt;" in svg
     assert "Validation accuracy by norm" in svg
 
@@ -128,7 +129,7 @@ def test_losses_of_very_different_size_get_a_logarithmic_axis_that_says_so() -> 
     figure = plots.variant_figure("a=b", curves, BLUE, [curves], 2)
     loss = figure.axes[0]
     assert (loss.get_yscale(), loss.get_ylabel()) == ("log", "log scale")
-    drawn = plots.encode(figure, "svg").decode()
+    drawn = look.encode(figure, "svg").decode()
     assert "mathdefault" not in drawn
     assert re.search(r">1<", drawn)
     assert loss.get_ylim()[1] > 1e6
@@ -146,4 +147,4 @@ def test_a_run_of_one_epoch_is_drawn() -> None:
     curves = [curve(0, [0.2], finished=False)]
     figure = plots.variant_figure("a=b", curves, BLUE, [curves], 25)
     assert [line.get_marker() for line in figure.axes[1].lines] == ["s", "s"]
-    assert plots.encode(figure, "png").startswith(b"\x89PNG")
+    assert look.encode(figure, "png").startswith(b"\x89PNG")

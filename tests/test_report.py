@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ablation import plots, report
+from ablation import headlines, look, report
 from ablation.commandline import compose_config
 from ablation.rundir import State
 from ablation.study import name_of
@@ -66,7 +67,7 @@ def section_of(folder: Path, name: str) -> dict[str, Any]:
 @pytest.fixture
 def svg_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half the time for tests that are about anything but PNG and PDF."""
-    monkeypatch.setattr(plots, "FORMATS", ("svg",))
+    monkeypatch.setattr(look, "FORMATS", ("svg",))
 
 
 @pytest.fixture(scope="module")
@@ -341,8 +342,41 @@ def test_a_whole_report_never_loads_torch(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", SHORT)
     arguments = [f"runs_dir={tmp_path / 'runs'}", f"report_dir={tmp_path / 'reports'}", SHORT]
     code = (
-        "import sys; from ablation import plots, report; plots.FORMATS = ('svg',); "
+        "import sys; from ablation import look, report; look.FORMATS = ('svg',); "
         f"assert report.main({arguments!r}) == 0; assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def text_of(page: str) -> str:
+    """What a reader sees of a page, without script, style, figures and code."""
+    kept = re.sub(r"<(script|style|svg|code)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"<[^>]+>", " ", kept)
+
+
+def test_a_chinese_report_is_chinese_throughout_and_its_pixels_have_letters(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a Chinese font PNG and PDF are in English, rather than in boxes, and one line says so."""
+    monkeypatch.setattr(look, "FORMATS", ("svg", "png"))
+    monkeypatch.setattr(look, "wide_font", lambda: None)
+    monkeypatch.setattr(headlines, "wide_font", lambda: None)
+    places = (SHORT, f"runs_dir={study / 'runs'}", f"report_dir={tmp_path}", "report.lang=zh")
+    assert report.main([*places, "report.name=zh"]) == 0
+    assert "no Chinese font is here" in capsys.readouterr().out
+    page = (tmp_path / "zh" / "index.html").read_text(encoding="utf-8")
+    assert '<html lang="zh">' in page
+    told = text_of(page)
+    for phrase in ("Summary", "Caveats", "seeds finished", "verdict", "clearly", "percentage", "Methods", "reference"):
+        assert not re.search(rf"\b{phrase}\b", told), phrase
+    assert "归一化" in told
+    english = (tmp_path / "zh" / "figures" / "norm_overlay.png").read_bytes()
+    monkeypatch.setattr(look, "wide_font", lambda: "DejaVu Sans Mono")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # this one has no such letters
+        assert report.main([*places, "report.name=wide"]) == 0
+    assert (tmp_path / "wide" / "figures" / "norm_overlay.png").read_bytes() != english
+    for name in ("effects.csv", "grids.csv", "runs.csv", "tables/norm.csv"):  # programs read English everywhere
+        content = (tmp_path / "zh" / name).read_text(encoding="utf-8")
+        assert name == "tables/norm.csv" or content.isascii()
