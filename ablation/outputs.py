@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ablation import charts, forest, grid_tables, ladder, look, overview, page, plots, tables
+from ablation import charts, forest, grid_tables, ladder, look, overview, page, plots, tables, writeup
 from ablation.comparison import Comparison
 from ablation.drawing import Drawing
 from ablation.gather import Gathered, to_csv
@@ -121,5 +121,6 @@ def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes
     for name, several in overall(study, styles, say).items():
         figures, drawings[name] = encoded(several, say)
         files |= figures
+    files["writeup.md"] = writeup.to_markdown(study, say).encode()
     files[PAGE] = page.render(study, styles, drawings, curves).encode()
     return files

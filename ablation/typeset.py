@@ -20,13 +20,18 @@ def markdown(table: Sequence[Column]) -> list[str]:
     """The lines of a table in GitHub-flavoured Markdown."""
 
     def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(map(plain_markdown, cells)) + " |"
 
     return [
         line(column.heading for column in table),
         line("---:" if column.numeric else "---" for column in table),
         *(line(column.cells[index] for column in table) for index in range(len(table[0].cells))),
     ]
+
+
+def plain_markdown(text: str) -> str:
+    """Text that stays one cell of a Markdown table, with no markup of its own."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
 def latex(text: str) -> str:

@@ -19,6 +19,7 @@ from ablation.rundir import State
 from ablation.schema import Language
 from ablation.sections import load_section, section_names
 from ablation.verdict import Verdict
+from ablation.writeup import Standing
 
 PACKAGE = Path(facts.__file__).parent
 TRANSLATED = [language for language in Language if language is not Language.en]
@@ -53,6 +54,7 @@ def by_their_names() -> Iterator[str]:
     yield from (state.value for state in State)
     yield from (flag.replace("_", " ") for flag in FLAGS)
     yield from (name.replace("_", " ") for name in facts._ENVIRONMENT)
+    yield from (standing.value for standing in Standing)
     yield MISSING_RUN
     for headings in (tables._LATEX_HEADINGS, grid_tables._HEADINGS, ladder._HEADINGS):
         yield from (half for pair in headings.values() for half in pair if half)
