@@ -57,7 +57,8 @@ CLAIMS = (
     ),
     Claim(
         "2.3", mark("Flips of probability 0.05 and 0.1 are alike, and a little worse than none."),
-        "xknet18 0.4592; flip05 0.4534; flip10 0.4536", "recipe", (("flip05", Claimed.worse), ("flip10", Claimed.worse)),
+        "xknet18 0.4592; flip05 0.4534; flip10 0.4536",
+        "recipe", (("flip05", Claimed.worse), ("flip10", Claimed.worse)),
     ),
     Claim(
         "3.1", mark("The more dropout, the lower the accuracy."), "\u2013",
