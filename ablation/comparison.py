@@ -55,9 +55,9 @@ class Row:
     finding and control are None for the reference; params, macs and seconds are None before a run has finished.
     seeds are the planned ones, fresh the runs that were made to confirm; screening is what the planned seeds said
     where fresh ones have the verdict. values are the compared accuracies of usable runs by seed, metrics those of every
-    metric by its name. changes names the
-    factors in which the variant differs from the reference. gap is clean training accuracy minus validation accuracy;
-    unconverged counts pairs still improving at the end, flags counts the finished runs that have each.
+    metric by its name. changes names the factors in which the variant differs from the reference. gap is clean
+    training accuracy minus validation accuracy; unconverged counts pairs still improving at the end, flags the
+    finished runs that have each.
     """
 
     level: str

@@ -53,7 +53,7 @@ def read_report(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"gate.reference={path} cannot be read: {reason}. Give an earlier report.json.") from error
-    if not isinstance(content, dict) or "outcomes" not in content:
+    if not isinstance(content, dict) or "schema" not in content:
         raise UserError(f"gate.reference={path} is no report.json of this program.")
     return content
 

@@ -22,7 +22,7 @@ OVERLAY, BOTH = ("val_acc", "val_loss", "train_loss"), ("loss", "acc")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Picture:
     """A figure to draw: how, in a language; the level that it shows ('' for several); title and description.
 
     columns are those of the curves in its panels, if it shows curves.
@@ -37,7 +37,7 @@ class Plan:
 
 def section_figures(
     comparison: Comparison, curves: pd.DataFrame, styles: Mapping[tuple[str, str], Style], epochs: int, say: Say
-) -> dict[str, Plan]:
+) -> dict[str, Picture]:
     """A section's figures by name, the overlay of all levels first; none when no run has finished an epoch."""
     factor = comparison.section.factor
     lines = [(row, styles[factor, row.level], plots.curves_of(row, curves)) for row in comparison.rows]
@@ -46,48 +46,50 @@ def section_figures(
         return {}
     shown, groups = [(row.level, style, found) for row, style, found in lines], [line[2] for line in lines]
     overlay = partial(plots.overlay_figure, factor, shown, epochs)
-    found = {page.overlay_name(comparison): Plan(overlay, *page.overlay_text(comparison, say), columns=OVERLAY)}
+    found = {page.overlay_name(comparison): Picture(overlay, *page.overlay_text(comparison, say), columns=OVERLAY)}
     for row, style, own in lines:
         draw = partial(plots.variant_figure, f"{factor}={row.level}", own, style, groups, epochs)
-        found[page.curves_name(comparison, row)] = Plan(draw, *page.curves_text(comparison, row, say), row.level, BOTH)
+        found[page.curves_name(comparison, row)] = Picture(
+            draw, *page.curves_text(comparison, row, say), row.level, BOTH
+        )
     return found
 
 
-def encoded(figures: Mapping[str, Plan], say: Say) -> tuple[dict[str, bytes], list[tuple[str, Drawing]]]:
+def encoded(figures: Mapping[str, Picture], say: Say) -> tuple[dict[str, bytes], list[tuple[str, Drawing]]]:
     """Figures as files below the report's folder, and as the page's drawings with their levels."""
     files: dict[str, bytes] = {}
     drawings = []
-    for name, plan in figures.items():
-        figure = plan.draw(say)
+    for name, picture in figures.items():
+        figure = picture.draw(say)
         files[f"figures/{name}.svg"] = look.encode(figure, "svg")
-        places = plots.panels(figure, plan.columns) if plan.columns else ()
-        drawing = Drawing(name, files[f"figures/{name}.svg"].decode(), plan.title, plan.description, places)
-        drawings.append((plan.level, drawing))
+        places = plots.panels(figure, picture.columns) if picture.columns else ()
+        drawing = Drawing(name, files[f"figures/{name}.svg"].decode(), picture.title, picture.description, places)
+        drawings.append((picture.level, drawing))
         if say is not ENGLISH:  # a browser has the letters that pixels may lack
-            figure = look.with_letters(figure) or plan.draw(ENGLISH)
+            figure = look.with_letters(figure) or picture.draw(ENGLISH)
         files |= {f"figures/{name}.{kind}": look.encode(figure, kind) for kind in look.FORMATS if kind != "svg"}
     return files, drawings
 
 
-def overall(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> dict[str, dict[str, Plan]]:
+def overall(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> dict[str, dict[str, Picture]]:
     """Figures of no single section: all effects, what they cost, each grid and each way of steps."""
-    found: dict[str, dict[str, Plan]] = {}
+    found: dict[str, dict[str, Picture]] = {}
     costs = overview.costs(study)
     if any(rows for _, rows in page.bars(study, styles, say)):
 
         def effects(tongue: Say) -> Figure:
             return forest.forest_figure(page.bars(study, styles, tongue), study.delta, tongue)
 
-        found["effects"] = {"effects_forest": Plan(effects, say("All effects"), "")}
+        found["effects"] = {"effects_forest": Picture(effects, say("All effects"), "")}
     if costs:
         draw = partial(charts.cost_figure, costs)
-        found["cost"] = {"cost_pareto": Plan(draw, say("Accuracy over seconds of training"), ", ".join(costs))}
+        found["cost"] = {"cost_pareto": Picture(draw, say("Accuracy over seconds of training"), ", ".join(costs))}
     for grid in (*(one for one in study.crossings if one.has_runs), *study.robustness):
         sentences = " ".join(grid_tables.sentences(grid, say))
-        lines = Plan(partial(charts.interaction_figure, grid), grid.title, sentences)
+        lines = Picture(partial(charts.interaction_figure, grid), grid.title, sentences)
         found[grid.name] = {f"{page.anchor(grid.name)}_interaction": lines}
     for way in (one for one in study.ladders if one.has_runs):
-        bars = Plan(partial(charts.waterfall_figure, ladder.bars(way)), way.title, ladder.told(way))
+        bars = Picture(partial(charts.waterfall_figure, ladder.bars(way)), way.title, ladder.told(way))
         found[way.name] = {f"{way.name}_waterfall": bars}
     return found
 

@@ -118,6 +118,7 @@ def test_the_gate_changes_nothing_in_the_report(then: Path, tmp_path: Path, caps
         ({"facts": [["preset", "writeup"]]}, "preset: demo now, writeup then"),
         ({"outcomes": {}}, "no seed of any variant in common"),
         (None, "is no report.json"),
+        ({"schema": 2, "outcomes": None}, "gate.reference has schema 2, this program writes 3"),  # an earlier version's
     ],
 )
 def test_what_cannot_be_compared_is_refused(
