@@ -8,9 +8,13 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ablation.cost import pareto_front
 from ablation.crossing import Crossing
-from ablation.look import COLOURS, DASHES, INK, MARKERS, house_style
+from ablation.images import ClassEffect
+from ablation.look import COLOURS, DASHES, INK, MARKERS, Style, house_style
 from ablation.phrases import ENGLISH, Say
 from ablation.stats import Summary, half_width
+from ablation.verdict import ALPHA
+
+MOST_CLASSES = 30  # of more, those that differ most are drawn
 
 
 def waterfall_figure(bars: Sequence[tuple[str, float, float, float]], say: Say = ENGLISH) -> Figure:
@@ -111,4 +115,61 @@ def cost_figure(points: Mapping[str, tuple[float, Summary]], say: Say = ENGLISH)
         axes.set_xlabel(say("seconds of training per run (log scale)"))
         axes.set_ylabel(say("validation accuracy (%)"))
         figure.subplots_adjust(left=0.08, right=0.97, bottom=0.14, top=0.96)
+    return figure
+
+
+def classes_figure(rows: Sequence[tuple[str, Style, Sequence[ClassEffect]]], say: Say = ENGLISH) -> Figure:
+    """How each class's own accuracy differs, a panel per level, the classes in one order for all.
+
+    Args:    rows: label, style and classes of each level. Filled: different at .05 after Holm over its classes;
+             whiskers: 95 % interval over seeds.
+    """
+    sizes: dict[str, float] = {}
+    for _, _, classes in rows:
+        for one in classes:
+            sizes[one.name] = max(sizes.get(one.name, 0.0), abs(one.mean))
+    kept = sorted(sizes, key=lambda name: (-sizes[name], name))[:MOST_CLASSES]
+    first = {one.name: one.mean for one in rows[-1][2]}
+    order = sorted(kept, key=lambda name: (first.get(name, 0.0), name), reverse=True)
+    with house_style():
+        figure = Figure(figsize=(2.2 + 2.1 * len(rows), 0.9 + 0.2 * len(order)))
+        panels = figure.subplots(1, len(rows), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, (label, style, classes) in zip(panels, rows, strict=True):
+            axes.axvline(0, color=INK, linewidth=0.8)
+            for one in (one for one in classes if one.name in order):
+                place, filled = order.index(one.name), one.p_holm <= ALPHA
+                half = 0.0 if math.isnan(one.low) else 100 * (one.high - one.mean)
+                axes.errorbar(
+                    100 * one.mean, place, xerr=half, color=style.colour, marker=style.marker, markersize=4.5,
+                    markerfacecolor=style.colour if filled else "none", linewidth=0.9,
+                )  # fmt: skip
+            axes.set_title(label)
+            axes.set_xlabel(say("difference (pp)"))
+            axes.tick_params(axis="y", length=0)
+        panels[0].set_yticks(range(len(order)), order)
+        width, height = (float(size) for size in figure.get_size_inches())
+        longest = max(map(len, order), default=1)
+        left = min(0.5, (0.25 + 0.085 * min(longest, 40)) / width)
+        figure.subplots_adjust(left=left, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - 0.3 / height, wspace=0.12)
+    return figure
+
+
+def seeds_figure(rows: Sequence[tuple[str, Style, Sequence[tuple[float, float]]]], say: Say = ENGLISH) -> Figure:
+    """Whether the seeds agree: a line per pair from the control's accuracy to the level's, a panel per level.
+
+    Args:    rows: label, style, and (control, level) of each pair, in accuracy.
+    """
+    with house_style():
+        figure = Figure(figsize=(1.0 + 1.9 * len(rows), 2.9))
+        panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
+        for axes, (label, style, pairs) in zip(panels, rows, strict=True):
+            for start, end in pairs:
+                values = [100 * start, 100 * end]
+                axes.plot([0, 1], values, color=style.colour, marker=style.marker, markersize=3.6, linewidth=1.0)
+            axes.set_xticks([0, 1], [say("control"), label])
+            axes.set_xlim(-0.25, 1.25)
+            axes.grid(visible=False, axis="x")
+        panels[0].set_ylabel(say("validation accuracy (%)"))
+        width = float(figure.get_size_inches()[0])
+        figure.subplots_adjust(left=0.62 / width, right=1 - 0.08 / width, bottom=0.12, top=0.96, wspace=0.1)
     return figure

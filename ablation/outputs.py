@@ -7,7 +7,7 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ablation import charts, forest, grid_tables, ladder, look, overview, page, plots, tables, writeup
+from ablation import charts, evidence, forest, grid_tables, ladder, look, overview, page, plots, tables, writeup
 from ablation.comparison import Comparison
 from ablation.drawing import Drawing
 from ablation.gather import Gathered, to_csv
@@ -52,6 +52,36 @@ def section_figures(
         found[page.curves_name(comparison, row)] = Picture(
             draw, *page.curves_text(comparison, row, say), row.level, BOTH
         )
+    return found
+
+
+def detail_figures(
+    comparison: Comparison, styles: Mapping[tuple[str, str], Style], say: Say
+) -> dict[str, dict[str, Picture]]:
+    """What a section shows besides its curves: whether the seeds agree, and the classes where its effects lie."""
+    name, title, factor = page.anchor(comparison.name), comparison.section.title, comparison.section.factor
+    rows = [(row, row.finding, styles[factor, row.level]) for row in comparison.rows if row.finding is not None]
+    pairs = [
+        (
+            row.level,
+            style,
+            [(row.values[s] - d, row.values[s]) for s, d in zip(one.seeds, one.differences, strict=True)],
+        )
+        for row, one, style in rows
+        if one.seeds
+    ]
+    classes = [(row.level, style, one.images.classes) for row, one, style in rows if one.images and one.images.classes]
+    found: dict[str, dict[str, Picture]] = {}
+    if pairs:
+        draw, told = (
+            partial(charts.seeds_figure, pairs),
+            say("{title}: each seed with the control and with the level", title=title),
+        )
+        found["seeds"] = {f"{name}_seeds": Picture(draw, told, " ".join(tables.sentences(comparison)))}
+    if classes:
+        draw, told = partial(charts.classes_figure, classes), say("{title}: accuracy of each class", title=title)
+        described = " ".join(evidence.classes_told(row, say) for row, _, _ in rows)
+        found["classes"] = {f"{name}_classes": Picture(draw, told, described)}
     return found
 
 
@@ -109,6 +139,9 @@ def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes
     for item in shown:
         figures, drawings[item.name] = encoded(section_figures(item, curves, styles, study.epochs, say), say)
         files |= figures
+        for kind, pictures in detail_figures(item, styles, say).items():
+            figures, drawings[f"{item.name}:{kind}"] = encoded(pictures, say)
+            files |= figures
         files[f"tables/{item.name}.md"] = tables.to_markdown(item, study.metric, say).encode()
         files[f"tables/{item.name}.csv"] = tables.to_csv(item, study.metric).encode()
         files[f"tables/{item.name}.tex"] = tables.to_latex(item, study.metric, say).encode()

@@ -14,7 +14,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablation import evidence, forest, formats, grid_tables, ladder, overview, tables, writeup
+from ablation import evidence, forest, formats, grid_tables, ladder, overview, speed, tables, writeup
 from ablation.comparison import Comparison, Row
 from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
@@ -85,12 +85,14 @@ def render(
     )  # fmt: skip
     environment.filters.update(swatch=swatch, inline=inline)
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    say = speaker(study.language)
+    say, variants = speaker(study.language), overview.variants(study)
+    base = describe_variant(study.base, study.base)
     return environment.get_template("report.html.j2").render(
         study=study, styles=styles, drawings=drawings, ranked=overview.ranked(study), glyphs=GLYPHS, tables=tables,
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
-        runs=runs, writeup=writeup,
+        runs=runs, writeup=writeup, speed=speed, ways=speed.ways(variants, base, curves),
+        target=speed.target_of(variants[base]) if base in variants else float("nan"),
         ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
