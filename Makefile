@@ -17,6 +17,7 @@ READY    := .venv/.ready
 CLUSTERS := .venv/.clusters
 BROWSER  := .venv/.browser
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
+LATEX    := texlive-xetex texlive-latex-recommended lmodern
 SECTIONS := $(basename $(notdir $(wildcard conf/section/*.yaml)))
 FIVE     := dropout,norm,lr_schedule,residual,depth
 CROSSED  ?= residual_depth,norm_lr,norm_dropout,stem_pool,ladder
@@ -37,7 +38,7 @@ PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters browser demo test check format study plan robustness more-seeds report open clean
+.PHONY: help setup clusters browser latex demo test check format study plan robustness more-seeds report open clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -69,6 +70,11 @@ browser: $(BROWSER)  ## What tests the page in a browser and, as root on Debian,
 	|| { test "$$(id -u)" = 0 && apt-get -q update && apt-get -qy install --no-install-recommends chromium; } \
 	|| echo "chromium is not installed; the tests of the page in a browser are skipped."
 
+latex:  ## As root on Debian, what tests that the LaTeX tables compile
+	@command -v xelatex >/dev/null \
+	|| { test "$$(id -u)" = 0 && apt-get -q update && apt-get -qy install --no-install-recommends $(LATEX); } \
+	|| echo "LaTeX is not installed ($(LATEX)); its tests are skipped."
+
 setup: $(READY)  ## Install everything into .venv
 
 demo: $(READY)  ## The write-up's five sections on the embedded images, then the report
@@ -97,7 +103,7 @@ report: $(READY)  ## Tables, figures and the page from the runs there are
 open: report  ## The report in your browser
 	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"
 
-test: $(READY) $(if $(CI),clusters browser)  ## All tests; `make clusters` and `make browser` once add those of engines and of the page
+test: $(READY) $(if $(CI),clusters browser latex)  ## All tests; `make clusters browser latex` once adds those of engines, page and tables
 	$(PYTEST) -m 'not cluster' $(SIDE_BY_SIDE)
 	$(PYTEST) -m cluster
 

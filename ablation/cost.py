@@ -57,7 +57,9 @@ def slower(times: ArrayLike, reached: Sequence[bool], other: ArrayLike, other_re
         groups.append(st.CensoredData(uncensored=x[mask], right=x[~mask]))
     if not any(reached) and not any(other_reached):
         return math.nan
-    return float(st.logrank(*groups).pvalue)
+    with np.errstate(invalid="ignore"):  # where all arrive at once there is no variance, and no difference
+        p = float(st.logrank(*groups).pvalue)
+    return 1.0 if math.isnan(p) else p
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:

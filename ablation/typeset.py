@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ablation.formats import MINUS, NOTHING, Column
 from ablation.phrases import Say
 
+FIRST_WIDE = "\u2e80"  # where the letters of East Asia begin
 PHRASES = ("verdict", "conclusion")  # columns whose cells may be a phrase, and wrap
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -62,7 +63,10 @@ def latex_table(
         r"\end{table}",
     ]
     text = "\n".join(lines) + "\n"
-    return text if text.isascii() else f"% !TeX program = xelatex\n{text}"
+    if text.isascii():
+        return text
+    wide = "% Chinese needs a font of its own: \\usepackage{ctex}\n" if any(c >= FIRST_WIDE for c in text) else ""
+    return f"% !TeX program = xelatex\n{wide}{text}"
 
 
 def _latex_column(column: Column) -> str:

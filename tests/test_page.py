@@ -13,6 +13,7 @@ from scipy import stats as st
 
 from ablation import look, report
 from ablation.gather import gather
+from ablation.rundir import PREDICTIONS, RESULT, State, write_json
 from tests.factory import write_run
 
 pytestmark = pytest.mark.browser
@@ -289,3 +290,57 @@ def test_print_opens_what_is_folded_and_needs_no_colour_scheme(page: Any, tmp_pa
     assert not page.locator("nav").is_visible()
     page.pdf(path=tmp_path / "page.pdf", format="A4")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+HOSTILE = [
+    "<script>window.hacked = 1</script>", "\"><img src=x onerror=window.hacked=2>", "</script><script>window.hacked=3",
+    "'; window.hacked = 4; '", "${window.hacked = 5}", "{{ 7 * 7 }}", "\u202eolleh", "\u732b", "a" * 200, "R&D|<b>",
+]  # fmt: skip
+
+
+def test_names_from_outside_are_letters_and_nothing_else(browser: Any, tmp_path: Path) -> None:
+    """Class names, errors, notices and folders as an attacker would choose them: nothing runs, nothing breaks."""
+    root = tmp_path / "runs <img src=x onerror=alert(1)> & 'quoted'"
+    images = len(HOSTILE) * 10
+    for seed in range(3):
+        for level in ("batch", "none"):
+            run = write_run(root, SHORT, f"norm={level}", f"seed={seed}")
+            target = np.repeat(np.arange(len(HOSTILE)), 10)
+            predicted = np.where(
+                np.arange(images) % 10 < (3 + seed if level == "none" else 0), (target + 1) % 10, target
+            )
+            np.savez(run / PREDICTIONS, target=target, predicted=predicted, correct=predicted == target)
+            accuracy = float((predicted == target).mean())
+            rows = run.read_metrics()
+            run.write_metrics([*rows[:-1], rows[-1] | {"val_acc": accuracy}])
+            write_json(
+                run / RESULT, run.read_json(RESULT) | {"val_final": accuracy, "classes": HOSTILE, "n_val": images}
+            )
+    failed = write_run(root, SHORT, "norm=instance", "seed=0", state=State.failed, epochs=2)
+    status = json.loads((failed / "status.json").read_text())
+    (failed / "status.json").write_text(json.dumps(status | {"error": HOSTILE[0], "notice": HOSTILE[1]}))
+    (root / HOSTILE[3]).mkdir()
+    (root / HOSTILE[3] / "metrics.csv").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(look, "FORMATS", ("svg",))
+        quoted = str(root).replace('"', '\\"')
+        assert report.main([SHORT, f'runs_dir="{quoted}"', f"report_dir={tmp_path}", "report.name=r"]) == 0
+    context = browser.new_context()
+    opened = context.new_page()
+    asked: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("dialog", lambda dialog: asked.append(dialog.message))
+    opened.goto((tmp_path / "r" / "index.html").as_uri())
+    assert len(asked) == 1
+    assert opened.evaluate("window.hacked") is None
+    assert opened.locator("img, main script").count() == 0
+    opened.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    text = opened.locator("main").inner_text()
+    assert HOSTILE[0] in text  # the error
+    assert HOSTILE[1] in text  # the notice
+    assert "49" not in text.split("classes differ")[0][-200:]
+    for name in HOSTILE[2:]:
+        assert name in opened.content().replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").replace(
+            "&#39;", "'"
+        )
+    context.close()

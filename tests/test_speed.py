@@ -7,6 +7,7 @@ import pytest
 
 from ablation import speed
 from ablation.commandline import compose_config
+from ablation.cost import slower
 from ablation.gather import gather
 from ablation.overview import variants
 from ablation.phrases import ENGLISH
@@ -66,3 +67,8 @@ def test_without_a_base_variant_nothing_is_told(tmp_path: Path) -> None:
     gathered = gather(tmp_path)
     study = build(gathered, choose(gathered, [SHORT], compose_config), compose_config)
     assert speed.ways(variants(study), "base", gathered.curves) == {}
+
+
+def test_groups_that_all_arrive_at_once_do_not_differ() -> None:
+    assert slower([8.0, 8.0], [True, True], [8.0, 8.0, 8.0], [True, True, True]) == 1.0
+    assert slower([8.0, 9.0], [True, True], [3.0, 4.0], [True, True]) < 1.0
