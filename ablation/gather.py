@@ -121,14 +121,15 @@ def quoted(value: str) -> str:
     return '"' + value.replace('"', '\\"') + '"'
 
 
-def gather(root: Path) -> Gathered:
-    """Read every run directory below `root`, at any depth; a missing folder is an empty one.
+def gather(*roots: Path) -> Gathered:
+    """Read every run directory below these folders, at any depth; a missing folder is an empty one.
 
     Returns: Gathered, rows in the order of variant, seed and run id, whatever the directories are called.
     """
-    left_out = [*_remains(root)]
+    left_out = [item for root in roots for item in _remains(root)]
     runs: dict[str, _Run] = {}
-    for directory in find_runs(root):
+    found = {run.path.resolve(): run for root in roots for run in find_runs(root)}  # folders may lie in each other
+    for directory in found.values():
         path = directory.path.as_posix()
         try:
             run = _read(directory)

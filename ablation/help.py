@@ -2,8 +2,9 @@
 
 import json
 import textwrap
+from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
 from ablation.commandline import compose_config
 from ablation.config import CONF_DIR, choices, comment_of
@@ -44,6 +45,7 @@ MEANING = {
     "gate.margin": "drop that the gate allows, in percentage points",
     "report.delta": "smallest difference in accuracy that matters, as a fraction",
     "report.lang": "language of the report: en or zh",
+    "report.also": "further folders of runs for the report, as [/first,/second]",
     "report.name": "folder of the report; null for the setting's own name",
     "seed": "of weights, order and flips",
     "preset": "demo or writeup",
@@ -58,6 +60,10 @@ MEANING = {
 
 def _wrapped(name: str, text: str, width: int = 16) -> str:
     return textwrap.fill(f"  {name:<{width}}{text}", 110, subsequent_indent=" " * (width + 2), break_on_hyphens=False)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, ListConfig) else value.name
 
 
 def train_help() -> str:
@@ -78,7 +84,7 @@ def train_help() -> str:
     lines += ["", "Settings, given as name=value, with their value under the demo preset:"]
     demo = OmegaConf.structured(compose_config([]))
     values = {name: OmegaConf.select(demo, name) for name in MEANING}
-    shown = {name: json.dumps(value, default=lambda member: member.name).strip('"') for name, value in values.items()}
+    shown = {name: json.dumps(value, default=_plain).strip('"') for name, value in values.items()}
     lines += [_wrapped(f"{name}={shown[name]}", meaning, 31) for name, meaning in MEANING.items()]
     lines += ["", "Examples:", *(f"  {command:<70} {meaning}" for command, meaning in EXAMPLES)]
     lines += ["", "Exit codes: 0 done, 1 a run failed, 2 bad command or config, 130 Ctrl-C, 143 SIGTERM."]

@@ -8,8 +8,8 @@ looked at when these were asked for.
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from ablation import report
 from ablation.around import study_overrides
 from ablation.commandline import compose_config, run_command
 from ablation.comparison import Row
@@ -180,7 +180,7 @@ def _body(arguments: list[str]) -> None:
 
 
 def _study(settings: Sequence[str]) -> Study:
-    gathered = gather(Path(compose_config(settings).runs_dir))
+    gathered = gather(*report.run_folders(compose_config(settings)))
     choice = choose(gathered, settings, compose_config)
     if choice.notice:
         raise UserError(f"{choice.notice} Give its settings to this command.")

@@ -17,6 +17,7 @@ from ablation import __version__
 from ablation.commandline import compose_config, run_command
 from ablation.config import CONF_DIR
 from ablation.errors import RunFailed, UserError
+from ablation.schema import Config
 
 # pandas and matplotlib take a second or two that `--help` does not need, so the functions import what uses them.
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ Usage:
 
 Settings of the report itself:
   runs_dir=runs          where runs are looked for, at any depth
+  report.also=[DIR,...]  further folders of runs, merged with these; a run that several hold counts once
   report_dir=reports     where the report's folder is made
   report.name=NAME       the folder's name; left out, the preset and what differs from it
   report.metric=final    accuracy that is compared: final, last3 (mean of the last three epochs) or best (optimistic)
@@ -120,6 +122,18 @@ def _print_read(gathered: "Gathered", choice: "Choice") -> None:
         print(choice.notice)
 
 
+def run_folders(config: Config) -> list[Path]:
+    """Where runs are looked for.
+
+    Raises:  UserError: one of report.also is no folder.
+    """
+    further = [Path(text) for text in config.report.also]
+    wrong = [str(path) for path in further if not path.is_dir()]
+    if wrong:
+        raise UserError(f"report.also={wrong[0]} is no folder. Give folders that hold runs, as [/first,/second].")
+    return [Path(config.runs_dir), *further]
+
+
 def make(overrides: list[str]) -> None:
     """Gather, compare, draw and write; prints a few lines about what was read, found and written.
 
@@ -136,7 +150,7 @@ def make(overrides: list[str]) -> None:
         raise UserError("gate.margin alone compares nothing. Give gate.reference=<an earlier report.json> as well.")
     earlier = None if reference is None else read_report(Path(reference))
     overrides = [text for text in overrides if not text.startswith("gate.")]  # the gate changes nothing in the report
-    gathered = gather(Path(config.runs_dir))
+    gathered = gather(*run_folders(config))
     choice = choose(gathered, overrides, compose_config)
     folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
     if reference is not None and (folder / SUMMARY).resolve() == Path(reference).resolve():

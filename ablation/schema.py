@@ -244,12 +244,16 @@ class OptimConfig:
 
 @dataclass
 class ReportConfig:
-    """The report: accuracy compared, smallest difference that matters, language, folder name below report_dir."""
+    """The report: accuracy compared, smallest difference that matters, language, folder name below report_dir.
+
+    also are further folders of runs to read besides runs_dir.
+    """
 
     metric: Metric = Metric.final
     delta: float = within(0.0, 1.0, open_low=True, default=0.005)
     lang: Language = Language.en
     name: str | None = None
+    also: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -380,3 +380,24 @@ def test_a_chinese_report_is_chinese_throughout_and_its_pixels_have_letters(
     for name in ("effects.csv", "grids.csv", "runs.csv", "tables/norm.csv"):  # programs read English everywhere
         content = (tmp_path / "zh" / name).read_text(encoding="utf-8")
         assert name == "tables/norm.csv" or content.isascii()
+
+
+@pytest.mark.usefixtures("svg_only")
+def test_folders_of_runs_are_merged_and_a_run_in_several_counts_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(3):
+        write_run(tmp_path / "runs", SHORT, f"seed={seed}", accuracy=0.7 + 0.01 * seed)
+        write_run(tmp_path / "more" / "deep", SHORT, "norm=none", f"seed={seed}", accuracy=0.75 + 0.011 * seed)
+    write_run(tmp_path / "more", SHORT, "seed=0", accuracy=0.7)
+    also = f"report.also=[{tmp_path}/more,{tmp_path}/runs,{tmp_path}/more/deep]"
+    assert run_report(tmp_path, SHORT, also) == 0
+    out = capsys.readouterr().out
+    assert "read 6 runs of this setting" in out
+    assert out.count("a copy of the run in") == 1
+    (row,) = [
+        row for row in section_of(tmp_path / "reports" / "demo-epochs-4", "norm")["rows"] if row["level"] == "none"
+    ]
+    assert row["finding"]["interval"]["n"] == 3
+    assert run_report(tmp_path, SHORT, f"report.also=[{tmp_path}/nowhere]") == 2
+    assert "report.also=" in capsys.readouterr().err
