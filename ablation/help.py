@@ -46,6 +46,7 @@ MEANING = {
     "report.delta": "smallest difference in accuracy that matters, as a fraction",
     "report.lang": "language of the report: en or zh",
     "report.also": "further folders of runs for the report, as [/first,/second]",
+    "report.watch": "true renders the report again whenever a run has moved on, until none goes on",
     "report.name": "folder of the report; null for the setting's own name",
     "seed": "of weights, order and flips",
     "preset": "demo or writeup",

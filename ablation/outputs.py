@@ -13,6 +13,7 @@ from ablation.drawing import Drawing
 from ablation.gather import Gathered, to_csv
 from ablation.look import Style
 from ablation.phrases import ENGLISH, Say, speaker
+from ablation.rundir import State
 from ablation.study import Choice, Study
 
 PAGE = "index.html"
@@ -157,5 +158,6 @@ def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes
         figures, drawings[name] = encoded(several, say)
         files |= figures
     files["writeup.md"] = writeup.to_markdown(study, say).encode()
-    files[PAGE] = page.render(study, styles, drawings, curves).encode()
+    refresh = choice.config.report.watch and not {State.running.value, State.pending.value}.isdisjoint(study.states)
+    files[PAGE] = page.render(study, styles, drawings, curves, refresh).encode()
     return files

@@ -14,7 +14,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablation import evidence, forest, formats, grid_tables, ladder, overview, speed, tables, writeup
+from ablation import evidence, forest, formats, grid_tables, ladder, overview, provisional, speed, tables, writeup
 from ablation.comparison import Comparison, Row
 from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
@@ -71,12 +71,13 @@ def render(
     styles: Mapping[tuple[str, str], Style],
     drawings: Mapping[str, Sequence[tuple[str, Drawing]]],
     curves: pd.DataFrame,
+    refresh: bool = False,
 ) -> str:
     """The page.
 
     Args:    styles: by factor and level; drawings: per section, level ('' is the overlay) and drawing. Those of
              single levels stay out of the page, and are named instead, when they would make it too large.
-             curves: the table of gather.py of the study's runs.
+             curves: the table of gather.py of the study's runs; refresh: whether the page loads itself again.
     """
     size = sum(len(drawing.svg) for section in drawings.values() for level, drawing in section if level)
     environment = Environment(
@@ -91,7 +92,8 @@ def render(
         study=study, styles=styles, drawings=drawings, ranked=overview.ranked(study), glyphs=GLYPHS, tables=tables,
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
-        runs=runs, writeup=writeup, speed=speed, ways=speed.ways(variants, base, curves),
+        runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
+        speed=speed, ways=speed.ways(variants, base, curves),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
         ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -7,6 +7,7 @@ depend on the runs, the command line and the code alone, so nothing is written a
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from ablation import __version__
 from ablation.commandline import compose_config, run_command
 from ablation.config import CONF_DIR
 from ablation.errors import RunFailed, UserError
+from ablation.rundir import METRICS, RESULT, STATUS
 from ablation.schema import Config
 
 # pandas and matplotlib take a second or two that `--help` does not need, so the functions import what uses them.
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 3
 SUMMARY, PAGE = "report.json", "index.html"
+WATCH_S = 5.0  # seconds between two looks at the runs
 _LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "jinja2")
 
 
@@ -39,6 +42,7 @@ Usage:
 Settings of the report itself:
   runs_dir=runs          where runs are looked for, at any depth
   report.also=[DIR,...]  further folders of runs, merged with these; a run that several hold counts once
+  report.watch=true      render again whenever a run has moved on, until none is running or waiting any more
   report_dir=reports     where the report's folder is made
   report.name=NAME       the folder's name; left out, the preset and what differs from it
   report.metric=final    accuracy that is compared: final, last3 (mean of the last three epochs) or best (optimistic)
@@ -185,6 +189,35 @@ def _made(
     return files, summary_of(study, inputs, files), [*headlines(study), f"wrote {folder / PAGE}"]
 
 
+def follow(overrides: list[str]) -> None:
+    """`make` again whenever a run's files have changed, until no run goes on; Ctrl-C ends it as well."""
+    from ablation.gather import gather
+
+    config = compose_config(overrides)
+    if not config.report.watch:
+        make(overrides)
+        return
+    seen: tuple[int, int] | None = None
+    while True:
+        roots = run_folders(config)
+        if (now := _moved(roots)) != seen:
+            seen = now
+            make(overrides)
+            states = gather(*roots).runs["state"]
+            if not states.isin(["running", "pending"]).any():
+                print("no run goes on any more")
+                return
+        time.sleep(WATCH_S)
+
+
+def _moved(roots: Iterable[Path]) -> tuple[int, int]:
+    """Number and newest change of the files that say how far runs are."""
+    changes = [
+        path.stat().st_mtime_ns for root in roots for name in (STATUS, METRICS, RESULT) for path in root.rglob(name)
+    ]
+    return len(changes), max(changes, default=0)
+
+
 def hold_gate(now: Mapping[str, Any], then: Mapping[str, Any], margin: float) -> None:
     """Compare a report with an earlier one, both as report.json has them.
 
@@ -205,7 +238,7 @@ def hold_gate(now: Mapping[str, Any], then: Mapping[str, Any], margin: float) ->
 
 def main(argv: list[str] | None = None) -> int | None:
     """The console script; its exit codes are those of `help_text`."""
-    return run_command(make, help_text, argv)
+    return run_command(follow, help_text, argv)
 
 
 if __name__ == "__main__":

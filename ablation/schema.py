@@ -246,7 +246,7 @@ class OptimConfig:
 class ReportConfig:
     """The report: accuracy compared, smallest difference that matters, language, folder name below report_dir.
 
-    also are further folders of runs to read besides runs_dir.
+    also are further folders of runs to read besides runs_dir; watch renders again while runs go on.
     """
 
     metric: Metric = Metric.final
@@ -254,6 +254,7 @@ class ReportConfig:
     lang: Language = Language.en
     name: str | None = None
     also: list[str] = field(default_factory=list)
+    watch: bool = False
 
 
 @dataclass

@@ -36,7 +36,7 @@ ORDER = (
     "stats pairs power correctness factorial health cost verdict controls images finding "
     "gather fates selection wording comparison facts crossing grids grid_wording "
     "formats typeset grid_tables ladder evidence remake study tables look plots forest charts drawing overview "
-    "speed payload writeup page gate outputs headlines report",
+    "provisional speed payload writeup page gate outputs headlines report",
     # entry points that train and then report
     "followup robustness more_seeds",
 )
