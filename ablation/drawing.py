@@ -26,7 +26,7 @@ _KEY = re.compile(r"(l\d+)\.[\w.-]+")
 class Drawing:
     """A figure of the page: SVG text as matplotlib wrote it, a title and a description for those who cannot see it.
 
-    panels say where curves lie in it, and rows the ids of the rows whose curves they are, for the page's script.
+    panels say where curves lie in it, for the page's script.
     """
 
     name: str

@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ablation.formats import points
 from ablation.look import INK, Style, house_style
 from ablation.phrases import ENGLISH, Say
 from ablation.stats import Interval
 
 OUTLIER = 5.0  # how many times farther than the next a row must reach to be told by an arrow at the edge
-LEAST_REACH = 0.002  # a tenth of a percentage point each way, so that rows of zeros have a scale
+LEAST_REACH = 0.002  # 0.2 percentage points each way, so that rows of zeros have a scale
 WIDTH, HEIGHT, MARGIN = 260, 20, 9
 
 
@@ -65,7 +66,8 @@ def row_drawing(interval: Interval, differences: Sequence[float], limit: float, 
         return f"{WIDTH / 2 + max(-1.0, min(1.0, value / limit)) * (WIDTH / 2 - MARGIN):.1f}"
 
     parts = [
-        f'<rect class="matters" x="{x(-delta)}" y="0" width="{float(x(delta)) - float(x(-delta)):.1f}" height="20"/>',
+        f'<rect class="matters" x="{x(-delta)}" y="0" width="{float(x(delta)) - float(x(-delta)):.1f}" '
+        f'height="{HEIGHT}"/>',
         f'<path class="zero" d="M{x(0)} 0V{HEIGHT}"/>',
     ]
     if interval.n > 1 and math.isfinite(interval.low):
@@ -143,8 +145,7 @@ def _draw_bar(axes: Axes, place: float, bar: Bar, limit: float) -> None:
         beyond = abs(mean) > limit * (1 + 1e-9)
         marker = (">" if mean > 0 else "<") if beyond else bar.style.marker
         axes.plot([max(-limit, min(limit, mean))], [place], marker, color=colour, markersize=5.5, clip_on=False)
-        text = f"{mean:+.2f}  {bar.word}".replace("-", "\u2212", 1) if mean < 0 else f"{mean:+.2f}  {bar.word}"
         axes.annotate(
-            text, (1, place), (6, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
-            fontsize=8, annotation_clip=False,
+            f"{points(one.mean)}  {bar.word}", (1, place), (6, 0), xycoords=("axes fraction", "data"),
+            textcoords="offset points", va="center", fontsize=8, annotation_clip=False,
         )  # fmt: skip

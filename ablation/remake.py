@@ -49,7 +49,7 @@ def _make(
 def variant_commands(
     overrides: Sequence[str], base: Variant, variants: Iterable[Variant], seeds: Sequence[int]
 ) -> list[str]:
-    """Per variant the command that trains it with every seed.
+    """Per variant the command that trains it with every seed; none for one with a level that has no name.
 
     Args:    overrides: of the study; those of the report are left out.
     """
@@ -58,6 +58,8 @@ def variant_commands(
     found = []
     for variant in variants:
         changes = {name: f"{name}={variant[name]}" for name in changed_factors(variant, base)}
+        if any("=" in variant[name] for name in changes):  # values set one by one
+            continue
         own = [item for item in kept if item.partition("=")[0] not in changes]
         found.append(shlex.join(["python", "-m", "ablation.train", "-m", *own, *changes.values(), listed]))
     return list(dict.fromkeys(found))

@@ -138,9 +138,10 @@ def run_folders(config: Config) -> list[Path]:
     return [Path(config.runs_dir), *further]
 
 
-def make(overrides: list[str]) -> None:
+def make(overrides: list[str]) -> bool:
     """Gather, compare, draw and write; prints a few lines about what was read, found and written.
 
+    Returns: whether a run was still running, or waiting to be, when the runs were read.
     Raises:  UserError: the overrides cannot be composed, there is no run to report, or the gate cannot compare.
              RunFailed: the gate found a regression.
     """
@@ -171,6 +172,7 @@ def make(overrides: list[str]) -> None:
     print("\n".join(told))
     if earlier is not None:
         hold_gate(now, earlier, config.gate.margin / 100)
+    return bool(gathered.runs["state"].isin(["running", "pending"]).any())
 
 
 def _made(
@@ -191,20 +193,15 @@ def _made(
 
 def follow(overrides: list[str]) -> None:
     """`make` again whenever a run's files have changed, until no run goes on; Ctrl-C ends it as well."""
-    from ablation.gather import gather
-
     config = compose_config(overrides)
     if not config.report.watch:
         make(overrides)
         return
     seen: tuple[int, int] | None = None
     while True:
-        roots = run_folders(config)
-        if (now := _moved(roots)) != seen:
+        if (now := _moved(run_folders(config))) != seen:
             seen = now
-            make(overrides)
-            states = gather(*roots).runs["state"]
-            if not states.isin(["running", "pending"]).any():
+            if not make(overrides):
                 print("no run goes on any more")
                 return
         time.sleep(WATCH_S)

@@ -87,7 +87,7 @@ def paired_difference(level: ArrayLike, reference: ArrayLike, confidence: float 
     found = summary(first - second)
     if found.n < 2:
         return Interval(found.mean, math.nan, math.nan, found.n, math.nan, confidence)
-    half = float(student_t.ppf((1 + confidence) / 2, found.n - 1)) * found.sd / math.sqrt(found.n)
+    half = half_width(found, confidence)
     return Interval(found.mean, found.mean - half, found.mean + half, found.n, found.sd, confidence)
 
 

@@ -1,9 +1,11 @@
+import shlex
 from pathlib import Path
 
 import pytest
 
 from ablation.commandline import compose_config
 from ablation.gather import gather
+from ablation.identity import levels_of
 from ablation.rundir import State
 from ablation.sections import load_section, section_names
 from ablation.selection import cell_config
@@ -189,3 +191,16 @@ def test_runs_of_a_grid_at_another_setting_are_no_variant_of_this_one(tmp_path: 
     assert found.states == {"finished": 2, "missing": 1}
     assert found.others == ()  # the grid of norm and learning rate has them
     assert ("runs at other settings", "2, in grids") in found.facts
+
+
+def test_the_command_of_every_variant_is_one_that_the_program_accepts(tmp_path: Path) -> None:
+    for levels in ((), ("norm=none",), ("norm=none", "dropout=p10"), ("norm.groups=4", "norm.kind=group")):
+        write_run(tmp_path, SHORT, *levels)
+    gathered = gather(tmp_path)
+    study = build(gathered, choose(gathered, [SHORT, "report.delta=0.01"], compose_config), compose_config)
+    commands = [shlex.split(text) for text in study.variant_commands]
+    assert [command[:4] for command in commands] == [["python", "-m", "ablation.train", "-m"]] * len(commands)
+    variants = [levels_of(compose_config([*command[4:-1], "seed=0"])) for command in commands]
+    assert {(one["norm"], one["dropout"]) for one in variants} >= {("batch", "none"), ("none", "none"), ("none", "p10")}
+    assert all(command[-1] == "seed=0" and SHORT in command for command in commands)
+    assert not any("report." in text or "groups" in text for command in commands for text in command)
