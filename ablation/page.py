@@ -46,7 +46,14 @@ def bars(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> lis
     found = []
     for item in (one for one in study.comparisons if one.has_runs):
         rows = [
-            Bar(row.level, styles[item.section.factor, row.level], one.interval, one.differences, _short(row, one, say))
+            Bar(
+                row.level,
+                styles[item.section.factor, row.level],
+                one.interval,
+                one.simultaneous,
+                one.differences,
+                _short(row, one, say),
+            )  # fmt: skip
             for row in item.rows
             if (one := row.finding) is not None
         ]
