@@ -140,7 +140,7 @@ def forest_figure(groups: Sequence[tuple[str, Sequence[Bar]]], delta: float, say
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False, axis="y")
         height = float(figure.get_size_inches()[1])
-        figure.subplots_adjust(left=0.2, right=0.76, bottom=0.5 / height, top=1 - 0.1 / height)
+        figure.subplots_adjust(left=0.18, right=0.71, bottom=0.5 / height, top=1 - 0.1 / height)
     return figure
 
 

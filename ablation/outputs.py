@@ -1,89 +1,17 @@
 """The files of a report but report.json: tables, figures and the page, by their names below its folder."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from pathlib import Path
 
-import pandas as pd
-from matplotlib.figure import Figure
-
-from ablation import charts, evidence, forest, grid_tables, ladder, look, overview, page, plots, tables, writeup
-from ablation.comparison import Comparison
+from ablation import grid_tables, ladder, look, page, plots, tables, thumbnails, writeup
 from ablation.drawing import Drawing
 from ablation.gather import Gathered, to_csv
-from ablation.look import Style
 from ablation.phrases import ENGLISH, Say, speaker
+from ablation.pictures import Picture, of_section, overall
 from ablation.rundir import State
 from ablation.study import Choice, Study
 
 PAGE = "index.html"
-
-
-OVERLAY, BOTH = ("val_acc", "val_loss", "train_loss"), ("loss", "acc")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure to draw: how, in a language; the level that it shows ('' for several); title and description.
-
-    columns are those of the curves in its panels, if it shows curves.
-    """
-
-    draw: Callable[[Say], Figure]
-    title: str
-    description: str
-    level: str = ""
-    columns: tuple[str, ...] = ()
-
-
-def section_figures(
-    comparison: Comparison, curves: pd.DataFrame, styles: Mapping[tuple[str, str], Style], epochs: int, say: Say
-) -> dict[str, Picture]:
-    """A section's figures by name, the overlay of all levels first; none when no run has finished an epoch."""
-    factor = comparison.section.factor
-    lines = [(row, styles[factor, row.level], plots.curves_of(row, curves)) for row in comparison.rows]
-    lines = [line for line in lines if line[2]]
-    if not lines:
-        return {}
-    shown, groups = [(row.level, style, found) for row, style, found in lines], [line[2] for line in lines]
-    overlay = partial(plots.overlay_figure, factor, shown, epochs)
-    found = {page.overlay_name(comparison): Picture(overlay, *page.overlay_text(comparison, say), columns=OVERLAY)}
-    for row, style, own in lines:
-        draw = partial(plots.variant_figure, f"{factor}={row.level}", own, style, groups, epochs)
-        found[page.curves_name(comparison, row)] = Picture(
-            draw, *page.curves_text(comparison, row, say), row.level, BOTH
-        )
-    return found
-
-
-def detail_figures(
-    comparison: Comparison, styles: Mapping[tuple[str, str], Style], say: Say
-) -> dict[str, dict[str, Picture]]:
-    """What a section shows besides its curves: whether the seeds agree, and the classes where its effects lie."""
-    name, title, factor = page.anchor(comparison.name), comparison.section.title, comparison.section.factor
-    rows = [(row, row.finding, styles[factor, row.level]) for row in comparison.rows if row.finding is not None]
-    pairs = [
-        (
-            row.level,
-            style,
-            [(row.values[s] - d, row.values[s]) for s, d in zip(one.seeds, one.differences, strict=True)],
-        )
-        for row, one, style in rows
-        if one.seeds
-    ]
-    classes = [(row.level, style, one.images.classes) for row, one, style in rows if one.images and one.images.classes]
-    found: dict[str, dict[str, Picture]] = {}
-    if pairs:
-        draw, told = (
-            partial(charts.seeds_figure, pairs),
-            say("{title}: each seed with the control and with the level", title=title),
-        )
-        found["seeds"] = {f"{name}_seeds": Picture(draw, told, " ".join(tables.sentences(comparison)))}
-    if classes:
-        draw, told = partial(charts.classes_figure, classes), say("{title}: accuracy of each class", title=title)
-        described = " ".join(evidence.classes_told(row, say) for row, _, _ in rows)
-        found["classes"] = {f"{name}_classes": Picture(draw, told, described)}
-    return found
 
 
 def encoded(figures: Mapping[str, Picture], say: Say) -> tuple[dict[str, bytes], list[tuple[str, Drawing]]]:
@@ -102,35 +30,16 @@ def encoded(figures: Mapping[str, Picture], say: Say) -> tuple[dict[str, bytes],
     return files, drawings
 
 
-def overall(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> dict[str, dict[str, Picture]]:
-    """Figures of no single section: all effects, what they cost, each grid and each way of steps."""
-    found: dict[str, dict[str, Picture]] = {}
-    costs = overview.costs(study)
-    if any(rows for _, rows in page.bars(study, styles, say)):
+def outputs(study: Study, gathered: Gathered, choice: Choice, folder: Path) -> dict[str, bytes]:
+    """Every file of the report but report.json, by its name below the report's folder.
 
-        def effects(tongue: Say) -> Figure:
-            return forest.forest_figure(page.bars(study, styles, tongue), study.delta, tongue)
-
-        found["effects"] = {"effects_forest": Picture(effects, say("All effects"), "")}
-    if costs:
-        draw = partial(charts.cost_figure, costs)
-        found["cost"] = {"cost_pareto": Picture(draw, say("Accuracy over seconds of training"), ", ".join(costs))}
-    for grid in (*(one for one in study.crossings if one.has_runs), *study.robustness):
-        sentences = " ".join(grid_tables.sentences(grid, say))
-        lines = Picture(partial(charts.interaction_figure, grid), grid.title, sentences)
-        found[grid.name] = {f"{page.anchor(grid.name)}_interaction": lines}
-    for way in (one for one in study.ladders if one.has_runs):
-        bars = Picture(partial(charts.waterfall_figure, ladder.bars(way)), way.title, ladder.told(way))
-        found[way.name] = {f"{way.name}_waterfall": bars}
-    return found
-
-
-def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes]:
-    """Every file of the report but report.json, by its name below the report's folder."""
+    Args:    folder: that folder, from which the page links to those of the runs.
+    """
     curves = gathered.curves[gathered.curves["run_id"].isin(choice.runs["run_id"])]
     say = speaker(study.language)
     shown = [item for item in study.comparisons if item.has_runs]
     styles = look.level_styles(study.comparisons)
+    images = thumbnails.shown_images(choice.config, choice.runs["data_fingerprint"])
     files = {
         "runs.csv": to_csv(choice.runs).encode(),
         "curves.csv": to_csv(curves).encode(),
@@ -138,10 +47,8 @@ def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes
     }
     drawings: dict[str, list[tuple[str, Drawing]]] = {"cost": []}
     for item in shown:
-        figures, drawings[item.name] = encoded(section_figures(item, curves, styles, study.epochs, say), say)
-        files |= figures
-        for kind, pictures in detail_figures(item, styles, say).items():
-            figures, drawings[f"{item.name}:{kind}"] = encoded(pictures, say)
+        for kind, pictures in of_section(item, curves, images, styles, study, say).items():
+            figures, drawings[f"{item.name}:{kind}" if kind else item.name] = encoded(pictures, say)
             files |= figures
         files[f"tables/{item.name}.md"] = tables.to_markdown(item, study.metric, say).encode()
         files[f"tables/{item.name}.csv"] = tables.to_csv(item, study.metric).encode()
@@ -159,5 +66,5 @@ def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes
         files |= figures
     files["writeup.md"] = writeup.to_markdown(study, say).encode()
     refresh = choice.config.report.watch and not {State.running.value, State.pending.value}.isdisjoint(study.states)
-    files[PAGE] = page.render(study, styles, drawings, curves, refresh).encode()
+    files[PAGE] = page.render(study, styles, drawings, choice.runs, curves, folder, refresh).encode()
     return files

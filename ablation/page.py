@@ -14,7 +14,19 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablation import evidence, forest, formats, grid_tables, ladder, overview, provisional, speed, tables, writeup
+from ablation import (
+    every_run,
+    evidence,
+    forest,
+    formats,
+    grid_tables,
+    ladder,
+    overview,
+    provisional,
+    speed,
+    tables,
+    writeup,
+)
 from ablation.comparison import Comparison, Row
 from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
@@ -23,6 +35,7 @@ from ablation.forest import Bar
 from ablation.look import Style
 from ablation.payload import payload, row_ids
 from ablation.phrases import Say, runs, speaker
+from ablation.plots import curves_of
 from ablation.rundir import State
 from ablation.selection import describe_variant
 from ablation.study import Study
@@ -53,7 +66,7 @@ def bars(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> lis
                 one.simultaneous,
                 one.differences,
                 _short(row, one, say),
-            )  # fmt: skip
+            )
             for row in item.rows
             if (one := row.finding) is not None
         ]
@@ -77,14 +90,17 @@ def render(
     study: Study,
     styles: Mapping[tuple[str, str], Style],
     drawings: Mapping[str, Sequence[tuple[str, Drawing]]],
+    table: pd.DataFrame,
     curves: pd.DataFrame,
+    folder: Path,
     refresh: bool = False,
 ) -> str:
     """The page.
 
     Args:    styles: by factor and level; drawings: per section, level ('' is the overlay) and drawing. Those of
              single levels stay out of the page, and are named instead, when they would make it too large.
-             curves: the table of gather.py of the study's runs; refresh: whether the page loads itself again.
+             table, curves: those of gather.py of the study's runs; folder: where the page will lie.
+             refresh: whether the page loads itself again.
     """
     size = sum(len(drawing.svg) for section in drawings.values() for level, drawing in section if level)
     environment = Environment(
@@ -102,6 +118,8 @@ def render(
         runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
         speed=speed, ways=speed.ways(variants, base, curves),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
+        every_run=every_run, curves_of=curves_of, folder=folder,
+        run_rows={str(row["run_id"]): row for row in table.to_dict("records")},
         ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),

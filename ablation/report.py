@@ -43,6 +43,7 @@ Settings of the report itself:
   runs_dir=runs          where runs are looked for, at any depth
   report.also=[DIR,...]  further folders of runs, merged with these; a run that several hold counts once
   report.watch=true      render again whenever a run has moved on, until none is running or waiting any more
+  report.thumbnails=true show images that a level lost or won with every seed; left out, only those of embedded data
   report_dir=reports     where the report's folder is made
   report.name=NAME       the folder's name; left out, the preset and what differs from it
   report.metric=final    accuracy that is compared: final, last3 (mean of the last three epochs) or best (optimistic)
@@ -187,7 +188,7 @@ def _made(
     if is_up_to_date(folder, inputs):
         return {}, read_report(folder / SUMMARY), [f"report is up to date: {folder / PAGE}"]
     study = build(gathered, choice, compose_config)
-    files = outputs(study, gathered, choice)
+    files = outputs(study, gathered, choice, folder)
     return files, summary_of(study, inputs, files), [*headlines(study), f"wrote {folder / PAGE}"]
 
 

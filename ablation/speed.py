@@ -30,7 +30,9 @@ class Way:
 
 
 @dataclass(frozen=True)
-class _Times:
+class Times:
+    """Of each usable run whether it gets to the target, and the epochs and seconds until then or until its end."""
+
     reached: list[bool]
     epochs: list[float]
     seconds: list[float]
@@ -49,8 +51,8 @@ def ways(variants: Mapping[str, Row], base: str, curves: pd.DataFrame) -> dict[s
     """
     if base not in variants or math.isnan(target := target_of(variants[base])):
         return {}
-    groups = {str(run_id): group for run_id, group in curves.sort_values("epoch").groupby("run_id")}
-    times = {name: _times(row, groups, target) for name, row in variants.items()}
+    groups = by_run(curves)
+    times = {name: times_of(row, groups, target) for name, row in variants.items()}
     times = {name: found for name, found in times.items() if found.reached}
     if base not in times:
         return {}
@@ -65,8 +67,17 @@ def ways(variants: Mapping[str, Row], base: str, curves: pd.DataFrame) -> dict[s
     }
 
 
-def _times(row: Row, groups: Mapping[str, pd.DataFrame], target: float) -> _Times:
-    found = _Times([], [], [])
+def by_run(curves: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of the curves table by run id, in the order of epochs."""
+    return {str(run_id): group for run_id, group in curves.sort_values("epoch").groupby("run_id")}
+
+
+def times_of(row: Row, groups: Mapping[str, pd.DataFrame], target: float) -> Times:
+    """The times of a row's usable runs.
+
+    Args:    groups: as `by_run`; target: an accuracy in [0, 1].
+    """
+    found = Times([], [], [])
     for run in (run for run in row.seeds if run.usable and run.run_id in groups):
         curve = groups[run.run_id]
         passed = np.cumsum(curve["seconds_train"].to_numpy(np.float64))
