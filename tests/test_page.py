@@ -117,6 +117,28 @@ def test_another_reference_gives_the_differences_to_it(page: Any, folder: Path) 
     assert cell(reference, "effect") == "reference"
 
 
+SHAPES = """rows => rows.map(row => [row.dataset.row, [...row.querySelectorAll("[data-cell=forest] svg *")].map(shape =>
+     [shape.getAttribute("class"), ...["d", "x", "width", "cx"].map(name => shape.getAttribute(name) || "")])])"""
+
+
+def test_the_script_draws_a_declared_row_as_the_report_does(page: Any, browser: Any, folder: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto((folder / "r" / "index.html").as_uri())
+    wanted, drawn = (dict(one.locator("tr[data-row]").evaluate_all(SHAPES)) for one in (plain, page))
+    context.close()
+    assert set(drawn) == set(wanted)
+    for row, shapes in wanted.items():
+        assert [shape[0] for shape in drawn[row]] == [shape[0] for shape in shapes]
+        for ours, theirs in zip(shapes, drawn[row], strict=True):
+            mine, script = (re.findall(r"[\d.]+", " ".join(one[1:])) for one in (ours, theirs))
+            assert [*map(float, script)] == pytest.approx([*map(float, mine)], abs=0.11)  # places have one decimal
+    assert sum(shape[0] == "wide" for shapes in drawn.values() for shape in shapes) == 3
+    page.locator("select[data-against=norm]").select_option(label="none")  # its intervals belong to no family
+    shapes = dict(page.locator("section[aria-labelledby='section-norm'] tr[data-row]").evaluate_all(SHAPES))
+    assert [shape for found in shapes.values() for shape in found if shape[0] == "wide"] == []
+
+
 def test_another_accuracy_is_compared_and_the_selected_one_has_its_warning(page: Any, folder: Path) -> None:
     row, warning = line(page, "residual", "without"), page.locator("#selected-warning")
     assert not warning.is_visible()

@@ -16,7 +16,7 @@ import pytest
 
 from ablation import headlines, look, report
 from ablation.commandline import compose_config
-from ablation.rundir import State
+from ablation.rundir import STATUS, State
 from ablation.study import name_of
 from tests.factory import write_run, write_sections
 
@@ -189,8 +189,11 @@ def test_the_page_can_be_read_without_seeing_it(folder: Path) -> None:
     assert len(figures) == len(page.all("figure")) > 0
     for svg in figures:
         assert set((svg["aria-labelledby"] or "").split()) <= set(ids)
-    targets = {(a.get("href") or "")[1:] for a in page.all("a")} | {(u.get("href") or "")[1:] for u in page.all("use")}
-    assert targets <= set(ids)
+    links = {element.get("href") or "" for element in (*page.all("a"), *page.all("use"))}
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    folders = [folder / link for link in links if not link.startswith("#")]
+    assert len(folders) > 5
+    assert all((place / STATUS).exists() for place in folders)
 
 
 def test_the_page_follows_the_theme(folder: Path) -> None:
