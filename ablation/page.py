@@ -22,7 +22,7 @@ from ablation.finding import Finding
 from ablation.forest import Bar
 from ablation.look import Style
 from ablation.payload import payload, row_ids
-from ablation.phrases import Say, runs, speaker
+from ablation.phrases import Say, ranges, runs, speaker
 from ablation.rundir import State
 from ablation.selection import describe_variant
 from ablation.study import Study
@@ -126,7 +126,8 @@ def overlay_text(comparison: Comparison, say: Say) -> tuple[str, str]:
 
 def curves_text(comparison: Comparison, row: Row, say: Say) -> tuple[str, str]:
     """Title and description of one level's figure."""
-    seeds = ", ".join(f"{run.seed} {say(run.state)}" for run in row.seeds)
+    states = dict.fromkeys(run.state for run in row.seeds)
+    seeds = ", ".join(f"{ranges(run.seed for run in row.seeds if run.state == state)} {say(state)}" for state in states)
     phrase = "{title}, {level}: loss and accuracy over epochs"
     return say(phrase, title=comparison.section.title, level=row.level), say(
         "Training and validation curves; seeds: {seeds}. Mean validation accuracy {val} %, clean training accuracy "
