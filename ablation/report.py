@@ -18,6 +18,7 @@ from ablation import __version__
 from ablation.commandline import compose_config, run_command
 from ablation.config import CONF_DIR
 from ablation.errors import RunFailed, UserError
+from ablation.folders import walk
 from ablation.rundir import METRICS, RESULT, STATUS
 from ablation.schema import Config
 
@@ -209,9 +210,9 @@ def follow(overrides: list[str]) -> None:
 
 def _moved(roots: Iterable[Path]) -> tuple[int, int]:
     """Number and newest change of the files that say how far runs are."""
-    changes = [
-        path.stat().st_mtime_ns for root in roots for name in (STATUS, METRICS, RESULT) for path in root.rglob(name)
-    ]
+    named = {STATUS, METRICS, RESULT}
+    files = [folder / name for root in roots for folder, _, names in walk(root) for name in sorted(named & {*names})]
+    changes = [path.stat().st_mtime_ns for path in files]
     return len(changes), max(changes, default=0)
 
 

@@ -24,7 +24,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 # From the ground up: a module imports only modules of lines above its own, or earlier ones of its own line.
 ORDER = (
     "errors datasets schema phrases",
-    "config sections rundir shapes environment identity",
+    "config sections folders rundir shapes environment identity",
     "commandline stored imagefolder data",
     "jobs around comparability questions plan help",
     # the torch half
