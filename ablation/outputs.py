@@ -115,7 +115,7 @@ def overall(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> 
     if costs:
         draw = partial(charts.cost_figure, costs)
         found["cost"] = {"cost_pareto": Picture(draw, say("Accuracy over seconds of training"), ", ".join(costs))}
-    for grid in (*(one for one in study.crossings if one.has_runs), *study.robustness):
+    for grid in grid_tables.shown(study.crossings, study.robustness):
         sentences = " ".join(grid_tables.sentences(grid, say))
         lines = Picture(partial(charts.interaction_figure, grid), grid.title, sentences)
         found[grid.name] = {f"{page.anchor(grid.name)}_interaction": lines}
@@ -146,7 +146,7 @@ def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes
         files[f"tables/{item.name}.md"] = tables.to_markdown(item, study.metric, say).encode()
         files[f"tables/{item.name}.csv"] = tables.to_csv(item, study.metric).encode()
         files[f"tables/{item.name}.tex"] = tables.to_latex(item, study.metric, say).encode()
-    grids = [*(grid for grid in study.crossings if grid.has_runs), *study.robustness]
+    grids = grid_tables.shown(study.crossings, study.robustness)
     files["grids.csv"] = grid_tables.to_csv(grids).encode()
     for grid in grids:
         files[f"tables/{grid.name}.md"] = grid_tables.to_markdown(grid, say).encode()
