@@ -124,7 +124,8 @@ def _lines(found: Sequence[Open], most: int, again: bool) -> Iterator[str]:
         elif len(one.seeds) > most:
             yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds {finds}, more than most={most}; left alone"
         else:
-            yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds ({ranges(one.seeds)}) {finds}, {_cost_words([one])}"
+            which = ranges(one.seeds)
+            yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds ({which}) {finds}, {_cost_words([one])}"
 
 
 def _cost_words(found: Sequence[Open]) -> str:

@@ -7,13 +7,14 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ablation import charts, evidence, forest, grid_tables, ladder, look, overview, page, plots, tables, writeup
+from ablation import charts, evidence, forest, grid_tables, ladder, leaderboard, look, page, plots, tables, writeup
 from ablation.comparison import Comparison
 from ablation.drawing import Drawing
 from ablation.gather import Gathered, to_csv
 from ablation.look import Style
 from ablation.phrases import ENGLISH, Say, speaker
 from ablation.rundir import State
+from ablation.stats import Summary
 from ablation.study import Choice, Study
 
 PAGE = "index.html"
@@ -102,10 +103,11 @@ def encoded(figures: Mapping[str, Picture], say: Say) -> tuple[dict[str, bytes],
     return files, drawings
 
 
-def overall(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> dict[str, dict[str, Picture]]:
-    """Figures of no single section: all effects, what they cost, each grid and each way of steps."""
+def overall(
+    study: Study, styles: Mapping[tuple[str, str], Style], costs: Mapping[str, tuple[float, Summary]], say: Say
+) -> dict[str, dict[str, Picture]]:
+    """Figures of no single section: all effects, what variants cost, each grid and each way of steps."""
     found: dict[str, dict[str, Picture]] = {}
-    costs = overview.costs(study)
     if any(rows for _, rows in page.bars(study, styles, say)):
 
         def effects(tongue: Say) -> Figure:
@@ -154,10 +156,14 @@ def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes
     for way in (one for one in study.ladders if one.has_runs):
         files[f"tables/{way.name}.md"] = ladder.to_markdown(way, say).encode()
         files[f"tables/{way.name}.tex"] = ladder.to_latex(way, say).encode()
-    for name, several in overall(study, styles, say).items():
+    board = leaderboard.entries(study, choice.runs)
+    files["tables/leaderboard.md"] = leaderboard.to_markdown(board, study.metric, say).encode()
+    files["tables/leaderboard.csv"] = leaderboard.to_csv(board, study.metric).encode()
+    files["tables/leaderboard.tex"] = leaderboard.to_latex(board, study.metric, say).encode()
+    for name, several in overall(study, styles, leaderboard.costs(board), say).items():
         figures, drawings[name] = encoded(several, say)
         files |= figures
     files["writeup.md"] = writeup.to_markdown(study, say).encode()
     refresh = choice.config.report.watch and not {State.running.value, State.pending.value}.isdisjoint(study.states)
-    files[PAGE] = page.render(study, styles, drawings, curves, refresh).encode()
+    files[PAGE] = page.render(study, styles, drawings, curves, board, refresh).encode()
     return files

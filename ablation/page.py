@@ -14,12 +14,25 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablation import evidence, forest, formats, grid_tables, ladder, overview, provisional, speed, tables, writeup
+from ablation import (
+    evidence,
+    forest,
+    formats,
+    grid_tables,
+    ladder,
+    leaderboard,
+    overview,
+    provisional,
+    speed,
+    tables,
+    writeup,
+)
 from ablation.comparison import Comparison, Row
 from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
 from ablation.finding import Finding
 from ablation.forest import Bar
+from ablation.leaderboard import Entry
 from ablation.look import Style
 from ablation.payload import payload, row_ids
 from ablation.phrases import Say, ranges, runs, speaker
@@ -71,13 +84,15 @@ def render(
     styles: Mapping[tuple[str, str], Style],
     drawings: Mapping[str, Sequence[tuple[str, Drawing]]],
     curves: pd.DataFrame,
+    board: Sequence[Entry],
     refresh: bool = False,
 ) -> str:
     """The page.
 
     Args:    styles: by factor and level; drawings: per section, level ('' is the overlay) and drawing. Those of
              single levels stay out of the page, and are named instead, when they would make it too large.
-             curves: the table of gather.py of the study's runs; refresh: whether the page loads itself again.
+             curves: the table of gather.py of the study's runs; board: every variant.
+             refresh: whether the page loads itself again.
     """
     size = sum(len(drawing.svg) for section in drawings.values() for level, drawing in section if level)
     environment = Environment(
@@ -93,6 +108,7 @@ def render(
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
         runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
+        leaderboard=leaderboard, board=board,
         speed=speed, ways=speed.ways(variants, base, curves),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
         ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),

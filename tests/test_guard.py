@@ -35,8 +35,8 @@ ORDER = (
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
     "gather fates selection wording comparison facts crossing grids grid_wording "
-    "formats typeset grid_tables ladder evidence remake study tables look plots forest charts drawing overview "
-    "provisional speed payload writeup page gate outputs headlines report",
+    "formats typeset grid_tables ladder evidence remake study tables leaderboard look plots forest charts drawing "
+    "overview provisional speed payload writeup page gate outputs headlines report",
     # entry points that train and then report
     "followup robustness more_seeds",
 )

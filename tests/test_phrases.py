@@ -10,7 +10,7 @@ import jinja2
 import pytest
 from jinja2 import nodes
 
-from ablation import facts, grid_tables, ladder, tables
+from ablation import facts, grid_tables, ladder, leaderboard, tables
 from ablation.crossing import Survival
 from ablation.evidence import FLAGS
 from ablation.fates import MISSING_RUN
@@ -56,7 +56,7 @@ def by_their_names() -> Iterator[str]:
     yield from (name.replace("_", " ") for name in facts._ENVIRONMENT)
     yield from (standing.value for standing in Standing)
     yield MISSING_RUN
-    for headings in (tables._LATEX_HEADINGS, grid_tables._HEADINGS, ladder._HEADINGS):
+    for headings in (tables._LATEX_HEADINGS, grid_tables._HEADINGS, ladder._HEADINGS, leaderboard._HEADINGS):
         yield from (half for pair in headings.values() for half in pair if half)
     for section in map(load_section, section_names()):
         yield from (section.title, section.question)

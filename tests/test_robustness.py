@@ -131,9 +131,7 @@ def test_grids_are_in_the_files_of_the_report(tmp_path: Path) -> None:
     assert report.main([SHORT, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}", "report.name=r"]) == 0
     folder = tmp_path / "r"
     rows = list(csv.DictReader(StringIO((folder / "grids.csv").read_text())))
-    (line,) = (
-        r for r in rows if (r["grid"], r["level"], r["second_level"]) == ("norm_lr", "instance", "0.01")
-    )
+    (line,) = (r for r in rows if (r["grid"], r["level"], r["second_level"]) == ("norm_lr", "instance", "0.01"))
     assert line["conclusion"] == "holds only at optim.lr=0.001"
     assert float(line["difference"]) == pytest.approx(0.13)
     assert (line["n"], line["n_both"]) == ("4", "4")
