@@ -9,7 +9,7 @@ import pandas as pd
 
 from ablation.comparability import mixed
 from ablation.comparison import Comparison
-from ablation.phrases import ENGLISH, Say, mark
+from ablation.phrases import ENGLISH, Say, mark, ranges
 from ablation.rundir import State
 from ablation.schema import Config, Metric, Stage
 from ablation.verdict import ALPHA
@@ -48,7 +48,7 @@ def setting_facts(
         (mark("training images"), seen("n_train")),
         (mark("validation images"), seen("n_val")),
         (mark("epochs"), str(config.trainer.epochs)),
-        (mark("seeds"), ", ".join(map(str, seeds)) or say("none yet")),
+        (mark("seeds"), ranges(seeds) or say("none yet")),
         *([(mark("confirmation runs"), str(fresh))] if fresh else []),
         *([(mark("runs at other settings"), say("{number}, in grids", number=elsewhere))] if elsewhere else []),
         (mark("design"), design or say("no section begun")),

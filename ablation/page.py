@@ -21,6 +21,7 @@ from ablation import (
     formats,
     grid_tables,
     ladder,
+    leaderboard,
     overview,
     provisional,
     speed,
@@ -32,9 +33,10 @@ from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
 from ablation.finding import Finding
 from ablation.forest import Bar
+from ablation.leaderboard import Entry
 from ablation.look import Style
 from ablation.payload import payload, row_ids
-from ablation.phrases import Say, runs, speaker
+from ablation.phrases import Say, ranges, runs, speaker
 from ablation.plots import curves_of
 from ablation.rundir import State
 from ablation.selection import describe_variant
@@ -92,6 +94,7 @@ def render(
     drawings: Mapping[str, Sequence[tuple[str, Drawing]]],
     table: pd.DataFrame,
     curves: pd.DataFrame,
+    board: Sequence[Entry],
     folder: Path,
     refresh: bool = False,
 ) -> str:
@@ -99,23 +102,20 @@ def render(
 
     Args:    styles: by factor and level; drawings: per section, level ('' is the overlay) and drawing. Those of
              single levels stay out of the page, and are named instead, when they would make it too large.
-             table, curves: those of gather.py of the study's runs; folder: where the page will lie.
+             table, curves: those of gather.py of the study's runs; board: every variant; folder: where the page will
+             lie.
              refresh: whether the page loads itself again.
     """
     size = sum(len(drawing.svg) for section in drawings.values() for level, drawing in section if level)
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )  # fmt: skip
-    environment.filters.update(swatch=swatch, inline=inline)
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     say, variants = speaker(study.language), overview.variants(study)
     base = describe_variant(study.base, study.base)
-    return environment.get_template("report.html.j2").render(
+    return _environment().get_template("report.html.j2").render(
         study=study, styles=styles, drawings=drawings, ranked=overview.ranked(study), glyphs=GLYPHS, tables=tables,
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
         runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
+        leaderboard=leaderboard, board=board,
         speed=speed, ways=speed.ways(variants, base, curves),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
         every_run=every_run, curves_of=curves_of, folder=folder,
@@ -124,6 +124,15 @@ def render(
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
     )  # fmt: skip
+
+
+def _environment() -> Environment:
+    found = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
+    found.filters.update(swatch=swatch, inline=inline)
+    return found
 
 
 def anchor(text: str) -> str:
@@ -151,7 +160,8 @@ def overlay_text(comparison: Comparison, say: Say) -> tuple[str, str]:
 
 def curves_text(comparison: Comparison, row: Row, say: Say) -> tuple[str, str]:
     """Title and description of one level's figure."""
-    seeds = ", ".join(f"{run.seed} {say(run.state)}" for run in row.seeds)
+    states = dict.fromkeys(run.state for run in row.seeds)
+    seeds = ", ".join(f"{ranges(run.seed for run in row.seeds if run.state == state)} {say(state)}" for state in states)
     phrase = "{title}, {level}: loss and accuracy over epochs"
     return say(phrase, title=comparison.section.title, level=row.level), say(
         "Training and validation curves; seeds: {seeds}. Mean validation accuracy {val} %, clean training accuracy "

@@ -195,7 +195,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     compared = tuple(map(comparer.compare, plans))
     uses = [*_of_sections(compared), *_of_grids(crossings, steps)]
     used = {row["run_id"] for _, variant in uses for row in runs.of(variant).values()}
-    rows, robust = choice.runs[choice.runs["run_id"].isin(used)], tuple(robustness(pool, plans))
+    rows, robust = choice.runs[choice.runs["run_id"].isin(used)], tuple(robustness(pool, plans, crossings))
     elsewhere = _elsewhere([*crossings, *robust])
     return Study(
         name=name_of(config, compose),

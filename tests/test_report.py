@@ -367,7 +367,13 @@ def test_a_chinese_report_is_chinese_throughout_and_its_pixels_have_letters(
     monkeypatch.setattr(headlines, "wide_font", lambda: None)
     places = (SHORT, f"runs_dir={study / 'runs'}", f"report_dir={tmp_path}", "report.lang=zh")
     assert report.main([*places, "report.name=zh"]) == 0
-    assert "no Chinese font is here" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "此处没有中文字体（Debian 上：apt-get install fonts-noto-cjk）" in out
+    assert f"已写出 {tmp_path}/zh/index.html" in out
+    for phrase in ("read", "left out", "against", "in pp", "not run yet", "warning", "PNG and PDF figures", "wrote"):
+        assert not re.search(rf"^(\S+ \S+ )?{phrase}\b", out, flags=re.MULTILINE), phrase
+    assert report.main([*places, "report.name=zh"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("报告已是最新：")
     page = (tmp_path / "zh" / "index.html").read_text(encoding="utf-8")
     assert '<html lang="zh">' in page
     told = text_of(page)
