@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCHEMA = 3
 SUMMARY, PAGE = "report.json", "index.html"
 WATCH_S = 5.0  # seconds between two looks at the runs
-_LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "jinja2")
+_LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "seaborn", "jinja2")
 
 
 def help_text() -> str:
