@@ -8,6 +8,9 @@ from ablation.look import wide_font
 from ablation.phrases import ENGLISH, speaker
 from ablation.study import Study
 from ablation.tables import brief
+from ablation.typeset import wide
+
+FONTS = "on Debian: apt-get install fonts-noto-cjk"
 
 
 def headlines(study: Study) -> Iterator[str]:
@@ -32,8 +35,16 @@ def _lines(study: Study) -> Iterator[str]:
         yield f"robustness: {' '.join(factor_sentences(grid, say))}"
     for warning in study.warnings:
         yield f"warning: {warning}"
-    if say is not ENGLISH and wide_font() is None:
-        yield "PNG and PDF figures are in English: no Chinese font is here (on Debian: apt-get install fonts-noto-cjk)"
+    boxes = " and have boxes for Chinese names" if any(map(wide, _names(study))) else ""
+    if (boxes or say is not ENGLISH) and wide_font() is None:
+        yield f"PNG and PDF figures are in English{boxes}: no Chinese font is here ({FONTS})"
+
+
+def _names(study: Study) -> Iterator[str]:
+    for row in (row for item in study.comparisons for row in item.rows):
+        yield row.level
+        if row.finding and row.finding.images:
+            yield from (one.name for one in row.finding.images.classes)
 
 
 def _missing(study: Study, name: str) -> str:
