@@ -18,7 +18,7 @@ import pandas as pd
 from ablation.errors import UserError
 from ablation.folders import walk
 from ablation.health import flags
-from ablation.identity import digest, levels_of, setting_of
+from ablation.identity import digest, levels_of, named, setting_of
 from ablation.images import read_predictions
 from ablation.rundir import (
     CONFIG,
@@ -271,8 +271,11 @@ def _frame(rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataF
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """The table as CSV, numbers in their shortest exact form, a missing number as an empty cell.
+    """The table as CSV, numbers in their shortest exact form, a missing number as an empty cell, and `variant` last.
 
-    Read it back with `keep_default_na=False`: the level name `none` and empty cells then stay what they are.
+    pandas takes a level called `NA` or `null` for a missing one unless it is told `keep_default_na=False`; the levels
+    in `variant`, such as `norm=NA dropout=none`, survive in any case.
     """
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    levels = frame[list(FACTORS)].itertuples(index=False, name=None)
+    variants = [named(dict(zip(FACTORS, row, strict=True))) for row in levels]
+    return str(frame.assign(variant=variants).to_csv(index=False, lineterminator="\n"))

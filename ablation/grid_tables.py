@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from ablation.crossing import Cell, Crossing, Part
 from ablation.formats import NOTHING, Column, interval, number, percent, points, probability
 from ablation.grid_wording import factor_sentences, interaction_sentence, main_sentence, survival_word
+from ablation.identity import named
 from ablation.phrases import ENGLISH, Say, mark
 from ablation.typeset import csv_text, latex_table, markdown, raw
 from ablation.verdict import ALPHA
@@ -12,7 +13,7 @@ from ablation.verdict import ALPHA
 COLUMNS = (
     "grid", "factor", "level", "second_factor", "second_level", "n_runs", "accuracy", "n", "effect", "ci_low",
     "ci_high", "p", "p_holm", "verdict", "unconverged", "n_both", "difference", "difference_ci_low",
-    "difference_ci_high", "difference_p", "difference_p_holm", "conclusion",
+    "difference_ci_high", "difference_p", "difference_p_holm", "conclusion", "variant",
 )  # fmt: skip
 _HEADINGS = {
     "level": ("", "level"), "other": ("second", "factor"), "runs": ("", "runs"), "mean": ("val acc.", "(%)"),
@@ -131,7 +132,7 @@ def to_latex(grid: Crossing, say: Say) -> str:
 
 
 def to_csv(grids: Iterable[Crossing]) -> str:
-    """Every combination of every grid as fractions, a line per cell."""
+    """Every combination of every grid as fractions, a line per cell; `variant` names it as `norm=NA optim.lr=0.01`."""
     return csv_text(COLUMNS, (_csv_row(grid, *row) for grid in grids for row in _rows(grid)))
 
 
@@ -141,6 +142,7 @@ def _csv_row(grid: Crossing, cell: Cell, effect: Part | None, difference: Part |
         raw(cell.accuracy.mean), *_numbers(effect), effect.finding.verdict.value if effect else "",
         str(effect.unconverged) if effect else "",
         *_numbers(difference), survival_word(difference, grid, ENGLISH) if difference else "",
+        named({grid.first.factor: cell.level, grid.second.factor: cell.other}),
     )  # fmt: skip
 
 

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from ablation.formats import MINUS, points
 from ablation.grid_wording import factor_sentences
 from ablation.look import wide_font
-from ablation.phrases import ENGLISH, Say, speaker
+from ablation.phrases import ENGLISH, Say, mark, speaker
 from ablation.study import Study
 from ablation.tables import brief
+from ablation.typeset import wide
+
+FONTS = "apt-get install fonts-noto-cjk"
 
 
 def headlines(study: Study) -> Iterator[str]:
@@ -33,10 +36,20 @@ def _lines(study: Study) -> Iterator[str]:
         yield say("robustness: {found}", found=" ".join(factor_sentences(grid, say)))
     for warning in study.warnings:
         yield say("warning: {warning}", warning=warning)
-    if say is not ENGLISH and wide_font() is None:
-        yield say(
-            "PNG and PDF figures are in English: no Chinese font is here (on Debian: apt-get install fonts-noto-cjk)"
+    boxes = any(map(wide, _names(study)))
+    if (boxes or say is not ENGLISH) and wide_font() is None:
+        phrase = mark(
+            "PNG and PDF figures are in English and have boxes for Chinese names: no Chinese font is here (on Debian: {command})"
         )
+        plain = mark("PNG and PDF figures are in English: no Chinese font is here (on Debian: {command})")
+        yield say(phrase if boxes else plain, command=FONTS)
+
+
+def _names(study: Study) -> Iterator[str]:
+    for row in (row for item in study.comparisons for row in item.rows):
+        yield row.level
+        if row.finding and row.finding.images:
+            yield from (one.name for one in row.finding.images.classes)
 
 
 def _missing(study: Study, name: str, say: Say) -> str:

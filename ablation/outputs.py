@@ -25,7 +25,7 @@ def encoded(figures: Mapping[str, Picture], say: Say) -> tuple[dict[str, bytes],
         places = plots.panels(figure, picture.columns) if picture.columns else ()
         drawing = Drawing(name, files[f"figures/{name}.svg"].decode(), picture.title, picture.description, places)
         drawings.append((picture.level, drawing))
-        if say is not ENGLISH:  # a browser has the letters that pixels may lack
+        if look.is_wide(figure):  # a browser has the letters that pixels may lack
             figure = look.with_letters(figure) or picture.draw(ENGLISH)
         files |= {f"figures/{name}.{kind}": look.encode(figure, kind) for kind in look.FORMATS if kind != "svg"}
     return files, drawings

@@ -21,7 +21,7 @@ from ablation.errors import RunFailed, UserError
 from ablation.folders import walk
 from ablation.phrases import mark, runs, speaker
 from ablation.rundir import METRICS, RESULT, STATUS
-from ablation.schema import Config
+from ablation.schema import Config, Language
 
 # pandas and matplotlib take a second or two that `--help` does not need, so the functions import what uses them.
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = 3
 SUMMARY, PAGE = "report.json", "index.html"
 WATCH_S = 5.0  # seconds between two looks at the runs
-_LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "jinja2")
+_LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "seaborn", "jinja2")
 
 
 def help_text() -> str:
@@ -58,8 +58,8 @@ Factors given here (norm=..., width=...) change the base variant that every sect
 Exit codes: 0 the report is there, 1 the gate found a regression, 2 a mistake in the command or no run at all."""
 
 
-def inputs_digest(gathered: "Gathered", overrides: Sequence[str]) -> str:
-    """A hash of all that decides the outputs: runs, command line, conf/, the program and the libraries it uses."""
+def inputs_digest(gathered: "Gathered", overrides: Sequence[str], language: Language) -> str:
+    """A hash of all that decides the outputs: runs, command line, conf/, program, libraries, and a font if one does."""
     from ablation.gather import to_csv
 
     folder = Path(__file__).resolve().parent
@@ -72,6 +72,10 @@ def inputs_digest(gathered: "Gathered", overrides: Sequence[str]) -> str:
         *(path.read_text(encoding="utf-8") for path in sorted(files)),
         *(f"{name}={version(name)}" for name in _LIBRARIES),
     ]
+    if language is not Language.en:  # its letters may have come to this machine since
+        from ablation.look import wide_font
+
+        content.append(str(wide_font()))
     return hashlib.sha256("\0".join(content).encode()).hexdigest()
 
 
@@ -166,7 +170,7 @@ def make(overrides: list[str]) -> bool:
             "Keep a copy of it elsewhere, or write this report under another report.name."
         )
     _print_read(gathered, choice)
-    files, now, told = _made(gathered, choice, folder, inputs_digest(gathered, overrides))
+    files, now, told = _made(gathered, choice, folder, inputs_digest(gathered, overrides, config.report.lang))
     if earlier is not None:
         check_setting(now, earlier)  # before anything is written
     if files:

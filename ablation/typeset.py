@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ablation.formats import MINUS, NOTHING, Column
 from ablation.phrases import Say
 
-FIRST_WIDE = "\u2e80"  # where the letters of East Asia begin
+_FIRST_WIDE = "\u2e80"  # where the letters of East Asia begin
 PHRASES = ("verdict", "conclusion")  # columns whose cells may be a phrase, and wrap
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -28,6 +28,11 @@ def markdown(table: Sequence[Column]) -> list[str]:
         line("---:" if column.numeric else "---" for column in table),
         *(line(column.cells[index] for column in table) for index in range(len(table[0].cells))),
     ]
+
+
+def wide(text: str) -> bool:
+    """Whether the text has letters of East Asia, which most fonts lack."""
+    return any(character >= _FIRST_WIDE for character in text)
 
 
 def plain_markdown(text: str) -> str:
@@ -65,8 +70,8 @@ def latex_table(
     text = "\n".join(lines) + "\n"
     if text.isascii():
         return text
-    wide = "% Chinese needs a font of its own: \\usepackage{ctex}\n" if any(c >= FIRST_WIDE for c in text) else ""
-    return f"% !TeX program = xelatex\n{wide}{text}"
+    chinese = "% Chinese needs a font of its own: \\usepackage{ctex}\n" if wide(text) else ""
+    return f"% !TeX program = xelatex\n{chinese}{text}"
 
 
 def _latex_column(column: Column) -> str:
