@@ -39,7 +39,7 @@ def _lines(study: Study) -> Iterator[str]:
     boxes = any(map(wide, _names(study)))
     if (boxes or say is not ENGLISH) and wide_font() is None:
         phrase = mark(
-            "PNG and PDF figures are in English and have boxes for Chinese names: no Chinese font is here (on Debian: {command})"
+            "PNG and PDF figures are in English, Chinese names boxes: no Chinese font is here (on Debian: {command})"
         )
         plain = mark("PNG and PDF figures are in English: no Chinese font is here (on Debian: {command})")
         yield say(phrase if boxes else plain, command=FONTS)
