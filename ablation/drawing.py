@@ -63,9 +63,10 @@ def inline(drawing: Drawing) -> Markup:
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     referenced = frozenset(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
     svg = re.sub(r"<[^>]*>", lambda match: _tag(match[0], drawing.name, referenced), svg)
-    width = float(re.search(r'<svg [^>]*?viewBox="[\d.]+ [\d.]+ ([\d.]+)', svg)[1])  # type: ignore[index]
-    size = f'style="max-width:{SCALE * width:.0f}px"'  # so that letters are of one size in all figures
-    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" {size} {_labels(drawing)}', svg, count=1)
+    head = re.search(r'<svg [^>]*?viewBox="([\d.]+ [\d.]+ ([\d.]+) [\d.]+)"[^>]*>', svg)
+    assert head is not None  # matplotlib writes it
+    size = f'style="max-width:{SCALE * float(head[2]):.0f}px"'  # so that letters are of one size in all figures
+    svg = f'{svg[: head.start()]}<svg viewBox="{head[1]}" {size} {_labels(drawing)}{svg[head.end() :]}'
     return Markup(re.sub(r"\s*\n\s*", "\n", svg))
 
 

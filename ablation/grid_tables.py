@@ -7,7 +7,7 @@ from ablation.formats import NOTHING, Column, interval, number, percent, points,
 from ablation.grid_wording import factor_sentences, interaction_sentence, main_sentence, survival_word
 from ablation.identity import named
 from ablation.phrases import ENGLISH, Say, mark
-from ablation.typeset import csv_text, latex_table, markdown, raw
+from ablation.typeset import csv_text, latex_table, markdown, plain_markdown, raw
 from ablation.verdict import ALPHA
 
 COLUMNS = (
@@ -114,11 +114,11 @@ def sentences(grid: Crossing, say: Say) -> list[str]:
 def to_markdown(grid: Crossing, say: Say) -> str:
     """The grid's table and sentences as GitHub-flavoured Markdown."""
     lines = [
-        f"## {grid.number} {grid.title}",
-        f"\n{grid.question}\n",
+        f"## {plain_markdown(f'{grid.number} {grid.title}')}",
+        f"\n{plain_markdown(grid.question)}\n",
         *markdown(columns(grid, say)),
-        f"\n{caption(grid, say)}\n",
-        *(f"- {text}" for text in sentences(grid, say)),
+        f"\n{plain_markdown(caption(grid, say))}\n",
+        *(f"- {plain_markdown(text)}" for text in sentences(grid, say)),
     ]
     if table := anova(grid, say):
         lines += [f"\n### {say('Analysis of variance')}\n", *markdown(table)]
@@ -126,9 +126,10 @@ def to_markdown(grid: Crossing, say: Say) -> str:
 
 
 def to_latex(grid: Crossing, say: Say) -> str:
-    """The grid's table as a LaTeX float, with its sentences in the caption."""
-    told = " ".join([caption(grid, say), *sentences(grid, say)])
-    return latex_table(columns(grid, say), _HEADINGS, told, grid.name, say)
+    """The grid's table as a LaTeX float, with its sentences below it."""
+    return latex_table(
+        columns(grid, say), _HEADINGS, caption(grid, say), grid.name, say, say(" ").join(sentences(grid, say))
+    )
 
 
 def to_csv(grids: Iterable[Crossing]) -> str:

@@ -33,6 +33,7 @@ from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
 from ablation.finding import Finding
 from ablation.forest import Bar
+from ablation.identity import digest
 from ablation.leaderboard import Entry
 from ablation.look import Style
 from ablation.payload import payload, row_ids
@@ -136,8 +137,12 @@ def _environment() -> Environment:
 
 
 def anchor(text: str) -> str:
-    """A name that may stand in an id and a file name: letters, digits, dots and underscores, dashes for the rest."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") or "level"
+    """A name for an id and a file: lower-case letters, digits, `.`, `_` and `-`; of any other text, some and a hash.
+
+    So no two texts share a name, also where a file system takes letters for equal, and none is too long for one.
+    """
+    plain = re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.")[:60]
+    return plain if plain == text else f"{plain or 'name'}-{digest(text)}"
 
 
 def overlay_name(comparison: Comparison) -> str:

@@ -16,7 +16,7 @@ from ablation.phrases import ENGLISH, Say, mark
 from ablation.rundir import State
 from ablation.schema import Metric
 from ablation.selection import describe_variant
-from ablation.typeset import csv_text, latex_table, markdown, plain, raw
+from ablation.typeset import csv_text, latex_table, markdown, plain, plain_markdown, raw
 from ablation.verdict import Verdict
 
 SELECTED = mark("selected on val, optimistic")
@@ -151,14 +151,14 @@ def notes(comparison: Comparison) -> list[str]:
 
 def to_markdown(comparison: Comparison, metric: Metric, say: Say) -> str:
     """The section's table as GitHub-flavoured Markdown, with its notes as a list."""
-    remarks = [f"- {note}" for note in (*sentences(comparison), *notes(comparison), *comparison.warnings)]
+    remarks = [*sentences(comparison), *notes(comparison), *comparison.warnings]
     lines = [
-        f"## {comparison.section.number} {comparison.section.title}",
-        f"\n{comparison.section.question}\n",
+        f"## {plain_markdown(f'{comparison.section.number} {comparison.section.title}')}",
+        f"\n{plain_markdown(comparison.section.question)}\n",
         *markdown(columns(comparison, metric, say)),
-        f"\n{caption(comparison, metric, say)}",
+        f"\n{plain_markdown(caption(comparison, metric, say))}",
         *([""] if remarks else []),
-        *remarks,
+        *(f"- {plain_markdown(remark)}" for remark in remarks),
         f"\n### {say('Evidence')}\n",
         *markdown(evidence(comparison, say)),
     ]
@@ -168,20 +168,21 @@ def to_markdown(comparison: Comparison, metric: Metric, say: Say) -> str:
 def to_latex(comparison: Comparison, metric: Metric, say: Say) -> str:
     """The section's table as a LaTeX float that fits a text width; needs booktabs, and xelatex beyond ASCII.
 
-    What differs in a row and the notes are in the caption, so that a number never travels without its caveat.
+    What differs in a row and the notes stand below it, so that a number never travels without its caveat.
     """
     table = [column for column in columns(comparison, metric, say) if column.key in _LATEX_HEADINGS]
     reference = comparison.reference.variant
     differs = [f"{row.level}: {changed(row, reference)}." for row in comparison.rows if row.changes]
     told = [
-        caption(comparison, metric, say),
         say("n: pairs. Best val is {selected}.", selected=say(SELECTED)),
         *sentences(comparison),
         say("What differs:"),
         *differs,
         *notes(comparison),
     ]
-    return latex_table(table, _LATEX_HEADINGS, " ".join(told), comparison.name, say)
+    return latex_table(
+        table, _LATEX_HEADINGS, caption(comparison, metric, say), comparison.name, say, say(" ").join(told)
+    )
 
 
 def to_csv(comparison: Comparison, metric: Metric) -> str:
