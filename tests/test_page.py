@@ -326,6 +326,26 @@ def test_an_accessibility_checker_finds_nothing_serious_and_nothing_is_cut_off(
     context.close()
 
 
+@pytest.mark.parametrize("script", [True, False])
+def test_on_a_sheet_everything_is_open_fits_and_repeats_its_headings(script: bool, browser: Any, folder: Path) -> None:
+    width = round((210 - 2 * 14) / 25.4 * 96)  # A4 between its margins, in CSS pixels
+    context = browser.new_context(viewport={"width": width, "height": 1000}, java_script_enabled=script)
+    page = context.new_page()
+    page.goto((folder / "r" / "index.html").as_uri())
+    page.emulate_media(media="print")
+    tables = page.locator("table")
+    boxes = [tables.nth(index).bounding_box() for index in range(tables.count())]
+    assert len(boxes) == tables.count() > 10
+    assert all(box and box["height"] > 20 and box["x"] + box["width"] <= width for box in boxes), boxes
+    style = "(nodes, name) => [...new Set(nodes.map((one) => getComputedStyle(one)[name]))]"
+    # Chromium paints neither buttons nor positioned cells in a heading that a further page repeats
+    assert page.locator("thead th > button").evaluate_all(style, "display") == (["contents"] if script else [])
+    assert page.locator("thead th, tbody th").evaluate_all(style, "position") == ["static"]
+    assert page.locator("h2, h3, summary, thead").evaluate_all(style, "breakAfter") == ["avoid"]
+    assert page.locator("figure, tr").evaluate_all(style, "breakInside") == ["avoid"]
+    context.close()
+
+
 def test_print_opens_what_is_folded_and_needs_no_colour_scheme(page: Any, tmp_path: Path) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
