@@ -36,7 +36,7 @@ def outputs(study: Study, gathered: Gathered, choice: Choice, folder: Path) -> d
     Args:    folder: that folder, from which the page links to those of the runs.
     """
     curves = gathered.curves[gathered.curves["run_id"].isin(choice.runs["run_id"])]
-    say = speaker(study.language)
+    say, lines = speaker(study.language), plots.by_run(curves)
     shown = [item for item in study.comparisons if item.has_runs]
     styles = look.level_styles(study.comparisons)
     images = thumbnails.shown_images(choice.config, choice.runs["data_fingerprint"])
@@ -47,7 +47,7 @@ def outputs(study: Study, gathered: Gathered, choice: Choice, folder: Path) -> d
     }
     drawings: dict[str, list[tuple[str, Drawing]]] = {"cost": []}
     for item in shown:
-        for kind, pictures in of_section(item, curves, images, styles, study, say).items():
+        for kind, pictures in of_section(item, lines, images, styles, study, say).items():
             figures, drawings[f"{item.name}:{kind}" if kind else item.name] = encoded(pictures, say)
             files |= figures
         files[f"tables/{item.name}.md"] = tables.to_markdown(item, study.metric, say).encode()

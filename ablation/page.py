@@ -35,7 +35,7 @@ from ablation.forest import Bar
 from ablation.look import Style
 from ablation.payload import payload, row_ids
 from ablation.phrases import Say, runs, speaker
-from ablation.plots import curves_of
+from ablation.plots import by_run, curves_of
 from ablation.rundir import State
 from ablation.selection import describe_variant
 from ablation.study import Study
@@ -109,16 +109,16 @@ def render(
     )  # fmt: skip
     environment.filters.update(swatch=swatch, inline=inline)
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    say, variants = speaker(study.language), overview.variants(study)
+    say, variants, lines = speaker(study.language), overview.variants(study), by_run(curves)
     base = describe_variant(study.base, study.base)
     return environment.get_template("report.html.j2").render(
         study=study, styles=styles, drawings=drawings, ranked=overview.ranked(study), glyphs=GLYPHS, tables=tables,
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
         runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
-        speed=speed, ways=speed.ways(variants, base, curves),
+        speed=speed, ways=speed.ways(variants, base, lines),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
-        every_run=every_run, curves_of=curves_of, folder=folder,
+        every_run=every_run, curves_of=curves_of, lines_by_run=lines, folder=folder,
         run_rows={str(row["run_id"]): row for row in table.to_dict("records")},
         ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
