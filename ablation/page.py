@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,7 @@ from ablation import (
     tables,
     writeup,
 )
+from ablation.compact import Sheet
 from ablation.comparison import Comparison, Row
 from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
@@ -107,7 +109,8 @@ def render(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
-    environment.filters.update(swatch=swatch, inline=inline)
+    sheet = Sheet()
+    environment.filters.update(swatch=swatch, inline=partial(inline, sheet=sheet))
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     say, variants, lines = speaker(study.language), overview.variants(study), by_run(curves)
     base = describe_variant(study.base, study.base)
@@ -122,7 +125,7 @@ def render(
         run_rows={str(row["run_id"]): row for row in table.to_dict("records")},
         ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        sheet=sheet, css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
     )  # fmt: skip
 
 
