@@ -58,6 +58,7 @@ def outputs(study: Study, gathered: Gathered, choice: Choice, folder: Path) -> d
     """
     curves = gathered.curves[gathered.curves["run_id"].isin(choice.runs["run_id"])]
     say, board = speaker(study.language), leaderboard.entries(study, choice.runs)
+    lines = plots.by_run(curves)
     shown = [item for item in study.comparisons if item.has_runs]
     styles = look.level_styles(study.comparisons)
     images = thumbnails.shown_images(choice.config, choice.runs["data_fingerprint"])
@@ -71,7 +72,7 @@ def outputs(study: Study, gathered: Gathered, choice: Choice, folder: Path) -> d
     }
     kinds = overall(study, styles, leaderboard.costs(board), say)
     for item in shown:
-        for kind, pictures in of_section(item, curves, images, styles, study, say).items():
+        for kind, pictures in of_section(item, lines, images, styles, study, say).items():
             kinds[f"{item.name}:{kind}" if kind else item.name] = pictures
     drawings: dict[str, list[tuple[str, Drawing]]] = {"cost": []}
     for name, pictures in kinds.items():

@@ -10,14 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from ablation.cost import share_reached
 from ablation.formats import percent
 from ablation.look import INK, Style, house_style
 from ablation.phrases import ENGLISH, Say
-from ablation.plots import Curve, accuracy_axis, draw_curves, last_epoch, legend, mean_curve, panel, strong_line
+from ablation.plots import (
+    Curve,
+    accuracy_axis,
+    draw_curves,
+    draw_seeds,
+    last_epoch,
+    legend,
+    mean_curve,
+    panel,
+    strong_line,
+)
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,8 @@ def _draw_seconds(figure: Figure, place: tuple[int, int], rows: Sequence[Pace], 
     """Each seed over its own seconds; the mean of finished seeds over their mean seconds."""
     axes = _seconds_axis(figure, place, say("Validation accuracy over seconds"), say)
     for row in reversed(rows):
-        for curve in row.curves:
-            thin = Line2D(curve.values["seconds"], curve.values["val_acc"], color=row.style.colour, alpha=0.3)
-            thin.set(linewidth=0.7, gid=f"{row.style.key}.seconds.{curve.seed}")
-            axes.add_line(thin)
+        lines = [(curve.values["seconds"], curve.values["val_acc"]) for curve in row.curves]
+        draw_seeds(axes, lines, row.style, 0.3, f"{row.style.key}.seconds.seeds")
         (_, seconds, _), (_, accuracy, _) = (mean_curve(row.curves, name) for name in ("seconds", "val_acc"))
         strong = strong_line(seconds, accuracy, row.style)
         strong.set_gid(f"{row.style.key}.seconds.mean")

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +29,7 @@ from ablation import (
     tables,
     writeup,
 )
+from ablation.compact import Sheet
 from ablation.comparison import Comparison, Row
 from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
@@ -38,7 +40,7 @@ from ablation.leaderboard import Entry
 from ablation.look import Style
 from ablation.payload import payload, row_ids
 from ablation.phrases import Say, ranges, runs, speaker
-from ablation.plots import curves_of
+from ablation.plots import by_run, curves_of
 from ablation.rundir import State
 from ablation.selection import describe_variant
 from ablation.study import Study
@@ -109,30 +111,31 @@ def render(
     """
     size = sum(len(drawing.svg) for section in drawings.values() for level, drawing in section if level)
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    say, variants = speaker(study.language), overview.variants(study)
+    say, variants, lines = speaker(study.language), overview.variants(study), by_run(curves)
     base = describe_variant(study.base, study.base)
-    return _environment().get_template("report.html.j2").render(
+    sheet = Sheet()
+    return _environment(sheet).get_template("report.html.j2").render(
         study=study, styles=styles, drawings=drawings, ranked=overview.ranked(study), glyphs=GLYPHS, tables=tables,
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
         runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
         leaderboard=leaderboard, board=board,
-        speed=speed, ways=speed.ways(variants, base, curves),
+        speed=speed, ways=speed.ways(variants, base, lines),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
-        every_run=every_run, curves_of=curves_of, folder=folder,
+        every_run=every_run, curves_of=curves_of, lines_by_run=lines, folder=folder,
         run_rows={str(row["run_id"]): row for row in table.to_dict("records")},
         ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        sheet=sheet, css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
     )  # fmt: skip
 
 
-def _environment() -> Environment:
+def _environment(sheet: Sheet) -> Environment:
     found = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=StrictUndefined,
     )  # fmt: skip
-    found.filters.update(swatch=swatch, inline=inline)
+    found.filters.update(swatch=swatch, inline=partial(inline, sheet=sheet))
     return found
 
 

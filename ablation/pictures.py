@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from ablation import (
@@ -49,7 +48,7 @@ class Picture:
 
 
 def section_figures(
-    comparison: Comparison, curves: pd.DataFrame, styles: Mapping[tuple[str, str], Style], epochs: int, say: Say
+    comparison: Comparison, curves: plots.Curves, styles: Mapping[tuple[str, str], Style], epochs: int, say: Say
 ) -> dict[str, Picture]:
     """A section's figures by name, the overlay of all levels first; none when no run has finished an epoch."""
     factor = comparison.section.factor
@@ -99,15 +98,15 @@ def detail_figures(
 
 
 def pace_figures(
-    comparison: Comparison, curves: pd.DataFrame, styles: Mapping[tuple[str, str], Style], study: Study, say: Say
+    comparison: Comparison, curves: plots.Curves, styles: Mapping[tuple[str, str], Style], study: Study, say: Say
 ) -> dict[str, Picture]:
     """How the section's levels train beside their curves: gap, seconds, and the share of runs that are there."""
     base = overview.variants(study).get(describe_variant(study.base, study.base))
     target = speed.target_of(base) if base else math.nan
-    groups, rows = speed.by_run(curves), []
+    rows = []
     for row in comparison.rows:
         if lines := plots.curves_of(row, curves):
-            times = speed.times_of(row, groups, target)
+            times = speed.times_of(row, curves, target)
             style = styles[comparison.section.factor, row.level]
             rows.append(pace.Pace(row.level, style, lines, times.seconds, times.reached))
     if not pace.contents(rows, target):
@@ -133,12 +132,12 @@ def flip_figures(
 
 
 def of_section(
-    comparison: Comparison, curves: pd.DataFrame, images: Array | None, styles: Mapping[tuple[str, str], Style],
+    comparison: Comparison, curves: plots.Curves, images: Array | None, styles: Mapping[tuple[str, str], Style],
     study: Study, say: Say,
 ) -> dict[str, dict[str, Picture]]:  # fmt: skip
     """Every figure of a section by kind ('' for its curves) and file name.
 
-    Args:    curves: the table of gather.py; images: the validation images, where they may be shown.
+    Args:    curves: as plots.by_run; images: the validation images, where they may be shown.
     """
     return {
         "": section_figures(comparison, curves, styles, study.epochs, say),

@@ -4,12 +4,13 @@ Curves and comparisons go in, a matplotlib Figure comes out. No smoothing, no py
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -37,22 +38,40 @@ class Curve:
     values: dict[str, NDArray[np.float64]]
 
 
-def curves_of(row: Row, curves: pd.DataFrame) -> list[Curve]:
+Curves = Mapping[str, Curve]  # by run id
+
+
+def by_run(table: pd.DataFrame) -> Curves:
+    """The curves of every run by its id, each as one that has not finished.
+
+    Args:    table: the curves of gather.py; a loss or accuracy that is not finite becomes a gap.
+    """
+    table = table.sort_values(["run_id", "epoch"])
+    ids = table["run_id"].to_numpy(object)
+    first = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])[: len(ids)])  # of each run its first line
+
+    def parts(name: str) -> list[NDArray[np.float64]]:
+        return np.split(table[name].to_numpy(np.float64), first[1:])
+
+    columns = ("train_loss", "val_loss", "train_acc", "val_acc")
+    values = {name: [np.where(np.isfinite(array), array, np.nan) for array in parts(name)] for name in columns}
+    values["gap"] = [ours - theirs for ours, theirs in zip(values["train_acc"], values["val_acc"], strict=True)]
+    values["seconds"] = [np.cumsum(array) for array in parts("seconds_train")]
+    seeds, epochs = table["seed"].to_numpy(np.int64)[first], parts("epoch")
+    return {
+        str(ids[place]): Curve(int(seeds[i]), False, epochs[i], {name: found[i] for name, found in values.items()})
+        for i, place in enumerate(first)
+    }
+
+
+def curves_of(row: Row, curves: Curves) -> list[Curve]:
     """The curves of a row's runs in the order of seeds; runs without a finished epoch have none.
 
-    Args:    curves: the table of gather.py; a value that is not finite becomes a gap.
+    Args:    curves: as `by_run`.
     """
-    found = []
-    for run in row.seeds:
-        table = curves[curves["run_id"] == run.run_id].sort_values("epoch")
-        if run.run_id and len(table):
-            columns = ("train_loss", "val_loss", "train_acc", "val_acc")
-            numbers = {name: table[name].to_numpy(np.float64) for name in columns}
-            values = {name: np.where(np.isfinite(array), array, np.nan) for name, array in numbers.items()}
-            values["gap"] = values["train_acc"] - values["val_acc"]
-            values["seconds"] = np.cumsum(table["seconds_train"].to_numpy(np.float64))
-            found.append(Curve(run.seed, run.finished, table["epoch"].to_numpy(np.float64), values))
-    return found
+    return [
+        replace(curves[run.run_id], seed=run.seed, finished=run.finished) for run in row.seeds if run.run_id in curves
+    ]
 
 
 def mean_curve(
@@ -110,17 +129,28 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], column: str, style: Style, 
     if len(epochs) and not np.isnan(half).all():
         band = axes.fill_between(epochs, mean - half, mean + half, color=style.colour, alpha=0.13, linewidth=0)
         band.set_gid(gid.format("band"))
-    for curve in curves:
-        alpha = 0.3 if len(epochs) else 0.8
-        thin = Line2D(curve.epochs, curve.values[column], color=style.colour, alpha=alpha, linewidth=0.7)
-        if len(curve.epochs) == 1:
-            thin.set_marker(style.marker)
-        thin.set_gid(gid.format(curve.seed))
-        axes.add_line(thin)
+    alpha = 0.3 if len(epochs) else 0.8
+    for curve in (one for one in curves if len(one.epochs) == 1):
+        dot = Line2D(curve.epochs, curve.values[column], color=style.colour, alpha=alpha, marker=style.marker)
+        dot.set_gid(gid.format(curve.seed))
+        axes.add_line(dot)
+    draw_seeds(axes, [(one.epochs, one.values[column]) for one in curves], style, alpha, gid.format("seeds"))
     if len(epochs):
         strong = strong_line(epochs, mean, style, hollow)
         strong.set_gid(gid.format("mean"))
         axes.add_line(strong)
+
+
+def draw_seeds(
+    axes: Axes, lines: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]], style: Style, alpha: float, gid: str
+) -> None:
+    """Every seed of a level thin, all of them as one artist: a study may have a thousand.
+
+    Args:    lines: horizontal and vertical values of each.
+    """
+    thin = LineCollection([np.column_stack(line) for line in lines], colors=style.colour, alpha=alpha, linewidths=0.7)
+    thin.set_gid(gid)
+    axes.add_collection(thin)
 
 
 def strong_line(epochs: Iterable[float], mean: Iterable[float], style: Style, hollow: bool = False) -> Line2D:

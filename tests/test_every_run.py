@@ -13,7 +13,7 @@ from ablation.every_run import class_numbers, curve_numbers, every_run
 from ablation.formats import NOTHING
 from ablation.gather import gather
 from ablation.phrases import ENGLISH
-from ablation.plots import curves_of
+from ablation.plots import by_run, curves_of
 from ablation.rundir import RESULT, State
 from ablation.study import build, choose
 from tests.factory import write_run
@@ -66,7 +66,7 @@ def test_no_folder_name_becomes_a_scheme_or_markup(name: str, read: tuple[Any, A
 
 def test_the_numbers_of_the_curves_are_means_with_t_intervals(read: tuple[Any, Any, Any]) -> None:
     norm, _, gathered = read
-    rows = [(row.level, curves_of(row, gathered.curves)) for row in norm.rows]
+    rows = [(row.level, curves_of(row, by_run(gathered.curves))) for row in norm.rows]
     table = curve_numbers(rows, ENGLISH)
     assert [column.heading for column in table] == ["level", "epoch 1", "epoch 2", "epoch 3", "epoch 4"]
     last = np.array([0.72, 0.74, 0.76])

@@ -35,7 +35,7 @@ ORDER = (
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
     "gather fates selection wording comparison facts crossing grids grid_wording "
-    "formats typeset grid_tables ladder evidence remake study tables leaderboard look plots every_run pace "
+    "formats typeset grid_tables ladder evidence remake study tables leaderboard look compact plots every_run pace "
     "thumbnails forest charts drawing overview provisional speed payload writeup page pictures "
     "gate outputs headlines report",
     # entry points that train and then report

@@ -32,12 +32,17 @@ def line(axes: object, gid: str) -> list[list[float]]:
     return [np.round(found.get_xdata(), 9).tolist(), np.round(found.get_ydata(), 9).tolist()]
 
 
+def seeds(axes: object, gid: str) -> list[list[list[float]]]:
+    (found,) = [one for one in axes.collections if one.get_gid() == gid]  # type: ignore[attr-defined]
+    return [np.round(segment, 9).tolist() for segment in found.get_segments()]
+
+
 def test_the_panels_show_gap_seconds_and_the_share_that_is_there() -> None:
     gap, seconds, share = pace_figure([ONE, TWO], 0.6, 2).axes
     assert line(gap, "l1.gap.mean") == [[1, 2], [0.05, 0.2]]
-    assert line(gap, "l1.gap.0") == [[1, 2], [0.1, 0.3]]
+    assert seeds(gap, "l1.gap.seeds") == [[[1, 0.1], [2, 0.3]], [[1, 0.0], [2, 0.1]]]
     assert line(seconds, "l1.seconds.mean") == [[3, 6], [0.45, 0.65]]  # means of 2 and 4, and of 4 and 8 seconds
-    assert line(seconds, "l2.seconds.0") == [[1, 2], [0.1, 0.3]]
+    assert seeds(seconds, "l2.seconds.seeds") == [[[1, 0.1], [2, 0.3]]]
     assert line(share, "l1.share.mean") == [[0, 4, 8, 8], [0, 0.5, 1, 1]]
     assert line(share, "l2.share.mean") == [[0, 2], [0, 0]]
     assert "60.00 %" in share.get_title(loc="left")

@@ -199,9 +199,12 @@ def test_the_page_can_be_read_without_seeing_it(folder: Path) -> None:
 def test_the_page_follows_the_theme(folder: Path) -> None:
     text = (folder / "index.html").read_text(encoding="utf-8")
     inside = "".join(re.findall(r'<svg [^>]*role="img".*?</svg>', text, flags=re.DOTALL))
-    assert "currentColor" in inside
-    assert "var(--level-1)" in inside
-    assert not re.search(r"(?:stroke|fill): #", inside)
+    named = {name for names in re.findall(r'class="([^"]*)"', inside) for name in names.split()}
+    styles = "\n".join(style for name, style in re.findall(r"\.(s\d+)\{(.*)\}", text) if name in named)
+    assert named == set(re.findall(r"\.(s\d+)\{", text))
+    assert "currentColor" in styles
+    assert "var(--level-1)" in styles
+    assert not re.search(r"(?:stroke|fill): ?#", inside + styles)
     assert "prefers-color-scheme: dark" in text
 
 
