@@ -18,7 +18,8 @@ from tests.factory import write_sections
 from tests.oldest import ROOT, oldest
 
 OLDEST = ROOT / ".venv-oldest" / "bin" / "python"
-pytestmark = pytest.mark.skipif(not OLDEST.exists(), reason="the oldest libraries are not installed: make oldest")
+READY = ROOT / ".venv-oldest" / ".ready"
+pytestmark = pytest.mark.skipif(not READY.exists(), reason="the oldest libraries are not installed: make oldest")
 SHORT = "trainer.epochs=4"
 # Every warning ends the report but those that libraries give about each other.
 STRICT = r"""
