@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as st
 
+from ablation.stats import Summary
+
 SMOOTH = 3  # epochs over whose median an accuracy counts as reached
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a variant costs and gives: seconds of training and accuracy over its runs, and its parameters."""
+
+    seconds: Summary
+    accuracy: Summary
+    params: int | None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ is averaged here.
 
 import itertools
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from typing import Any
 import pandas as pd
 
 from ablation.errors import UserError
+from ablation.folders import walk
 from ablation.health import flags
-from ablation.identity import digest, levels_of, setting_of
+from ablation.identity import digest, levels_of, named, setting_of
 from ablation.images import read_predictions
 from ablation.rundir import (
     CONFIG,
@@ -167,15 +167,14 @@ def _reason(error: Exception) -> str:
 
 def _remains(root: Path) -> Iterator[LeftOut]:
     """Folders that hold files of a run but no status that can be read, so that `find_runs` passes them over."""
-    for folder, names, files in os.walk(root):
-        names.sort()
+    for folder, names, files in walk(root):
         if STATUS in files:
-            if RunDir(Path(folder)).raw_status() is None:
-                yield LeftOut(Path(folder).as_posix(), f"{STATUS} cannot be read")
+            if RunDir(folder).raw_status() is None:
+                yield LeftOut(folder.as_posix(), f"{STATUS} cannot be read")
             else:
                 names.clear()
         elif {METRICS, RESULT, ENV, LAST} & set(files):
-            yield LeftOut(Path(folder).as_posix(), f"{STATUS} is missing: a half-deleted or half-copied run")
+            yield LeftOut(folder.as_posix(), f"{STATUS} is missing: a half-deleted or half-copied run")
 
 
 def _read(directory: RunDir) -> _Run:
@@ -272,8 +271,11 @@ def _frame(rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataF
 
 
 def to_csv(frame: pd.DataFrame) -> str:
-    """The table as CSV, numbers in their shortest exact form, a missing number as an empty cell.
+    """The table as CSV, numbers in their shortest exact form, a missing number as an empty cell, and `variant` last.
 
-    Read it back with `keep_default_na=False`: the level name `none` and empty cells then stay what they are.
+    pandas takes a level called `NA` or `null` for a missing one unless it is told `keep_default_na=False`; the levels
+    in `variant`, such as `norm=NA dropout=none`, survive in any case.
     """
-    return str(frame.to_csv(index=False, lineterminator="\n"))
+    levels = frame[list(FACTORS)].itertuples(index=False, name=None)
+    variants = [named(dict(zip(FACTORS, row, strict=True))) for row in levels]
+    return str(frame.assign(variant=variants).to_csv(index=False, lineterminator="\n"))

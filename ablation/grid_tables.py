@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from ablation.crossing import Cell, Crossing, Part
 from ablation.formats import NOTHING, Column, interval, number, percent, points, probability
 from ablation.grid_wording import factor_sentences, interaction_sentence, main_sentence, survival_word
+from ablation.identity import named
 from ablation.phrases import ENGLISH, Say, mark
-from ablation.typeset import csv_text, latex_table, markdown, raw
+from ablation.typeset import csv_text, latex_table, markdown, plain_markdown, raw
 from ablation.verdict import ALPHA
 
 COLUMNS = (
     "grid", "factor", "level", "second_factor", "second_level", "n_runs", "accuracy", "n", "effect", "ci_low",
     "ci_high", "p", "p_holm", "verdict", "unconverged", "n_both", "difference", "difference_ci_low",
-    "difference_ci_high", "difference_p", "difference_p_holm", "conclusion",
+    "difference_ci_high", "difference_p", "difference_p_holm", "conclusion", "variant",
 )  # fmt: skip
 _HEADINGS = {
     "level": ("", "level"), "other": ("second", "factor"), "runs": ("", "runs"), "mean": ("val acc.", "(%)"),
@@ -20,6 +21,11 @@ _HEADINGS = {
     "difference": ("differs", "by (pp)"), "difference_interval": ("95 % CI", "(pp)"), "difference_p": ("Holm", "p"),
     "conclusion": ("", "conclusion"),
 }  # fmt: skip
+
+
+def shown(crossed: Iterable[Crossing], robustness: Iterable[Crossing]) -> list[Crossing]:
+    """The grids with runs, each once: robustness that a crossed section shows already is that section's."""
+    return [*(grid for grid in crossed if grid.has_runs), *(grid for grid in robustness if not grid.same_as)]
 
 
 def _rows(grid: Crossing) -> list[tuple[Cell, Part | None, Part | None]]:
@@ -108,11 +114,11 @@ def sentences(grid: Crossing, say: Say) -> list[str]:
 def to_markdown(grid: Crossing, say: Say) -> str:
     """The grid's table and sentences as GitHub-flavoured Markdown."""
     lines = [
-        f"## {grid.number} {grid.title}",
-        f"\n{grid.question}\n",
+        f"## {plain_markdown(f'{grid.number} {grid.title}')}",
+        f"\n{plain_markdown(grid.question)}\n",
         *markdown(columns(grid, say)),
-        f"\n{caption(grid, say)}\n",
-        *(f"- {text}" for text in sentences(grid, say)),
+        f"\n{plain_markdown(caption(grid, say))}\n",
+        *(f"- {plain_markdown(text)}" for text in sentences(grid, say)),
     ]
     if table := anova(grid, say):
         lines += [f"\n### {say('Analysis of variance')}\n", *markdown(table)]
@@ -120,13 +126,14 @@ def to_markdown(grid: Crossing, say: Say) -> str:
 
 
 def to_latex(grid: Crossing, say: Say) -> str:
-    """The grid's table as a LaTeX float, with its sentences in the caption."""
-    told = " ".join([caption(grid, say), *sentences(grid, say)])
-    return latex_table(columns(grid, say), _HEADINGS, told, grid.name, say)
+    """The grid's table as a LaTeX float, with its sentences below it."""
+    return latex_table(
+        columns(grid, say), _HEADINGS, caption(grid, say), grid.name, say, say(" ").join(sentences(grid, say))
+    )
 
 
 def to_csv(grids: Iterable[Crossing]) -> str:
-    """Every combination of every grid as fractions, a line per cell."""
+    """Every combination of every grid as fractions, a line per cell; `variant` names it as `norm=NA optim.lr=0.01`."""
     return csv_text(COLUMNS, (_csv_row(grid, *row) for grid in grids for row in _rows(grid)))
 
 
@@ -136,6 +143,7 @@ def _csv_row(grid: Crossing, cell: Cell, effect: Part | None, difference: Part |
         raw(cell.accuracy.mean), *_numbers(effect), effect.finding.verdict.value if effect else "",
         str(effect.unconverged) if effect else "",
         *_numbers(difference), survival_word(difference, grid, ENGLISH) if difference else "",
+        named({grid.first.factor: cell.level, grid.second.factor: cell.other}),
     )  # fmt: skip
 
 

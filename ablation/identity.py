@@ -148,6 +148,11 @@ def changed_factors(variant: Mapping[str, str], other: Mapping[str, str]) -> tup
     return tuple(factor for factor in FACTORS if variant[factor] != other[factor])
 
 
+def named(levels: Mapping[str, str]) -> str:
+    """Levels as `factor=level`, a space apart: a cell that no reader of a CSV takes for a missing value or a number."""
+    return " ".join(f"{factor}={level}" for factor, level in levels.items())
+
+
 def differences(config: Config, base: Config) -> dict[str, str]:
     """What a config sets otherwise than its base: factor -> level name, dotted setting -> value."""
     ours = levels_of(config)

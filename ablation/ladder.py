@@ -15,7 +15,7 @@ from ablation.schema import Config
 from ablation.sections import load_section, section_names
 from ablation.selection import cell_config, describe_variant
 from ablation.stats import Interval, paired_difference
-from ablation.typeset import latex_table, markdown
+from ablation.typeset import latex_table, markdown, plain_markdown
 from ablation.wording import settings_notes
 
 _HEADINGS = {
@@ -120,9 +120,12 @@ def caption(ladder: Ladder, say: Say) -> str:
 
 def to_markdown(ladder: Ladder, say: Say) -> str:
     """The table as GitHub-flavoured Markdown."""
-    lines = [f"## {ladder.number} {ladder.title}\n", f"{ladder.question}\n", *markdown(columns(ladder, say)), ""]
-    notes = [f"- {rung.name}: {note}" for rung in ladder.rungs for note in rung.notes]
-    return "\n".join([*lines, caption(ladder, say), *[""] * bool(notes), *notes]) + "\n"
+    title, question, told = map(
+        plain_markdown, (f"{ladder.number} {ladder.title}", ladder.question, caption(ladder, say))
+    )
+    notes = [f"- {plain_markdown(f'{rung.name}: {note}')}" for rung in ladder.rungs for note in rung.notes]
+    lines = [f"## {title}\n", f"{question}\n", *markdown(columns(ladder, say)), "", told, *[""] * bool(notes), *notes]
+    return "\n".join(lines) + "\n"
 
 
 def to_latex(ladder: Ladder, say: Say) -> str:

@@ -5,9 +5,10 @@ which the page finds what is drawn of it. No pyplot state.
 """
 
 import io
+import logging
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,8 +18,10 @@ from fontTools import subset
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from seaborn import axes_style, plotting_context
 
 from ablation.comparison import Comparison
+from ablation.typeset import wide
 
 INK, GRID, PAPER = "#1f2328", "#d8dee4", "#ffffff"
 # Okabe & Ito's palette without the three that fail 3:1 contrast on white; the reference comes first, in ink.
@@ -36,14 +39,13 @@ _NO_DATE = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-_STYLE: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans"], "font.size": 9.0, "axes.titlesize": 9.5, "axes.titlelocation": "left",
-    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8, "axes.grid": True,
-    "grid.color": GRID, "grid.linewidth": 0.6, "axes.axisbelow": True, "figure.facecolor": PAPER,
-    "axes.facecolor": "none", "legend.frameon": False, "legend.fontsize": 9.0, "text.parse_math": False,
-    "axes.formatter.use_mathtext": False, "svg.fonttype": "none", "svg.hashsalt": "ablation", "pdf.fonttype": 42,
-    "savefig.dpi": 160, "path.simplify": False,
+# What differs from seaborn's theme: colours that the page replaces by its own, an open frame, one font on every machine
+# and text that stays text in the files, and nothing in them that is drawn by chance.
+_OURS: dict[Any, Any] = {
+    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": INK,
+    "grid.color": GRID, "axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
+    "axes.titlelocation": "left", "legend.frameon": False, "font.family": ["DejaVu Sans"], "text.parse_math": False,
+    "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "ablation", "savefig.dpi": 160, "path.simplify": False,
 }  # fmt: skip
 
 
@@ -59,11 +61,11 @@ class Style:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw in the report's style, whatever the settings of this machine."""
+    """Draw in the report's style, which is seaborn's theme and `_OURS`, whatever the settings of this machine."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        with mpl.rc_context(_STYLE):
-            yield
+        mpl.rcParams.update({**axes_style("whitegrid"), **plotting_context("paper"), **_OURS})
+        yield
 
 
 def level_styles(comparisons: Iterable[Comparison]) -> dict[tuple[str, str], Style]:
@@ -84,11 +86,12 @@ def level_styles(comparisons: Iterable[Comparison]) -> dict[tuple[str, str], Sty
 
 
 def encode(figure: Figure, kind: str) -> bytes:
-    """The figure as svg, png or pdf; equal figures give equal bytes, with neither dates nor program names inside."""
+    """The figure as svg, png or pdf; equal figures give equal bytes, with neither dates nor program names inside.
+
+    A letter that no font here has is a box in pixels; in SVG text stays text, and who shows it has the letters.
+    """
     buffer = io.BytesIO()
-    with house_style(), warnings.catch_warnings(), _without_layout_tables():
-        if kind == "svg":  # text stays text there, and who shows it has the letters
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with house_style(), _no_word_of_fonts(), _without_layout_tables():
         figure.savefig(buffer, format=kind, metadata=_NO_DATE[kind])
     return buffer.getvalue()
 
@@ -115,18 +118,52 @@ def _without_layout_tables() -> Iterator[None]:
         subset.load_font = load
 
 
+@contextmanager
+def _no_word_of_fonts() -> Iterator[None]:
+    """Keep quiet about letters that a font lacks, which `headlines` tells once, and a Chinese font without bold."""
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            yield
+    finally:
+        log.setLevel(level)
+
+
 @cache
 def wide_font() -> str | None:
-    """The first font for Chinese that is installed here."""
-    installed = set(font_manager.fontManager.get_font_names())
-    return next((name for name in _WIDE_FONTS if name in installed), None)
+    """The first font for Chinese that is installed here, also one that matplotlib's own list is too old to have."""
+    fonts = font_manager.fontManager
+    if not (found := _known_wide_font()):
+        for path in set(font_manager.findSystemFonts()) - {entry.fname for entry in fonts.ttflist}:
+            with suppress(Exception):  # whatever is wrong with a font file must not hide the others
+                fonts.addfont(path)
+        found = _known_wide_font()
+    return found
+
+
+def _known_wide_font() -> str | None:
+    known = set(font_manager.fontManager.get_font_names())
+    return next((name for name in _WIDE_FONTS if name in known), None)
 
 
 def with_letters(figure: Figure) -> Figure | None:
     """The figure with a font that has Chinese letters for those that DejaVu lacks; None where none is installed."""
     if (font := wide_font()) is None:
         return None
-    for text in figure.findobj(Text):
-        assert isinstance(text, Text)
+    for text in _texts(figure):
         text.set_fontfamily(["DejaVu Sans", font])
     return figure
+
+
+def is_wide(figure: Figure) -> bool:
+    """Whether some text of the figure has letters of East Asia."""
+    return any(wide(text.get_text()) for text in _texts(figure))
+
+
+def _texts(figure: Figure) -> Iterator[Text]:
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        yield text

@@ -22,6 +22,7 @@ from ablation import (
     formats,
     grid_tables,
     ladder,
+    leaderboard,
     overview,
     provisional,
     speed,
@@ -34,9 +35,11 @@ from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
 from ablation.finding import Finding
 from ablation.forest import Bar
+from ablation.identity import digest
+from ablation.leaderboard import Entry
 from ablation.look import Style
 from ablation.payload import payload, row_ids
-from ablation.phrases import Say, runs, speaker
+from ablation.phrases import Say, ranges, runs, speaker
 from ablation.plots import by_run, curves_of
 from ablation.rundir import State
 from ablation.selection import describe_variant
@@ -52,7 +55,7 @@ GLYPHS = {
     State.failed.value: "\u2715",
     MISSING_RUN: "\u25cb",
 }
-VARIANT_BUDGET = 3_000_000  # characters of SVG as drawn, about half of that as inlined; the page stays below 2 MB
+VARIANT_BUDGET = 3_000_000  # characters of SVG as drawn, a third of that as inlined; the page stays below 2 MB
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
@@ -94,6 +97,7 @@ def render(
     drawings: Mapping[str, Sequence[tuple[str, Drawing]]],
     table: pd.DataFrame,
     curves: pd.DataFrame,
+    board: Sequence[Entry],
     folder: Path,
     refresh: bool = False,
 ) -> str:
@@ -101,24 +105,21 @@ def render(
 
     Args:    styles: by factor and level; drawings: per section, level ('' is the overlay) and drawing. Those of
              single levels stay out of the page, and are named instead, when they would make it too large.
-             table, curves: those of gather.py of the study's runs; folder: where the page will lie.
+             table, curves: those of gather.py of the study's runs; board: every variant; folder: where the page will
+             lie.
              refresh: whether the page loads itself again.
     """
     size = sum(len(drawing.svg) for section in drawings.values() for level, drawing in section if level)
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )  # fmt: skip
     sheet = Sheet()
-    environment.filters.update(swatch=swatch, inline=partial(inline, sheet=sheet))
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     say, variants, lines = speaker(study.language), overview.variants(study), by_run(curves)
     base = describe_variant(study.base, study.base)
-    return environment.get_template("report.html.j2").render(
+    return _environment(sheet).get_template("report.html.j2").render(
         study=study, styles=styles, drawings=drawings, ranked=overview.ranked(study), glyphs=GLYPHS, tables=tables,
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
         runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
+        leaderboard=leaderboard, board=board,
         speed=speed, ways=speed.ways(variants, base, lines),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
         every_run=every_run, curves_of=curves_of, lines_by_run=lines, folder=folder,
@@ -129,9 +130,22 @@ def render(
     )  # fmt: skip
 
 
+def _environment(sheet: Sheet) -> Environment:
+    found = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
+    found.filters.update(swatch=swatch, inline=partial(inline, sheet=sheet))
+    return found
+
+
 def anchor(text: str) -> str:
-    """A name that may stand in an id and a file name: letters, digits, dots and underscores, dashes for the rest."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") or "level"
+    """A name for an id and a file: lower-case letters, digits, `.`, `_` and `-`; of any other text, some and a hash.
+
+    So no two texts share a name, also where a file system takes letters for equal, and none is too long for one.
+    """
+    plain = re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.")[:60]
+    return plain if plain == text else f"{plain or 'name'}-{digest(text)}"
 
 
 def overlay_name(comparison: Comparison) -> str:
@@ -154,7 +168,8 @@ def overlay_text(comparison: Comparison, say: Say) -> tuple[str, str]:
 
 def curves_text(comparison: Comparison, row: Row, say: Say) -> tuple[str, str]:
     """Title and description of one level's figure."""
-    seeds = ", ".join(f"{run.seed} {say(run.state)}" for run in row.seeds)
+    states = dict.fromkeys(run.state for run in row.seeds)
+    seeds = ", ".join(f"{ranges(run.seed for run in row.seeds if run.state == state)} {say(state)}" for state in states)
     phrase = "{title}, {level}: loss and accuracy over epochs"
     return say(phrase, title=comparison.section.title, level=row.level), say(
         "Training and validation curves; seeds: {seeds}. Mean validation accuracy {val} %, clean training accuracy "

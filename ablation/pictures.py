@@ -23,6 +23,7 @@ from ablation import (
     thumbnails,
 )
 from ablation.comparison import Comparison
+from ablation.cost import Cost
 from ablation.data import Array
 from ablation.look import Style
 from ablation.phrases import Say
@@ -146,10 +147,11 @@ def of_section(
     }
 
 
-def overall(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> dict[str, dict[str, Picture]]:
-    """Figures of no single section: all effects, what they cost, each grid and each way of steps."""
+def overall(
+    study: Study, styles: Mapping[tuple[str, str], Style], costs: Mapping[str, Cost], say: Say
+) -> dict[str, dict[str, Picture]]:
+    """Figures of no single section: all effects, what variants cost, each grid and each way of steps."""
     found: dict[str, dict[str, Picture]] = {}
-    costs = overview.costs(study)
     if any(rows for _, rows in page.bars(study, styles, say)):
 
         def effects(tongue: Say) -> Figure:
@@ -159,7 +161,7 @@ def overall(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> 
     if costs:
         draw = partial(charts.cost_figure, costs)
         found["cost"] = {"cost_pareto": Picture(draw, say("Accuracy over seconds of training"), ", ".join(costs))}
-    for grid in (*(one for one in study.crossings if one.has_runs), *study.robustness):
+    for grid in grid_tables.shown(study.crossings, study.robustness):
         sentences = " ".join(grid_tables.sentences(grid, say))
         lines = Picture(partial(charts.interaction_figure, grid), grid.title, sentences)
         found[grid.name] = {f"{page.anchor(grid.name)}_interaction": lines}

@@ -18,8 +18,10 @@ from ablation import __version__
 from ablation.commandline import compose_config, run_command
 from ablation.config import CONF_DIR
 from ablation.errors import RunFailed, UserError
+from ablation.folders import walk
+from ablation.phrases import mark, runs, speaker
 from ablation.rundir import METRICS, RESULT, STATUS
-from ablation.schema import Config
+from ablation.schema import Config, Language
 
 # pandas and matplotlib take a second or two that `--help` does not need, so the functions import what uses them.
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = 3
 SUMMARY, PAGE = "report.json", "index.html"
 WATCH_S = 5.0  # seconds between two looks at the runs
-_LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "jinja2")
+_LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "seaborn", "jinja2")
 
 
 def help_text() -> str:
@@ -56,8 +58,8 @@ Factors given here (norm=..., width=...) change the base variant that every sect
 Exit codes: 0 the report is there, 1 the gate found a regression, 2 a mistake in the command or no run at all."""
 
 
-def inputs_digest(gathered: "Gathered", overrides: Sequence[str]) -> str:
-    """A hash of all that decides the outputs: runs, command line, conf/, the program and the libraries it uses."""
+def inputs_digest(gathered: "Gathered", overrides: Sequence[str], language: Language) -> str:
+    """A hash of all that decides the outputs: runs, command line, conf/, program, libraries, and a font if one does."""
     from ablation.gather import to_csv
 
     folder = Path(__file__).resolve().parent
@@ -70,6 +72,10 @@ def inputs_digest(gathered: "Gathered", overrides: Sequence[str]) -> str:
         *(path.read_text(encoding="utf-8") for path in sorted(files)),
         *(f"{name}={version(name)}" for name in _LIBRARIES),
     ]
+    if language is not Language.en:  # its letters may have come to this machine since
+        from ablation.look import wide_font
+
+        content.append(str(wide_font()))
     return hashlib.sha256("\0".join(content).encode()).hexdigest()
 
 
@@ -113,16 +119,15 @@ def write(folder: Path, files: Mapping[str, bytes], summary: Mapping[str, Any]) 
 
 
 def _print_read(gathered: "Gathered", choice: "Choice") -> None:
-    counts = choice.runs["state"].value_counts().sort_index()
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    say, counts = speaker(choice.config.report.lang), choice.runs["state"].value_counts().sort_index()
     here, others = len(choice.runs), len(gathered.runs) - len(choice.runs)
-    print(
-        f"read {here} run{'s' * (here != 1)} of this setting in {choice.config.runs_dir} ({told}), {others} of others"
-    )
+    phrase = "read {runs} of this setting in {folder} ({states}), {others} of others"
+    told = say(", ").join(f"{count} {say(state)}" for state, count in counts.items())
+    print(say(phrase, runs=runs(here, say), folder=choice.config.runs_dir, states=told, others=others))
     for item in gathered.left_out[:5]:
-        print(f"left out {item.path}: {item.reason}")
+        print(say("left out {path}: {reason}", path=item.path, reason=item.reason))
     if len(gathered.left_out) > 5:
-        print(f"left out {len(gathered.left_out) - 5} more: the report lists all of them")
+        print(say("left out {number} more: the report lists all of them", number=len(gathered.left_out) - 5))
     if choice.notice:
         print(choice.notice)
 
@@ -165,7 +170,7 @@ def make(overrides: list[str]) -> bool:
             "Keep a copy of it elsewhere, or write this report under another report.name."
         )
     _print_read(gathered, choice)
-    files, now, told = _made(gathered, choice, folder, inputs_digest(gathered, overrides))
+    files, now, told = _made(gathered, choice, folder, inputs_digest(gathered, overrides, config.report.lang))
     if earlier is not None:
         check_setting(now, earlier)  # before anything is written
     if files:
@@ -185,11 +190,12 @@ def _made(
     from ablation.outputs import outputs
     from ablation.study import build
 
+    say = speaker(choice.config.report.lang)
     if is_up_to_date(folder, inputs):
-        return {}, read_report(folder / SUMMARY), [f"report is up to date: {folder / PAGE}"]
+        return {}, read_report(folder / SUMMARY), [say("report is up to date: {page}", page=folder / PAGE)]
     study = build(gathered, choice, compose_config)
     files = outputs(study, gathered, choice, folder)
-    return files, summary_of(study, inputs, files), [*headlines(study), f"wrote {folder / PAGE}"]
+    return files, summary_of(study, inputs, files), [*headlines(study), say("wrote {page}", page=folder / PAGE)]
 
 
 def follow(overrides: list[str]) -> None:
@@ -203,16 +209,16 @@ def follow(overrides: list[str]) -> None:
         if (now := _moved(run_folders(config))) != seen:
             seen = now
             if not make(overrides):
-                print("no run goes on any more")
+                print(speaker(config.report.lang)(mark("no run goes on any more")))
                 return
         time.sleep(WATCH_S)
 
 
 def _moved(roots: Iterable[Path]) -> tuple[int, int]:
     """Number and newest change of the files that say how far runs are."""
-    changes = [
-        path.stat().st_mtime_ns for root in roots for name in (STATUS, METRICS, RESULT) for path in root.rglob(name)
-    ]
+    named = {STATUS, METRICS, RESULT}
+    files = [folder / name for root in roots for folder, _, names in walk(root) for name in sorted(named & {*names})]
+    changes = [path.stat().st_mtime_ns for path in files]
     return len(changes), max(changes, default=0)
 
 

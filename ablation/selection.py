@@ -13,7 +13,7 @@ from ablation.commandline import settings
 from ablation.config import check
 from ablation.fates import usable
 from ablation.gather import LeftOut, loose_setting
-from ablation.identity import Variant, changed_factors, digest, level_configs, levels_of
+from ablation.identity import Variant, changed_factors, digest, level_configs, levels_of, named
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Precision
 from ablation.sections import Section, load_section, section_names
@@ -118,7 +118,7 @@ def is_finished(row: Mapping[Any, Any]) -> bool:
 
 def describe_variant(variant: Variant, base: Variant) -> str:
     """What differs from the base variant, for example `norm=none dropout=p10`; `base` when nothing does."""
-    return " ".join(f"{factor}={variant[factor]}" for factor in changed_factors(variant, base)) or "base"
+    return named({factor: variant[factor] for factor in changed_factors(variant, base)}) or "base"
 
 
 def row_variants(plan: Plan, runs: Runs) -> dict[str, Variant]:

@@ -11,12 +11,12 @@ from ablation.comparison import Comparison, Row
 from ablation.evidence import evidence, flags_told
 from ablation.fates import MISSING_RUN
 from ablation.formats import NOTHING, Column, count, interval, number, percent, points, probability
-from ablation.identity import Variant
+from ablation.identity import Variant, named
 from ablation.phrases import ENGLISH, Say, mark
 from ablation.rundir import State
 from ablation.schema import Metric
 from ablation.selection import describe_variant
-from ablation.typeset import csv_text, latex_table, markdown, plain, raw
+from ablation.typeset import csv_text, latex_table, markdown, plain, plain_markdown, raw
 from ablation.verdict import Verdict
 
 SELECTED = mark("selected on val, optimistic")
@@ -27,7 +27,7 @@ METRIC_WORDS = {
 }
 _EFFECT = ("n", "effect", "ci_low", "ci_high", "p", "p_holm", "verdict", "unconverged", "mde", "seeds_needed")
 _SECOND = ("best", "train", "params", "macs", "seconds")
-EFFECT_COLUMNS = ("section", "factor", "level", "reference", "control", *_EFFECT)
+EFFECT_COLUMNS = ("section", "factor", "level", "reference", "control", *_EFFECT, "variant", "against")
 _LATEX_HEADINGS = {
     "level": ("", "level"), "seeds": ("", "seeds"), "mean": ("val acc.", "(%)"), "sd": ("", "sd"),
     "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "pairs": ("", "n"), "p": ("Holm", "p"),
@@ -151,14 +151,14 @@ def notes(comparison: Comparison) -> list[str]:
 
 def to_markdown(comparison: Comparison, metric: Metric, say: Say) -> str:
     """The section's table as GitHub-flavoured Markdown, with its notes as a list."""
-    remarks = [f"- {note}" for note in (*sentences(comparison), *notes(comparison), *comparison.warnings)]
+    remarks = [*sentences(comparison), *notes(comparison), *comparison.warnings]
     lines = [
-        f"## {comparison.section.number} {comparison.section.title}",
-        f"\n{comparison.section.question}\n",
+        f"## {plain_markdown(f'{comparison.section.number} {comparison.section.title}')}",
+        f"\n{plain_markdown(comparison.section.question)}\n",
         *markdown(columns(comparison, metric, say)),
-        f"\n{caption(comparison, metric, say)}",
+        f"\n{plain_markdown(caption(comparison, metric, say))}",
         *([""] if remarks else []),
-        *remarks,
+        *(f"- {plain_markdown(remark)}" for remark in remarks),
         f"\n### {say('Evidence')}\n",
         *markdown(evidence(comparison, say)),
     ]
@@ -168,29 +168,33 @@ def to_markdown(comparison: Comparison, metric: Metric, say: Say) -> str:
 def to_latex(comparison: Comparison, metric: Metric, say: Say) -> str:
     """The section's table as a LaTeX float that fits a text width; needs booktabs, and xelatex beyond ASCII.
 
-    What differs in a row and the notes are in the caption, so that a number never travels without its caveat.
+    What differs in a row and the notes stand below it, so that a number never travels without its caveat.
     """
     table = [column for column in columns(comparison, metric, say) if column.key in _LATEX_HEADINGS]
     reference = comparison.reference.variant
     differs = [f"{row.level}: {changed(row, reference)}." for row in comparison.rows if row.changes]
     told = [
-        caption(comparison, metric, say),
         say("n: pairs. Best val is {selected}.", selected=say(SELECTED)),
         *sentences(comparison),
         say("What differs:"),
         *differs,
         *notes(comparison),
     ]
-    return latex_table(table, _LATEX_HEADINGS, " ".join(told), comparison.name, say)
+    return latex_table(
+        table, _LATEX_HEADINGS, caption(comparison, metric, say), comparison.name, say, say(" ").join(told)
+    )
 
 
 def to_csv(comparison: Comparison, metric: Metric) -> str:
-    """The section's table for programs: exact fractions, an empty cell where there is nothing."""
+    """The section's table for programs: exact fractions, an empty cell where there is nothing.
+
+    `variant` names the level as `norm=NA`, which pandas cannot take for a missing one.
+    """
     value = f"val_{metric.name}"
     header = (
         "level", "is_reference", "differs_in", "seeds_finished", "seeds_planned", f"{value}_mean", f"{value}_sd",
         "val_best_mean_selected", *_EFFECT, "train_eval_acc_mean", "gap_mean", "params", "macs", "seconds_train_mean",
-        "flags", "sentence", "notes",
+        "flags", "sentence", "notes", "variant",
     )  # fmt: skip
     reference = comparison.reference.variant
     return csv_text(
@@ -201,6 +205,7 @@ def to_csv(comparison: Comparison, metric: Metric) -> str:
                 str(len(row.seeds)), raw(row.accuracy.mean), raw(row.accuracy.sd), raw(row.best.mean),
                 *_effect_cells(row), raw(row.train.mean), raw(row.gap.mean), raw(row.params), raw(row.macs),
                 raw(row.seconds), flags_told(row, ENGLISH), plain(row.sentence), plain(" ".join(row.notes)),
+                named({comparison.section.factor: row.level}),
             )
             for row in comparison.rows
         ),
@@ -225,7 +230,7 @@ def effects_csv(comparisons: Iterable[Comparison], base: Variant) -> str:
     control is the variant an effect is measured against, as its difference from the base variant (`base` for
     itself); it is empty where a level changes more than one factor against the reference and has no other control.
     mde is the difference that so many seeds find with 80 % power; seeds_needed is empty where it is more than can be
-    trained.
+    trained. variant and against are level and reference as `norm=NA`, which pandas cannot take for a missing one.
     """
     return csv_text(
         EFFECT_COLUMNS,
@@ -233,6 +238,7 @@ def effects_csv(comparisons: Iterable[Comparison], base: Variant) -> str:
             (
                 comparison.name, comparison.section.factor, row.level, comparison.section.reference,
                 "" if row.confounded else describe_variant(row.control, base), *_effect_cells(row),
+                *(named({comparison.section.factor: level}) for level in (row.level, comparison.section.reference)),
             )
             for comparison in comparisons
             for row in comparison.rows

@@ -155,8 +155,11 @@ def told(found: Finding, say: Say) -> str:
     effect = found.row.effect
     if effect is None or not effect.n:
         return f"{found.level}: {say(found.standing.value)}"
-    numbers = f"{points(effect.mean)} {interval(effect)}"
-    here = f"{found.level}: {numbers} pp (n={effect.n}), {found.row.word}; {say(found.standing.value)}"
+    here = say(
+        "{level}: {effect} pp {interval} (n={n}), {word}; {standing}",
+        level=found.level, effect=points(effect.mean), interval=interval(effect), n=effect.n, word=found.row.word,
+        standing=say(found.standing.value),
+    )  # fmt: skip
     return say("; ").join([here, *found.elsewhere])
 
 

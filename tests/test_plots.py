@@ -1,10 +1,13 @@
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
@@ -123,6 +126,29 @@ def test_a_settings_file_of_the_machine_changes_nothing() -> None:
     with mpl.rc_context({"lines.linewidth": 9, "font.size": 30, "axes.grid": False}):
         assert draw() == plain
         assert mpl.rcParams["font.size"] == 30
+
+
+def test_the_house_style_is_seaborns_theme_and_what_differs_is_ours() -> None:
+    theme = {**seaborn.axes_style("whitegrid"), **seaborn.plotting_context("paper")}
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(theme)
+        plain = dict(mpl.rcParams)
+    with look.house_style():
+        ours = {key: value for key, value in mpl.rcParams.items() if value != plain[key]}
+    assert set(ours) == set(look._OURS)  # each of ours is a difference, and there is no other
+
+
+def test_drawing_leaves_no_setting_and_no_open_figure_behind() -> None:
+    code = (
+        "import matplotlib as mpl; before = dict(mpl.rcParams); from ablation import look, plots; import numpy as np; "
+        "v = dict.fromkeys(('train_loss', 'val_loss', 'train_acc', 'val_acc'), np.array([0.2, 0.4])); "
+        "c = [plots.Curve(0, True, np.array([1.0, 2.0]), v)]; s = look.Style(look.INK, (), 'o'); "
+        "[look.encode(plots.variant_figure('a=b', c, s, [c], 2), kind) for kind in look.FORMATS]; "
+        "assert dict(mpl.rcParams) == before; from matplotlib import pyplot; assert pyplot.get_fignums() == []"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_svg_keeps_its_text_as_text_also_where_it_looks_like_mathematics() -> None:

@@ -118,7 +118,10 @@
       one.declared = own && state.metric === data.metric;
       one.other = other && other !== one.row ? other : null;
       one.effect = one.other ? compare(one.row, one.other, state.metric, own ? one.row.pairs : null) : null;
-      if (one.effect && one.declared) one.effect.wide = one.row.wide; // the correction is that of the declared comparisons
+      if (one.effect && one.declared && one.row.bounds) { // as computed by the report, whose section is the family
+        one.effect.wide = one.row.wide;
+        [one.effect.low, one.effect.high] = one.row.bounds;
+      }
       if (one.effect) effects.set(one.table, [...(effects.get(one.table) || []), one.effect]);
     }
     for (const [table, found] of effects) {
