@@ -145,7 +145,7 @@ def classes_figure(rows: Sequence[tuple[str, Style, Sequence[ClassEffect]]], say
                     100 * one.mean, place, xerr=half, color=style.colour, marker=style.marker, markersize=4.5,
                     markerfacecolor=style.colour if filled else "none", linewidth=0.9,
                 )  # fmt: skip
-            axes.set_title(label)
+            axes.set_title(label, y=1)
             axes.set_xlabel(say("difference (pp)"))
             axes.tick_params(axis="y", length=0)
         panels[0].set_yticks(range(len(order)), order)

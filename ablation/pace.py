@@ -117,7 +117,7 @@ def _draw_share(figure: Figure, place: tuple[int, int], rows: Sequence[Pace], ta
 
 def _seconds_axis(figure: Figure, place: tuple[int, int], title: str, say: Say) -> Axes:
     axes = figure.add_subplot(1, *place)
-    axes.set_title(title)
+    axes.set_title(title, y=1)
     axes.set_xlabel(say("seconds of training"))
     axes.tick_params(length=3)
     return axes

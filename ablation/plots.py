@@ -169,7 +169,7 @@ def panel(figure: Figure, place: tuple[int, int], title: str, last: float, say: 
     """An axis over epochs: place is the number of columns and which of them, last the epoch that it ends at."""
     columns, index = place
     axes = figure.add_subplot(1, columns, index)
-    axes.set_title(title)
+    axes.set_title(title, y=1)  # matplotlib measures every tick to find its place where none is given
     axes.set_xlabel(say("epoch"))
     axes.set_xlim(0.5, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
