@@ -9,6 +9,7 @@ from ablation import more_seeds, train
 from ablation.commandline import compose_config
 from ablation.gather import gather
 from ablation.identity import levels_of
+from ablation.remake import variant_overrides, without
 from ablation.schema import Stage
 from ablation.study import Study, build, choose
 from ablation.verdict import Verdict
