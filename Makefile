@@ -34,6 +34,8 @@ SWEEP    = $(BIN)/python -m ablation.train -m $(RUNS)
 STUDY    = $(call one_word,+section=$(FIVE)$(if $(CROSSED),$(comma)$(CROSSED)))
 CONDITIONS = $(call one_word,lr=$(LR)) $(if $(EPOCHS),$(call one_word,epochs=$(EPOCHS)))
 REPORT   = $(BIN)/python -m ablation.report $(SETTING)
+# A plan trains nothing, so there is nothing new to report after it.
+THEN_REPORT = $(if $(filter plan=true 'plan=true' "plan=true",$(value ARGS)),,$(REPORT) $(value ARGS))
 
 PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
@@ -90,11 +92,11 @@ setup: $(READY)  ## Install everything into .venv
 
 demo: $(READY)  ## The write-up's five sections on the embedded images, then the report
 	$(SWEEP) +section=$(FIVE) $(value ARGS)
-	$(REPORT) $(value ARGS)
+	$(THEN_REPORT)
 
 study: $(READY)  ## The five sections and the CROSSED ones under PRESET, SEEDS, DATA and ARGS, then the report
 	$(SWEEP) $(STUDY) $(value ARGS)
-	$(REPORT) $(value ARGS)
+	$(THEN_REPORT)
 
 robustness: $(READY)  ## The five sections at other learning rates (LR=x10) and budgets (EPOCHS=x2), side by side
 	$(BIN)/python -m ablation.robustness $(RUNS) +section=$(FIVE) $(CONDITIONS) $(value ARGS)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from ablation.cost import pareto_front
+from ablation.cost import Cost, pareto_front
 from ablation.crossing import Crossing
 from ablation.images import ClassEffect
 from ablation.look import COLOURS, DASHES, INK, MARKERS, Style, house_style
@@ -83,12 +83,13 @@ def _half(found: Summary) -> float:
     return 0.0 if math.isnan(half) else half
 
 
-def cost_figure(points: Mapping[str, tuple[float, Summary]], say: Say = ENGLISH) -> Figure:
+def cost_figure(points: Mapping[str, Cost], say: Say = ENGLISH) -> Figure:
     """Accuracy over the seconds of a run, with the front of variants that no other beats in both.
 
-    Args:    points: by variant, mean seconds of training and the accuracy over its seeds.
+    The area of a mark grows with the number of parameters; whiskers are 95 % intervals over seeds.
     """
-    places = {name: (seconds, 100 * accuracy.mean) for name, (seconds, accuracy) in points.items()}
+    places = {name: (one.seconds.mean, 100 * one.accuracy.mean) for name, one in points.items()}
+    largest = max((one.params or 0 for one in points.values()), default=0)
     front = pareto_front(places)
     with house_style():
         figure = Figure(figsize=(8.4, 4.0))
@@ -99,12 +100,13 @@ def cost_figure(points: Mapping[str, tuple[float, Summary]], say: Say = ENGLISH)
         for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         for name, (x, accuracy) in places.items():
-            best = name in front
-            half = 100 * _half(points[name][1])
-            colour = COLOURS[1] if best else INK
+            best, one = name in front, points[name]
+            halves = 100 * _half(one.accuracy), min(_half(one.seconds), 0.9 * x)  # a log axis has no zero
+            size = 3.0 + 5.0 * math.sqrt((one.params or 0) / largest) if largest else 5.0
             axes.errorbar(
-                x, accuracy, yerr=half, color=colour, marker="D" if best else "o", markersize=5 if best else 3.6,
-                alpha=1.0 if best else 0.5, capsize=2.5, linewidth=0.9,
+                x, accuracy, yerr=halves[0], xerr=halves[1], color=COLOURS[1] if best else INK,
+                marker="D" if best else "o", markersize=size, alpha=1.0 if best else 0.5, capsize=2.5, linewidth=0.9,
+                markerfacecolor="none",
             )  # fmt: skip
             if best:
                 axes.annotate(name, (x, accuracy), (6, 5), textcoords="offset points", fontsize=8)
@@ -143,7 +145,7 @@ def classes_figure(rows: Sequence[tuple[str, Style, Sequence[ClassEffect]]], say
                     100 * one.mean, place, xerr=half, color=style.colour, marker=style.marker, markersize=4.5,
                     markerfacecolor=style.colour if filled else "none", linewidth=0.9,
                 )  # fmt: skip
-            axes.set_title(label)
+            axes.set_title(label, y=1)
             axes.set_xlabel(say("difference (pp)"))
             axes.tick_params(axis="y", length=0)
         panels[0].set_yticks(range(len(order)), order)

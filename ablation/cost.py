@@ -8,10 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats as st
 
+from ablation.stats import Summary
+
 SMOOTH = 3  # epochs over whose median an accuracy counts as reached
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a variant costs and gives: seconds of training and accuracy over its runs, and its parameters."""
+
+    seconds: Summary
+    accuracy: Summary
+    params: int | None
 
 
 @dataclass(frozen=True)
@@ -38,12 +49,24 @@ def time_to_target(times: ArrayLike, reached: Sequence[bool]) -> Reached:
     Args:    times: until the target, or until the run ended, shape (runs,); reached: which of the two.
     Source:  Kaplan and Meier 1958: the first time at which at most half of the runs are still on their way.
     """
+    places, shares = share_reached(times, reached)
+    half = places[shares >= 0.5 - 1e-12]
+    return Reached(int(np.sum(reached)), len(reached), float(half[0]) if half.size else None)
+
+
+def share_reached(times: ArrayLike, reached: Sequence[bool]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """When the share of runs that have reached a target grows, and what it is from then on.
+
+    Args:    times: until the target, or until the run ended, shape (runs,); reached: which of the two.
+    Returns: two arrays of equal shape, empty where no run got there; times ascending, shares in (0, 1].
+    Source:  one minus the product limit of Kaplan and Meier 1958.
+    """
     x, seen = np.asarray(times, dtype=np.float64), np.asarray(reached, dtype=bool)
     if not seen.any():
-        return Reached(0, x.size, None)
-    curve = st.ecdf(st.CensoredData(uncensored=x[seen], right=x[~seen])).sf
-    half = curve.quantiles[curve.probabilities <= 0.5 + 1e-12]
-    return Reached(int(seen.sum()), x.size, float(half[0]) if half.size else None)
+        return np.empty(0), np.empty(0)
+    curve = st.ecdf(st.CensoredData(uncensored=x[seen], right=x[~seen])).cdf
+    grows = np.diff(curve.probabilities, prepend=0.0) > 0
+    return curve.quantiles[grows], curve.probabilities[grows]
 
 
 def slower(times: ArrayLike, reached: Sequence[bool], other: ArrayLike, other_reached: Sequence[bool]) -> float:

@@ -95,7 +95,8 @@ class Part:
 class Crossing:
     """A grid of two sides, the findings along each, the interactions, and the analysis of variance where it fits.
 
-    Interactions are the effect of `level` at `other` minus its effect at the second side's reference.
+    Interactions are the effect of `level` at `other` minus its effect at the second side's reference. same_as names a
+    crossed section that has exactly these cells and references, so that they are shown once ('' where none has).
     """
 
     name: str
@@ -111,6 +112,7 @@ class Crossing:
     main_second: tuple[Part, ...]
     interactions: tuple[Part, ...]
     anova: Mapping[str, Source]
+    same_as: str = ""
 
     @property
     def has_runs(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from ablation.compact import Sheet, compact
 from ablation.look import COLOURS, GRID, INK, PAPER, Style
 from ablation.plots import Panel
 
@@ -57,33 +58,25 @@ def _variables() -> dict[str, str]:
     return {**levels, INK: "currentColor", GRID: "var(--grid)", PAPER: "none"}
 
 
-def inline(drawing: Drawing) -> Markup:
-    """The figure as an SVG element of the page: theme colours, unique ids, two decimals, a text alternative."""
-    svg = drawing.svg[drawing.svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    referenced = frozenset(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
-    svg = re.sub(r"<[^>]*>", lambda match: _tag(match[0], drawing.name, referenced), svg)
-    head = re.search(r'<svg [^>]*?viewBox="([\d.]+ [\d.]+ ([\d.]+) [\d.]+)"[^>]*>', svg)
-    assert head is not None  # matplotlib writes it
-    size = f'style="max-width:{SCALE * float(head[2]):.0f}px"'  # so that letters are of one size in all figures
-    svg = f'{svg[: head.start()]}<svg viewBox="{head[1]}" {size} {_labels(drawing)}{svg[head.end() :]}'
-    return Markup(re.sub(r"\s*\n\s*", "\n", svg))
+def inline(drawing: Drawing, sheet: Sheet) -> Markup:
+    """The figure as an SVG element of the page: theme colours, unique ids, a text alternative.
+
+    Args:    sheet: what the figures of the page share; its rules belong into the page.
+    """
+    box, inside = compact(drawing.svg, drawing.name, sheet, _themed, _key)
+    size = f'style="max-width:{SCALE * float(box.split()[2]):.0f}px"'  # so that letters are of one size in all figures
+    return Markup(f'<svg viewBox="{box}" {size} {_labels(drawing)}\n{inside}\n</svg>')
 
 
-def _tag(tag: str, prefix: str, referenced: frozenset[str]) -> str:
-    """A tag of the figure with theme colours, two decimals, the page's font, and ids that are unique in the page."""
-
-    def name(match: re.Match[str]) -> str:
-        if found := _KEY.fullmatch(match[1]):
-            return f' data-key="{found[1]}"'
-        return f' id="{prefix}-{match[1]}"' if match[1] in referenced else ""
-
+def _themed(style: str) -> str:
     for plain, value in _variables().items():
-        tag = tag.replace(plain, value)
-    tag = re.sub(r'\s+id="([^"]*)"', name, tag)
-    tag = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", tag)
-    tag = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), tag)
-    return tag.replace("'DejaVu Sans'", "inherit").replace("xlink:href", "href")
+        style = style.replace(plain, value)
+    return style
+
+
+def _key(name: str) -> str | None:
+    found = _KEY.fullmatch(name)
+    return found[1] if found else None
 
 
 def _labels(drawing: Drawing) -> str:

@@ -49,10 +49,21 @@ def evidence(comparison: Comparison, say: Say) -> list[Column]:
         column(
             "needed", mark("fresh seeds needed"), lambda f: NOTHING if f.seeds_needed is None else str(f.seeds_needed)
         ),
+        Column("hours", say("hours to train them"), tuple(_hours(row, comparison) for row, _ in rows)),
         column("flips", mark("images lost / won per seed"), _flips),
         column("noises", mark("95 %: seeds / seeds and images (pp)"), _noises),
         column("failed", mark("failed"), lambda f: f"{f.n_failed}/{f.n_ended}"),
     ]
+
+
+def _hours(row: Row, comparison: Comparison) -> str:
+    """Training of the level and of its control for the fresh seeds; the level's own time where it is not known."""
+    needed = row.finding.seeds_needed if row.finding else None
+    if needed is None or row.seconds is None:
+        return NOTHING
+    control = next((one.seconds for one in comparison.rows if one.variant == row.control and one.seconds), row.seconds)
+    hours = needed * (row.seconds + control) / 3600
+    return number(hours, 2 if hours < 1 else 1)
 
 
 def _share(fraction: float) -> str:

@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import pandas as pd
 
 from ablation.comparability import mixed
 from ablation.comparison import Comparison
-from ablation.phrases import ENGLISH, Say, mark
+from ablation.phrases import ENGLISH, Say, mark, ranges
 from ablation.rundir import State
 from ablation.schema import Config, Metric, Stage
+from ablation.verdict import ALPHA
 from ablation.wording import image_noise_note
 
 _ENVIRONMENT = (
@@ -28,11 +30,11 @@ class Fact:
 
 
 def setting_facts(
-    config: Config, rows: pd.DataFrame, seeds: Sequence[int], elsewhere: int, say: Say = ENGLISH
+    config: Config, rows: pd.DataFrame, seeds: Sequence[int], elsewhere: int, design: str, say: Say = ENGLISH
 ) -> tuple[tuple[str, str], ...]:
     """Pairs of name and text for the head of the page; the names are marked phrases, for the page to say.
 
-    Args:    elsewhere: how many runs of other settings the report uses.
+    Args:    elsewhere: how many runs of other settings the report uses; design: as `design_told` says it.
     """
     fresh = int((rows["stage"] == Stage.confirmation.name).sum())
 
@@ -46,12 +48,36 @@ def setting_facts(
         (mark("training images"), seen("n_train")),
         (mark("validation images"), seen("n_val")),
         (mark("epochs"), str(config.trainer.epochs)),
-        (mark("seeds"), ", ".join(map(str, seeds)) or say("none yet")),
+        (mark("seeds"), ranges(seeds) or say("none yet")),
         *([(mark("confirmation runs"), str(fresh))] if fresh else []),
         *([(mark("runs at other settings"), say("{number}, in grids", number=elsewhere))] if elsewhere else []),
+        (mark("design"), design or say("no section begun")),
+        (mark("varies with the seed"), say("start of the net, order of the images, draws of flips and dropout")),
+        (mark("smallest difference that matters"), f"{100 * config.report.delta:.2f} pp"),
+        (mark("significance"), say("p \u2264 {alpha} after Holm, by section", alpha=f"{ALPHA:g}".lstrip("0"))),
         (mark("batch size"), str(config.trainer.batch_size)),
         (mark("optimiser"), f"SGD, lr {optim.lr:g}, momentum {optim.momentum:g}, weight decay {optim.weight_decay:g}"),
     )
+
+
+class Begun(Protocol):
+    """A part of a study, which was begun or not."""
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether it was begun."""
+
+
+_DESIGN = (mark("sections of one factor: {number}"), mark("grids: {number}"), mark("ladders: {number}"))
+
+
+def design_told(parts: Sequence[Sequence[Begun]], say: Say) -> str:
+    """`sections of one factor: 5; grids: 4`, as far as each was begun.
+
+    Args:    parts: the study's sections of one factor, its grids and its ladders.
+    """
+    counts = [sum(part.has_runs for part in one) for one in parts]
+    return say("; ").join(say(phrase, number=n) for phrase, n in zip(_DESIGN, counts, strict=True) if n)
 
 
 def environment_facts(rows: pd.DataFrame, say: Say) -> tuple[Fact, ...]:

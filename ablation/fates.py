@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
-from ablation.phrases import Say, mark
+from ablation.phrases import Say, mark, ranges
 from ablation.rundir import State
 
 MISSING_RUN = "missing"
@@ -75,8 +75,8 @@ def still_improving(found: Mapping[int, Mapping[str, Any]], seeds: Iterable[int]
 
 
 def listing(seeds: Sequence[int], say: Say) -> str:
-    """`seed 3`, `seeds 1, 2`."""
-    told = ", ".join(map(str, seeds))
+    """`seed 3`, `seeds 0-4, 7`."""
+    told = ranges(seeds)
     return say("seed {seed}", seed=told) if len(seeds) == 1 else say("seeds {seeds}", seeds=told)
 
 

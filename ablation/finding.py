@@ -5,8 +5,9 @@ section, so a section is what goes in. Pure functions; the words come last, from
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from scipy import stats as st
@@ -69,6 +70,7 @@ class SingleRun:
 class Finding:
     """A level against its control, differences in accuracy (0.01 = 1 pp); NaN or None is what so few runs cannot give.
 
+    simultaneous covers with 95 % together with those of the section's other comparisons (Bonferroni).
     mde is found with 80 % power at the section's strictest step of Holm; `seeds_needed` fresh pairs would find the
     observed difference or delta, whichever is larger, `seeds_for_delta` delta; None is more than can be afforded.
     Both plan with a cautious standard deviation. `by_images` says that the seeds did not differ, so that interval
@@ -79,6 +81,7 @@ class Finding:
     differences: tuple[float, ...]
     interval: Interval
     interval90: Interval
+    simultaneous: Interval
     p: float
     p_holm: float
     sign_flip: pairs.SignFlip
@@ -134,32 +137,36 @@ def findings(samples: Sequence[Sample], delta: float, n_val: int | None = None, 
 
 @dataclass(frozen=True)
 class _Draft:
-    interval: Interval
-    interval90: Interval
+    """What a comparison says by itself: p, and the interval of a confidence."""
+
+    at: Callable[[float], Interval]
     p: float
-    p_equivalent: float
     by_images: bool
+
+    @property
+    def interval(self) -> Interval:
+        return self.at(0.95)
 
 
 def _numbers(sample: Sample, n_val: int | None) -> _Draft:
     d, zeros = sample.differences, [0.0] * len(sample.seeds)
-    interval, interval90 = (paired_difference(d, zeros, confidence) for confidence in (0.95, 0.90))
+    interval = paired_difference(d, zeros)
     if n_val and interval.n >= 2 and interval.sd < 1 / (2 * n_val):
         return _by_images(sample, interval)
-    return _Draft(interval, interval90, pairs.t_test(d).p, math.nan, False)
+    return _Draft(partial(paired_difference, d, zeros), pairs.t_test(d).p, False)
 
 
 def _by_images(sample: Sample, interval: Interval) -> _Draft:
     """Seeds that do not differ say nothing of the noise; the images' standard error takes its place, if known."""
     noises = sample.images.noises if sample.images else None
-    se = noises.se_seeds_images if noises else math.nan
-    both = [
-        Interval(interval.mean, interval.mean - z * se, interval.mean + z * se, interval.n, interval.sd, confidence)
-        for confidence in (0.95, 0.90)
-        for z in [float(st.norm.isf((1 - confidence) / 2))]
-    ]
-    p = 1.0 if not interval.mean else 2 * float(st.norm.sf(abs(interval.mean) / se)) if se else math.nan
-    return _Draft(both[0], both[1], p if noises else math.nan, math.nan, True)
+    se, mean = noises.se_seeds_images if noises else math.nan, interval.mean
+
+    def at(confidence: float) -> Interval:
+        half = float(st.norm.isf((1 - confidence) / 2)) * se
+        return Interval(mean, mean - half, mean + half, interval.n, interval.sd, confidence)
+
+    p = 1.0 if not mean else 2 * float(st.norm.sf(abs(mean) / se)) if se else math.nan
+    return _Draft(at, p if noises else math.nan, True)
 
 
 def _max_t(samples: Sequence[Sample]) -> list[float]:
@@ -191,18 +198,20 @@ def _pooled(samples: Sequence[Sample]) -> dict[int, pairs.Pooled]:
 def _conclude(
     sample: Sample, draft: _Draft, p_holm: float, p_max_t: float, pooled: pairs.Pooled | None, delta: float, m: int
 ) -> Finding:
-    d, interval, alpha = sample.differences, draft.interval, ALPHA / m
+    d, alpha = sample.differences, ALPHA / m
+    interval, interval90 = draft.interval, draft.at(0.90)
     level, control = ([side[seed] for seed in sample.seeds] for side in (sample.level, sample.control))
     sd, target = cautious_sd(interval.sd, interval.n), max(delta, abs(interval.mean) if interval.n else 0.0)
     evidence = Evidence(
-        interval.mean, p_holm, interval.low, interval.high, draft.interval90.low, draft.interval90.high,
-        interval.n, sample.n_ended, sample.n_failed,
+        interval.mean, p_holm, interval.low, interval.high, interval90.low, interval90.high, interval.n,
+        sample.n_ended, sample.n_failed,
     )  # fmt: skip
     return Finding(
         seeds=tuple(sample.seeds),
         differences=tuple(d),
         interval=interval,
-        interval90=draft.interval90,
+        interval90=interval90,
+        simultaneous=draft.at(1 - alpha),
         p=draft.p,
         p_holm=p_holm,
         sign_flip=pairs.sign_flip(d),

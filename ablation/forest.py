@@ -24,11 +24,15 @@ WIDTH, HEIGHT, MARGIN = 260, 20, 9
 
 @dataclass(frozen=True)
 class Bar:
-    """A row: its name, style, mean difference with interval, each seed's difference, and its verdict."""
+    """A row: its name, style, mean difference with both intervals, each seed's difference, and its verdict.
+
+    wide is the interval that holds together with those of the other rows of its section.
+    """
 
     label: str
     style: Style
     interval: Interval
+    wide: Interval
     differences: Sequence[float]
     word: str
 
@@ -56,10 +60,11 @@ def ticks(limit: float) -> list[float]:
     return [float(value) / 100 for value in found if abs(value) <= 100 * limit * (1 + 1e-9)]
 
 
-def row_drawing(interval: Interval, differences: Sequence[float], limit: float, delta: float) -> Markup:
-    """A row as SVG: the band of what does not matter, zero, the interval, each seed as a ring, and the mean.
+def row_drawing(interval: Interval, wide: Interval, differences: Sequence[float], limit: float, delta: float) -> Markup:
+    """A row as SVG: the band of what does not matter, zero, both intervals, each seed as a ring, and the mean.
 
-    The numbers stand in the cells beside it, so it is hidden from screen readers.
+    An end of the thin interval that is farther than the scale goes is drawn as an open arrow at the edge. The numbers
+    stand in the cells beside it, so it is hidden from screen readers.
     """
 
     def x(value: float) -> str:
@@ -71,6 +76,7 @@ def row_drawing(interval: Interval, differences: Sequence[float], limit: float, 
         f'<path class="zero" d="M{x(0)} 0V{HEIGHT}"/>',
     ]
     if interval.n > 1 and math.isfinite(interval.low):
+        parts.append(f'<path class="wide" d="M{x(wide.low)} 10H{x(wide.high)}{_open_ends(wide, limit)}"/>')
         parts.append(f'<path class="ci" d="M{x(interval.low)} 10H{x(interval.high)}"/>')
     parts += [f'<circle class="seed" cx="{x(value)}" cy="10" r="2.2"/>' for value in differences if abs(value) <= limit]
     if interval.n:
@@ -78,6 +84,12 @@ def row_drawing(interval: Interval, differences: Sequence[float], limit: float, 
         mark = _arrow(interval.mean) if beyond else f'<circle class="mean" cx="{x(interval.mean)}" cy="10" r="3.6"/>'
         parts.append(mark)
     return Markup(f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>')
+
+
+def _open_ends(wide: Interval, limit: float) -> str:
+    left, right = MARGIN, WIDTH - MARGIN
+    low = f"M{left + 4} 6.5L{left} 10L{left + 4} 13.5" if wide.low < -limit else ""
+    return low + (f"M{right - 4} 6.5L{right} 10L{right - 4} 13.5" if wide.high > limit else "")
 
 
 def _arrow(mean: float) -> str:
@@ -96,7 +108,7 @@ def axis_drawing(limit: float) -> Markup:
 
 
 def forest_figure(groups: Sequence[tuple[str, Sequence[Bar]]], delta: float, say: Say = ENGLISH) -> Figure:
-    """Every row of every group, in percentage points: mean, 95 % interval, each seed, and the band of delta.
+    """Every row of every group, in percentage points: mean, both intervals, each seed, and the band of delta.
 
     Args:    groups: a heading with its rows; delta: the smallest difference that matters, in accuracy.
     """
@@ -123,12 +135,12 @@ def forest_figure(groups: Sequence[tuple[str, Sequence[Bar]]], delta: float, say
         axes.set_yticks([place for place, _ in names], [name for _, name in names])
         axes.set_ylim(lines - 0.4, -0.6)
         axes.set_xlim(-1.04 * limit, 1.04 * limit)
-        axes.set_xlabel(say("difference in accuracy (percentage points), with 95 % interval; rings: seeds"))
+        axes.set_xlabel(say("difference in accuracy (pp), 95 % interval, thin: for the section at once; rings: seeds"))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False, axis="y")
         height = float(figure.get_size_inches()[1])
-        figure.subplots_adjust(left=0.2, right=0.76, bottom=0.5 / height, top=1 - 0.1 / height)
+        figure.subplots_adjust(left=0.18, right=0.71, bottom=0.5 / height, top=1 - 0.1 / height)
     return figure
 
 
@@ -136,8 +148,12 @@ def _draw_bar(axes: Axes, place: float, bar: Bar, limit: float) -> None:
     one, colour = bar.interval, bar.style.colour
     gid = f"{bar.style.key}.forest.{place:g}"
     if one.n > 1 and math.isfinite(one.low):
-        ends = [100 * max(-limit / 100, one.low), 100 * min(limit / 100, one.high)]
-        axes.plot(ends, [place, place], color=colour, linewidth=2.2, solid_capstyle="butt", gid=gid)
+        for found, width in ((bar.wide, 0.8), (one, 2.4)):
+            ends = [100 * max(-limit / 100, found.low), 100 * min(limit / 100, found.high)]
+            axes.plot(ends, [place, place], color=colour, linewidth=width, solid_capstyle="butt", gid=gid)
+        edges = [(-limit, "<", bar.wide.low < -limit / 100), (limit, ">", bar.wide.high > limit / 100)]
+        for end, marker in ((end, marker) for end, marker, beyond in edges if beyond):
+            axes.plot([end], [place], marker, color=colour, markersize=4, fillstyle="none", clip_on=False, gid=gid)
     inside = [100 * value for value in bar.differences if 100 * abs(value) <= limit * (1 + 1e-9)]
     axes.plot(inside, [place] * len(inside), "o", color=colour, markersize=3, fillstyle="none", markeredgewidth=0.7)
     if one.n:

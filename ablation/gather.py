@@ -7,7 +7,6 @@ is averaged here.
 
 import itertools
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from ablation.errors import UserError
+from ablation.folders import walk
 from ablation.health import flags
 from ablation.identity import digest, levels_of, named, setting_of
 from ablation.images import read_predictions
@@ -167,15 +167,14 @@ def _reason(error: Exception) -> str:
 
 def _remains(root: Path) -> Iterator[LeftOut]:
     """Folders that hold files of a run but no status that can be read, so that `find_runs` passes them over."""
-    for folder, names, files in os.walk(root):
-        names.sort()
+    for folder, names, files in walk(root):
         if STATUS in files:
-            if RunDir(Path(folder)).raw_status() is None:
-                yield LeftOut(Path(folder).as_posix(), f"{STATUS} cannot be read")
+            if RunDir(folder).raw_status() is None:
+                yield LeftOut(folder.as_posix(), f"{STATUS} cannot be read")
             else:
                 names.clear()
         elif {METRICS, RESULT, ENV, LAST} & set(files):
-            yield LeftOut(Path(folder).as_posix(), f"{STATUS} is missing: a half-deleted or half-copied run")
+            yield LeftOut(folder.as_posix(), f"{STATUS} is missing: a half-deleted or half-copied run")
 
 
 def _read(directory: RunDir) -> _Run:

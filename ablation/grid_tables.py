@@ -23,6 +23,11 @@ _HEADINGS = {
 }  # fmt: skip
 
 
+def shown(crossed: Iterable[Crossing], robustness: Iterable[Crossing]) -> list[Crossing]:
+    """The grids with runs, each once: robustness that a crossed section shows already is that section's."""
+    return [*(grid for grid in crossed if grid.has_runs), *(grid for grid in robustness if not grid.same_as)]
+
+
 def _rows(grid: Crossing) -> list[tuple[Cell, Part | None, Part | None]]:
     """Every cell with the effect of its level there, and how that differs from the second side's reference."""
     effects = {(part.level, part.other): part for part in grid.along_first}

@@ -83,8 +83,11 @@ def crossed_sections(pool: Pool, overrides: Sequence[str], compose: Callable[...
     return found
 
 
-def robustness(pool: Pool, plans: Iterable[Plan]) -> list[Crossing]:
-    """Every section crossed with a condition at whose other values enough of it was trained."""
+def robustness(pool: Pool, plans: Iterable[Plan], crossed: Sequence[Crossing] = ()) -> list[Crossing]:
+    """Every section crossed with a condition at whose other values enough of it was trained.
+
+    Args:    crossed: the crossed sections; a grid that is one of them again says so in `same_as`.
+    """
     others = {condition: _other_values(pool, condition) for condition in CONDITIONS}
     found = []
     for plan in plans:
@@ -93,8 +96,16 @@ def robustness(pool: Pool, plans: Iterable[Plan]) -> list[Crossing]:
             trained = [value for value in values if _has_pairs(plan, pool.under(_with(pool.config, condition, value)))]
             if trained:
                 configs = {_text(value): _with(pool.config, condition, value) for value in (here, *trained)}
-                found.append(_again(pool, plan, Side(condition, _text(here), tuple(configs)), configs))
+                grid = _again(pool, plan, Side(condition, _text(here), tuple(configs)), configs)
+                found.append(replace(grid, same_as=next((one.name for one in crossed if _is_same(one, grid)), "")))
     return found
+
+
+def _is_same(one: Crossing, other: Crossing) -> bool:
+    """Whether two grids have the same cells, with the same runs, seen from the same references."""
+    sides = [[(side.factor, side.reference) for side in (grid.first, grid.second)] for grid in (one, other)]
+    cells = [{(cell.level, cell.other): cell for cell in grid.cells} for grid in (one, other)]
+    return sides[0] == sides[1] and cells[0] == cells[1]
 
 
 def outcomes(pool: Pool) -> dict[str, dict[int, float | None]]:

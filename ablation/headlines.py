@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from ablation.formats import MINUS, points
 from ablation.grid_wording import factor_sentences
 from ablation.look import wide_font
-from ablation.phrases import ENGLISH, speaker
+from ablation.phrases import ENGLISH, Say, mark, speaker
 from ablation.study import Study
 from ablation.tables import brief
 from ablation.typeset import wide
 
-FONTS = "on Debian: apt-get install fonts-noto-cjk"
+FONTS = "apt-get install fonts-noto-cjk"
 
 
 def headlines(study: Study) -> Iterator[str]:
@@ -22,22 +22,27 @@ def _lines(study: Study) -> Iterator[str]:
     say = speaker(study.language)
     for item in study.comparisons:
         told = "; ".join(brief(row, say) for row in item.rows if row.effect is not None)
-        found = f"against {item.section.reference}, in pp: {told}" if item.has_runs else _missing(study, item.name)
-        yield f"{item.section.number} {item.name} {found}"
+        found = say("against {reference}, in pp: {effects}", reference=item.section.reference, effects=told)
+        yield f"{item.section.number} {item.name} {found if item.has_runs else _missing(study, item.name, say)}"
     for grid in study.crossings:
-        found = " ".join(factor_sentences(grid, say)) if grid.has_runs else _missing(study, grid.name)
+        found = " ".join(factor_sentences(grid, say)) if grid.has_runs else _missing(study, grid.name, say)
         yield f"{grid.number} {grid.name} {found}"
     for steps in study.ladders:
         findings = [(rung, rung.finding) for rung in steps.rungs]
         told = "; ".join(f"{rung.name} {points(one.interval.mean)} {rung.word}" for rung, one in findings if one)
-        yield f"{steps.number} {steps.name} {f'in pp: {told}' if steps.has_runs else _missing(study, steps.name)}"
+        found = say("in pp: {effects}", effects=told) if steps.has_runs else _missing(study, steps.name, say)
+        yield f"{steps.number} {steps.name} {found}"
     for grid in study.robustness:
-        yield f"robustness: {' '.join(factor_sentences(grid, say))}"
+        yield say("robustness: {found}", found=" ".join(factor_sentences(grid, say)))
     for warning in study.warnings:
-        yield f"warning: {warning}"
-    boxes = " and have boxes for Chinese names" if any(map(wide, _names(study))) else ""
+        yield say("warning: {warning}", warning=warning)
+    boxes = any(map(wide, _names(study)))
     if (boxes or say is not ENGLISH) and wide_font() is None:
-        yield f"PNG and PDF figures are in English{boxes}: no Chinese font is here ({FONTS})"
+        phrase = mark(
+            "PNG and PDF figures are in English, Chinese names boxes: no Chinese font is here (on Debian: {command})"
+        )
+        plain = mark("PNG and PDF figures are in English: no Chinese font is here (on Debian: {command})")
+        yield say(phrase if boxes else plain, command=FONTS)
 
 
 def _names(study: Study) -> Iterator[str]:
@@ -47,5 +52,5 @@ def _names(study: Study) -> Iterator[str]:
             yield from (one.name for one in row.finding.images.classes)
 
 
-def _missing(study: Study, name: str) -> str:
-    return f"not run yet: {study.section_commands[name]}"
+def _missing(study: Study, name: str, say: Say) -> str:
+    return say("not run yet: {command}", command=study.section_commands[name])

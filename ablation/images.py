@@ -62,13 +62,28 @@ class ClassEffect:
 
 
 @dataclass(frozen=True)
+class Flipped:
+    """An image that changed sides in every pair: its index, its class, and what the wrong side says most often."""
+
+    image: int
+    name: str
+    said: str
+
+
+@dataclass(frozen=True)
 class ImageEvidence:
-    """Images of a comparison: n of them, flips per pair of runs, both noises (from two pairs on), classes."""
+    """Images of a comparison: n of them, flips per pair of runs, both noises (from two pairs on), classes.
+
+    lost are the images that in every pair the control has right and the level wrong, won those the other way round;
+    both are empty for a single pair, where chance alone flips as many.
+    """
 
     n: int
     flips: tuple[Flips, ...]
     noises: TwoNoises | None
     classes: tuple[ClassEffect, ...]
+    lost: tuple[Flipped, ...] = ()
+    won: tuple[Flipped, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -112,7 +127,27 @@ def image_evidence(
         flips=tuple(_flips(seed, a, b) for seed, a, b in zip(seeds, ours, theirs, strict=True)),
         noises=two_noises(ours, theirs) if len(seeds) > 1 else None,
         classes=_class_effects(ours.astype(np.int64) - theirs, first, classes),
+        lost=_flipped(theirs, ours, [level[seed] for seed in seeds], classes),
+        won=_flipped(ours, theirs, [control[seed] for seed in seeds], classes),
     )
+
+
+def _flipped(
+    right: NDArray[np.bool_], wrong: NDArray[np.bool_], runs: Sequence[Predictions], names: Sequence[str]
+) -> tuple[Flipped, ...]:
+    """Images that one side always has right and the other never; both of shape (seeds, images), runs of the latter."""
+    if len(runs) < 2:
+        return ()
+    found = []
+    for image in map(int, np.flatnonzero(right.all(axis=0) & ~wrong.any(axis=0))):
+        said = int(np.bincount([run.predicted[image] for run in runs]).argmax())
+        found.append(Flipped(image, *(class_name(k, names) for k in (int(runs[0].target[image]), said))))
+    return tuple(found)
+
+
+def class_name(number: int, names: Sequence[str]) -> str:
+    """The name of a class; its number where the runs do not say."""
+    return names[number] if number < len(names) else str(number)
 
 
 def _same(target: NDArray[np.int64] | None, predictions: Predictions) -> bool:
@@ -148,8 +183,8 @@ def _class_effects(
     adjusted = holm(p.tolist())
     return tuple(
         ClassEffect(
-            names[k] if k < len(names) else str(k), int(sizes[k]), float(mean[i]),
-            float(mean[i] - half[i]), float(mean[i] + half[i]), adjusted[i],
+            class_name(k, names), int(sizes[k]), float(mean[i]), float(mean[i] - half[i]), float(mean[i] + half[i]),
+            adjusted[i],
         )
         for i, k in enumerate(present)
     )  # fmt: skip

@@ -6,7 +6,7 @@ looked at when these were asked for.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ablation import report
@@ -18,9 +18,11 @@ from ablation.finding import Finding
 from ablation.followup import own_settings, train_and_report
 from ablation.formats import MINUS
 from ablation.gather import gather
-from ablation.identity import Variant, changed_factors
-from ablation.phrases import ENGLISH, runs
+from ablation.identity import Variant
+from ablation.phrases import ENGLISH, ranges, runs
 from ablation.plan import duration
+from ablation.remake import variant_overrides, without
+from ablation.schema import Config
 from ablation.study import Study, build, choose
 from ablation.tables import brief
 from ablation.verdict import Verdict
@@ -120,7 +122,7 @@ def _lines(found: Sequence[Open], most: int, again: bool) -> Iterator[str]:
         elif len(one.seeds) > most:
             yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds {finds}, more than most={most}; left alone"
         else:
-            which = f"{one.seeds[0]}-{one.seeds[-1]}"
+            which = ranges(one.seeds)
             yield f"  {one.section} {told}: {len(one.seeds)} fresh seeds ({which}) {finds}, {_cost_words([one])}"
 
 
@@ -129,27 +131,24 @@ def _cost_words(found: Sequence[Open]) -> str:
     return runs(missing) + ("" if seconds is None else f", {duration(seconds)} one at a time")
 
 
-def sweeps(found: Sequence[Open], study: Study, overrides: Sequence[str]) -> dict[str, list[str]]:
+def sweeps(
+    found: Sequence[Open], base: Config, trained: Collection[Config], overrides: Sequence[str]
+) -> dict[str, list[str]]:
     """A sweep per variant by its name, with the most seeds that any comparison asks of it.
 
-    Args:    overrides: those of the sweep beside its variant, seeds and stage.
+    Args:    trained: configs of the runs there are; overrides: those of the sweep beside its variant, seeds and stage.
     """
     asked: dict[tuple[str, ...], tuple[int, ...]] = {}
     for one in found:
         for variant in (one.row.variant, one.control):
-            chosen = tuple(f"{name}={variant[name]}" for name in changed_factors(variant, study.base))
+            chosen = variant_overrides(variant, base, trained)
             asked[chosen] = max(asked.get(chosen, ()), one.seeds or (), key=len)
     return {
         f"{' '.join(chosen) or 'base'}, {len(seeds)} fresh seeds": [
-            *_without(overrides, chosen), *chosen, f"seed={','.join(map(str, seeds))}", "stage=confirmation",
+            *without(overrides, chosen), *chosen, f"seed={','.join(map(str, seeds))}", "stage=confirmation",
         ]
         for chosen, seeds in asked.items()
     }  # fmt: skip
-
-
-def _without(overrides: Sequence[str], chosen: Sequence[str]) -> list[str]:
-    keys = tuple(f"{text.partition('=')[0]}=" for text in chosen)
-    return [text for text in overrides if not text.startswith(keys)]
 
 
 def _body(arguments: list[str]) -> None:
@@ -164,7 +163,7 @@ def _body(arguments: list[str]) -> None:
     if foreign:
         raise UserError(f"{', '.join(foreign)}: the study's open comparisons decide sections and seeds. Leave it out.")
     settings = study_overrides(rest)
-    study = _study(settings)
+    study, base, trained = _study(settings)
     found = list(open_comparisons(study))
     if not found:
         tested = f"the {study.tested} that were tested have a verdict" if study.tested else "none has been tested yet"
@@ -176,15 +175,16 @@ def _body(arguments: list[str]) -> None:
     if len(todo) > 1:
         print(f"Together {_cost_words(todo)}; a control that several share is trained once.")
     if todo and own["plan"] == "false":
-        train_and_report(sweeps(todo, study, rest), settings)
+        train_and_report(sweeps(todo, base, trained, rest), settings)
 
 
-def _study(settings: Sequence[str]) -> Study:
+def _study(settings: Sequence[str]) -> tuple[Study, Config, Collection[Config]]:
+    """The study that these settings mean, its config, and those of the runs there are."""
     gathered = gather(*report.run_folders(compose_config(settings)))
     choice = choose(gathered, settings, compose_config)
     if choice.notice:
         raise UserError(f"{choice.notice} Give its settings to this command.")
-    return build(gathered, choice, compose_config)
+    return build(gathered, choice, compose_config), choice.config, gathered.configs.values()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

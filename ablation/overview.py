@@ -1,15 +1,14 @@
-"""What the page says of a study as a whole: answers, the health of training, its cost, and how it was done."""
+"""What the page says of a study as a whole: answers, the health of training, and how it was done."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from ablation.comparison import Comparison, Row
-from ablation.cost import pareto_front
 from ablation.evidence import FLAGS, classes_told, common_flags, common_flags_told, flags_told
-from ablation.formats import NOTHING, Column, count, number, percent
+from ablation.formats import NOTHING, Column
 from ablation.identity import Variant
 from ablation.phrases import Say
 from ablation.selection import describe_variant
-from ablation.stats import LEAST_PAIRS, Summary
+from ablation.stats import LEAST_PAIRS
 from ablation.study import Study
 from ablation.verdict import METRICS, Verdict, points
 from ablation.wording import settings_notes
@@ -110,30 +109,6 @@ def health_caption(table: Iterable[Column], say: Say) -> str:
     """What the flags of a table mean."""
     meanings = (f"{column.heading}: {say(FLAGS[column.key])}" for column in table if column.key in FLAGS)
     return say("Runs with each flag, of those that finished. {meanings}.", meanings=say("; ").join(meanings))
-
-
-def costs(study: Study) -> dict[str, tuple[float, Summary]]:
-    """Seconds of a run and accuracy by variant, of those that were timed."""
-    return {name: (row.seconds, row.accuracy) for name, row in variants(study).items() if row.seconds}
-
-
-def cost_table(study: Study, say: Say) -> list[Column]:
-    """Accuracy, seconds, size and work of every variant, the cheapest first."""
-    points_of = costs(study)
-    names = sorted(points_of, key=lambda name: points_of[name][0])
-    front = pareto_front({name: (seconds, accuracy.mean) for name, (seconds, accuracy) in points_of.items()})
-    rows = [variants(study)[name] for name in names]
-    return [
-        Column("variant", say("variant"), tuple(names), numeric=False),
-        Column("mean", say("accuracy (%)"), tuple(percent(row.accuracy.mean) for row in rows)),
-        Column("seconds", say("seconds per run"), tuple(number(row.seconds, 1) for row in rows)),
-        Column("params", say("parameters"), tuple(count(row.params) for row in rows)),
-        Column("macs", say("MACs per image"), tuple(count(row.macs) for row in rows)),
-        Column(
-            "front", say("beaten by none"), tuple(say("yes") if name in front else NOTHING for name in names),
-            numeric=False,
-        ),
-    ]  # fmt: skip
 
 
 def single_seed(study: Study) -> list[tuple[Comparison, Row]]:

@@ -8,22 +8,39 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablation import evidence, forest, formats, grid_tables, ladder, overview, provisional, speed, tables, writeup
+from ablation import (
+    every_run,
+    evidence,
+    forest,
+    formats,
+    grid_tables,
+    ladder,
+    leaderboard,
+    overview,
+    provisional,
+    speed,
+    tables,
+    writeup,
+)
+from ablation.compact import Sheet
 from ablation.comparison import Comparison, Row
 from ablation.drawing import Drawing, inline, swatch
 from ablation.fates import MISSING_RUN
 from ablation.finding import Finding
 from ablation.forest import Bar
 from ablation.identity import digest
+from ablation.leaderboard import Entry
 from ablation.look import Style
 from ablation.payload import payload, row_ids
-from ablation.phrases import Say, runs, speaker
+from ablation.phrases import Say, ranges, runs, speaker
+from ablation.plots import by_run, curves_of
 from ablation.rundir import State
 from ablation.selection import describe_variant
 from ablation.study import Study
@@ -38,7 +55,7 @@ GLYPHS = {
     State.failed.value: "\u2715",
     MISSING_RUN: "\u25cb",
 }
-VARIANT_BUDGET = 3_000_000  # characters of SVG as drawn, about half of that as inlined; the page stays below 2 MB
+VARIANT_BUDGET = 3_000_000  # characters of SVG as drawn, a third of that as inlined; the page stays below 2 MB
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
@@ -47,7 +64,14 @@ def bars(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> lis
     found = []
     for item in (one for one in study.comparisons if one.has_runs):
         rows = [
-            Bar(row.level, styles[item.section.factor, row.level], one.interval, one.differences, _short(row, one, say))
+            Bar(
+                row.level,
+                styles[item.section.factor, row.level],
+                one.interval,
+                one.simultaneous,
+                one.differences,
+                _short(row, one, say),
+            )
             for row in item.rows
             if (one := row.finding) is not None
         ]
@@ -71,35 +95,48 @@ def render(
     study: Study,
     styles: Mapping[tuple[str, str], Style],
     drawings: Mapping[str, Sequence[tuple[str, Drawing]]],
+    table: pd.DataFrame,
     curves: pd.DataFrame,
+    board: Sequence[Entry],
+    folder: Path,
     refresh: bool = False,
 ) -> str:
     """The page.
 
     Args:    styles: by factor and level; drawings: per section, level ('' is the overlay) and drawing. Those of
              single levels stay out of the page, and are named instead, when they would make it too large.
-             curves: the table of gather.py of the study's runs; refresh: whether the page loads itself again.
+             table, curves: those of gather.py of the study's runs; board: every variant; folder: where the page will
+             lie.
+             refresh: whether the page loads itself again.
     """
     size = sum(len(drawing.svg) for section in drawings.values() for level, drawing in section if level)
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )  # fmt: skip
-    environment.filters.update(swatch=swatch, inline=inline)
+    sheet = Sheet()
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
-    say, variants = speaker(study.language), overview.variants(study)
+    say, variants, lines = speaker(study.language), overview.variants(study), by_run(curves)
     base = describe_variant(study.base, study.base)
-    return environment.get_template("report.html.j2").render(
+    return _environment(sheet).get_template("report.html.j2").render(
         study=study, styles=styles, drawings=drawings, ranked=overview.ranked(study), glyphs=GLYPHS, tables=tables,
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
         runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
-        speed=speed, ways=speed.ways(variants, base, curves),
+        leaderboard=leaderboard, board=board,
+        speed=speed, ways=speed.ways(variants, base, lines),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
+        every_run=every_run, curves_of=curves_of, lines_by_run=lines, folder=folder,
+        run_rows={str(row["run_id"]): row for row in table.to_dict("records")},
         ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        sheet=sheet, css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
     )  # fmt: skip
+
+
+def _environment(sheet: Sheet) -> Environment:
+    found = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )  # fmt: skip
+    found.filters.update(swatch=swatch, inline=partial(inline, sheet=sheet))
+    return found
 
 
 def anchor(text: str) -> str:
@@ -131,7 +168,8 @@ def overlay_text(comparison: Comparison, say: Say) -> tuple[str, str]:
 
 def curves_text(comparison: Comparison, row: Row, say: Say) -> tuple[str, str]:
     """Title and description of one level's figure."""
-    seeds = ", ".join(f"{run.seed} {say(run.state)}" for run in row.seeds)
+    states = dict.fromkeys(run.state for run in row.seeds)
+    seeds = ", ".join(f"{ranges(run.seed for run in row.seeds if run.state == state)} {say(state)}" for state in states)
     phrase = "{title}, {level}: loss and accuracy over epochs"
     return say(phrase, title=comparison.section.title, level=row.level), say(
         "Training and validation curves; seeds: {seeds}. Mean validation accuracy {val} %, clean training accuracy "

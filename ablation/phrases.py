@@ -6,7 +6,7 @@ them.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -47,3 +47,16 @@ ENGLISH = speaker(Language.en)
 def runs(number: int, say: Say = ENGLISH) -> str:
     """A number of runs in words: `1 run`, `2 runs`."""
     return say("1 run") if number == 1 else say("{number} runs", number=number)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers in order for people to read, three or more in a row as a range: `0-4, 7`, `1, 2`."""
+    spans: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return ", ".join(
+        str(low) if low == high else f"{low}{'-' if high > low + 1 else ', '}{high}" for low, high in spans
+    )

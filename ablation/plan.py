@@ -17,7 +17,7 @@ from typing import Any
 from ablation.environment import cores
 from ablation.identity import code_digest
 from ablation.jobs import Job, remaining, short_labels
-from ablation.phrases import runs
+from ablation.phrases import ranges, runs
 from ablation.questions import question_lines
 from ablation.rundir import CONFIG, ENV, LAST, OVERRIDES, RESULT, RunDir, State, find_runs
 from ablation.schema import Config
@@ -153,14 +153,8 @@ def _run_lines(standings: Sequence[Standing]) -> Iterator[str]:
 
 def _seeds(numbers: Iterable[int]) -> str:
     """`seed 3`, `seeds 0-4, 7`."""
-    spans: list[list[int]] = []
-    for number in sorted(numbers):
-        if spans and number == spans[-1][1] + 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    words = [str(low) if low == high else f"{low}{'-' if high > low + 1 else ', '}{high}" for low, high in spans]
-    return f"seed{'' if words == [str(spans[0][0])] else 's'} {', '.join(words)}"
+    told = ranges(numbers)
+    return f"seed{'' if told.isdecimal() else 's'} {told}"
 
 
 def _totals(standings: Sequence[Standing]) -> Iterator[str]:

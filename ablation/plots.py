@@ -4,12 +4,13 @@ Curves and comparisons go in, a matplotlib Figure comes out. No smoothing, no py
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -25,7 +26,11 @@ _LOG_RATIO = 20.0  # losses that span more than this are drawn on a logarithmic 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's curves: epochs finished (counted from 1), shape (epochs,), and accuracy or loss by column name."""
+    """One run's curves: epochs finished (counted from 1), shape (epochs,), and values by name.
+
+    The names are those of the columns of losses and accuracies, gap (training minus validation accuracy) and seconds
+    (of training, since the start).
+    """
 
     seed: int
     finished: bool
@@ -33,20 +38,40 @@ class Curve:
     values: dict[str, NDArray[np.float64]]
 
 
-def curves_of(row: Row, curves: pd.DataFrame) -> list[Curve]:
+Curves = Mapping[str, Curve]  # by run id
+
+
+def by_run(table: pd.DataFrame) -> Curves:
+    """The curves of every run by its id, each as one that has not finished.
+
+    Args:    table: the curves of gather.py; a loss or accuracy that is not finite becomes a gap.
+    """
+    table = table.sort_values(["run_id", "epoch"])
+    ids = table["run_id"].to_numpy(object)
+    first = np.flatnonzero(np.append(True, ids[1:] != ids[:-1])[: len(ids)])  # of each run its first line
+
+    def parts(name: str) -> list[NDArray[np.float64]]:
+        return np.split(table[name].to_numpy(np.float64), first[1:])
+
+    columns = ("train_loss", "val_loss", "train_acc", "val_acc")
+    values = {name: [np.where(np.isfinite(array), array, np.nan) for array in parts(name)] for name in columns}
+    values["gap"] = [ours - theirs for ours, theirs in zip(values["train_acc"], values["val_acc"], strict=True)]
+    values["seconds"] = [np.cumsum(array) for array in parts("seconds_train")]
+    seeds, epochs = table["seed"].to_numpy(np.int64)[first], parts("epoch")
+    return {
+        str(ids[place]): Curve(int(seeds[i]), False, epochs[i], {name: found[i] for name, found in values.items()})
+        for i, place in enumerate(first)
+    }
+
+
+def curves_of(row: Row, curves: Curves) -> list[Curve]:
     """The curves of a row's runs in the order of seeds; runs without a finished epoch have none.
 
-    Args:    curves: the table of gather.py; a value that is not finite becomes a gap.
+    Args:    curves: as `by_run`.
     """
-    found = []
-    for run in row.seeds:
-        table = curves[curves["run_id"] == run.run_id].sort_values("epoch")
-        if run.run_id and len(table):
-            columns = ("train_loss", "val_loss", "train_acc", "val_acc")
-            numbers = {name: table[name].to_numpy(np.float64) for name in columns}
-            values = {name: np.where(np.isfinite(array), array, np.nan) for name, array in numbers.items()}
-            found.append(Curve(run.seed, run.finished, table["epoch"].to_numpy(np.float64), values))
-    return found
+    return [
+        replace(curves[run.run_id], seed=run.seed, finished=run.finished) for run in row.seeds if run.run_id in curves
+    ]
 
 
 def mean_curve(
@@ -72,7 +97,7 @@ def _limits(groups: Iterable[Sequence[Curve]], columns: Sequence[str]) -> tuple[
     return (float(finite.min()), float(finite.max())) if finite.size else None
 
 
-def _finish_loss_axis(axes: Axes, groups: Sequence[Sequence[Curve]], say: Say) -> None:
+def _loss_axis(axes: Axes, groups: Sequence[Sequence[Curve]], say: Say) -> None:
     limits = _limits(groups, ("train_loss", "val_loss"))
     if limits is None:
         return
@@ -89,34 +114,47 @@ def _finish_loss_axis(axes: Axes, groups: Sequence[Sequence[Curve]], say: Say) -
         axes.set_ylim(min(0.0, low), high * 1.05)
 
 
-def _finish_accuracy_axis(axes: Axes, groups: Sequence[Sequence[Curve]], _: Say) -> None:
+def accuracy_axis(axes: Axes, groups: Sequence[Sequence[Curve]], _: Say) -> None:
+    """Percent from zero to a round value above every curve."""
     limits = _limits(groups, ("train_acc", "val_acc"))
     top = 1.0 if limits is None else max(0.05, math.ceil(limits[1] * 10.5) / 10 if limits[1] > 0.1 else limits[1] * 1.2)
     axes.set_ylim(0, min(top, 1.02))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
 
 
-def _draw(axes: Axes, curves: Sequence[Curve], column: str, style: Style, hollow: bool = False) -> None:
+def draw_curves(axes: Axes, curves: Sequence[Curve], column: str, style: Style, hollow: bool = False) -> None:
     """Each seed thin, the mean of finished seeds strong in the band of its interval; without one thin lines alone."""
     epochs, mean, half = mean_curve(curves, column)
     gid = f"{style.key}.{column}.{{}}"
     if len(epochs) and not np.isnan(half).all():
         band = axes.fill_between(epochs, mean - half, mean + half, color=style.colour, alpha=0.13, linewidth=0)
         band.set_gid(gid.format("band"))
-    for curve in curves:
-        alpha = 0.3 if len(epochs) else 0.8
-        thin = Line2D(curve.epochs, curve.values[column], color=style.colour, alpha=alpha, linewidth=0.7)
-        if len(curve.epochs) == 1:
-            thin.set_marker(style.marker)
-        thin.set_gid(gid.format(curve.seed))
-        axes.add_line(thin)
+    alpha = 0.3 if len(epochs) else 0.8
+    for curve in (one for one in curves if len(one.epochs) == 1):
+        dot = Line2D(curve.epochs, curve.values[column], color=style.colour, alpha=alpha, marker=style.marker)
+        dot.set_gid(gid.format(curve.seed))
+        axes.add_line(dot)
+    draw_seeds(axes, [(one.epochs, one.values[column]) for one in curves], style, alpha, gid.format("seeds"))
     if len(epochs):
-        strong = _strong(epochs, mean, style, hollow)
+        strong = strong_line(epochs, mean, style, hollow)
         strong.set_gid(gid.format("mean"))
         axes.add_line(strong)
 
 
-def _strong(epochs: Iterable[float], mean: Iterable[float], style: Style, hollow: bool) -> Line2D:
+def draw_seeds(
+    axes: Axes, lines: Iterable[tuple[NDArray[np.float64], NDArray[np.float64]]], style: Style, alpha: float, gid: str
+) -> None:
+    """Every seed of a level thin, all of them as one artist: a study may have a thousand.
+
+    Args:    lines: horizontal and vertical values of each.
+    """
+    thin = LineCollection([np.column_stack(line) for line in lines], colors=style.colour, alpha=alpha, linewidths=0.7)
+    thin.set_gid(gid)
+    axes.add_collection(thin)
+
+
+def strong_line(epochs: Iterable[float], mean: Iterable[float], style: Style, hollow: bool = False) -> Line2D:
+    """A level's own line, as its swatch in legends."""
     x, y = np.asarray(epochs), np.asarray(mean)
     line = Line2D(x, y, color=style.colour, linewidth=1.4, marker=style.marker, markersize=3.6, markeredgewidth=1.0)
     line.set_markerfacecolor("none" if hollow else style.colour)
@@ -127,18 +165,20 @@ def _strong(epochs: Iterable[float], mean: Iterable[float], style: Style, hollow
     return line
 
 
-def _panel(figure: Figure, place: tuple[int, int], title: str, last_epoch: float, say: Say) -> Axes:
+def panel(figure: Figure, place: tuple[int, int], title: str, last: float, say: Say) -> Axes:
+    """An axis over epochs: place is the number of columns and which of them, last the epoch that it ends at."""
     columns, index = place
     axes = figure.add_subplot(1, columns, index)
-    axes.set_title(title)
+    axes.set_title(title, y=1)  # matplotlib measures every tick to find its place where none is given
     axes.set_xlabel(say("epoch"))
-    axes.set_xlim(0.5, last_epoch + 0.5)
+    axes.set_xlim(0.5, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     axes.tick_params(length=3)
     return axes
 
 
-def _last_epoch(groups: Iterable[Sequence[Curve]], row_epochs: Iterable[int]) -> float:
+def last_epoch(groups: Iterable[Sequence[Curve]], row_epochs: Iterable[int]) -> float:
+    """The last epoch that any curve has or a run would have."""
     return float(max([*row_epochs, *(curve.epochs[-1] for curves in groups for curve in curves), 1]))
 
 
@@ -154,15 +194,18 @@ def variant_figure(
     """
     with house_style():
         figure = Figure(figsize=(8.4, 3.1))
-        last = _last_epoch(section, [epochs])
+        last = last_epoch(section, [epochs])
         train = replace(style, dashes=(1.2, 1.4))
         validation = replace(style, dashes=())
         for index, (title, kind) in enumerate([(say("Loss"), "loss"), (say("Accuracy"), "acc")], start=1):
-            axes = _panel(figure, (2, index), title, last, say)
-            _draw(axes, curves, f"train_{kind}", train, hollow=True)
-            _draw(axes, curves, f"val_{kind}", validation)
-            (_finish_loss_axis if kind == "loss" else _finish_accuracy_axis)(axes, section, say)
-        handles = [_strong([0, 0.5, 1], [0, 0, 0], train, True), _strong([0, 0.5, 1], [0, 0, 0], validation, False)]
+            axes = panel(figure, (2, index), title, last, say)
+            draw_curves(axes, curves, f"train_{kind}", train, hollow=True)
+            draw_curves(axes, curves, f"val_{kind}", validation)
+            (_loss_axis if kind == "loss" else accuracy_axis)(axes, section, say)
+        handles = [
+            strong_line([0, 0.5, 1], [0, 0, 0], train, True),
+            strong_line([0, 0.5, 1], [0, 0, 0], validation, False),
+        ]
         handles.append(Line2D([], [], color=style.colour, alpha=0.4, linewidth=0.7))
         labels = [say("training (running mean of the epoch)"), say("validation"), say("single seeds")]
         figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=3, handlelength=3.2)
@@ -180,23 +223,35 @@ def overlay_figure(
              rows: label, style and curves of each level, the reference first.
     """
     groups = [curves for _, _, curves in rows]
-    lines = math.ceil(len(rows) / 5)
     with house_style():
-        figure = Figure(figsize=(10.4, 3.3 + 0.2 * (lines - 1)))
+        figure = Figure(figsize=(10.4, 3.3))
         accuracy = (say("Validation accuracy by {factor}", factor=factor), "val_acc")
         panels = [accuracy, (say("Validation loss"), "val_loss"), (say("Training loss (running)"), "train_loss")]
-        last = _last_epoch(groups, [epochs])
+        last = last_epoch(groups, [epochs])
         for index, (title, column) in enumerate(panels, start=1):
-            axes = _panel(figure, (3, index), title, last, say)
+            axes = panel(figure, (3, index), title, last, say)
             for _, style, curves in reversed(rows):  # the reference is drawn last, on top
-                _draw(axes, curves, column, style)
-            (_finish_accuracy_axis if column == "val_acc" else _finish_loss_axis)(axes, groups, say)
-        handles = [_strong([0, 0.5, 1], [0, 0, 0], style, False) for _, style, _ in rows]
-        names = [label for label, _, _ in rows]
-        columns = min(len(rows), 5)
-        figure.legend(handles, names, loc="upper left", bbox_to_anchor=(0.04, 1.0), ncols=columns, handlelength=3.6)
-        figure.subplots_adjust(left=0.052, right=0.99, bottom=0.14, top=0.825 - 0.05 * (lines - 1), wspace=0.2)
+                draw_curves(axes, curves, column, style)
+            (accuracy_axis if column == "val_acc" else _loss_axis)(axes, groups, say)
+        legend(figure, [(label, style) for label, style, _ in rows])
     return figure
+
+
+def legend(figure: Figure, rows: Sequence[tuple[str, Style]], panels: int = 3) -> None:
+    """The levels above a row of panels, in as many lines as they need; the figure grows by those after the first.
+
+    Args:    rows: label and style of each level.
+    """
+    columns = min(len(rows), 5 if panels > 2 else 2 * panels)
+    lines = math.ceil(len(rows) / columns)
+    width = float(figure.get_size_inches()[0])
+    figure.set_figheight(height := 3.3 + 0.2 * (lines - 1))
+    handles = [strong_line([0, 0.5, 1], [0, 0, 0], style) for _, style in rows]
+    names = [name for name, _ in rows]
+    left = 0.54 / width
+    figure.legend(handles, names, loc="upper left", bbox_to_anchor=(left, 1.0), ncols=columns, handlelength=3.6)
+    top = 1 - (0.58 + 0.2 * (lines - 1)) / height
+    figure.subplots_adjust(left=left, right=1 - 0.1 / width, bottom=0.46 / height, top=top, wspace=0.2)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from ablation import __version__
 from ablation.commandline import compose_config, run_command
 from ablation.config import CONF_DIR
 from ablation.errors import RunFailed, UserError
+from ablation.folders import walk
+from ablation.phrases import mark, runs, speaker
 from ablation.rundir import METRICS, RESULT, STATUS
 from ablation.schema import Config, Language
 
@@ -43,6 +45,7 @@ Settings of the report itself:
   runs_dir=runs          where runs are looked for, at any depth
   report.also=[DIR,...]  further folders of runs, merged with these; a run that several hold counts once
   report.watch=true      render again whenever a run has moved on, until none is running or waiting any more
+  report.thumbnails=true show images that a level lost or won with every seed; left out, only those of embedded data
   report_dir=reports     where the report's folder is made
   report.name=NAME       the folder's name; left out, the preset and what differs from it
   report.metric=final    accuracy that is compared: final, last3 (mean of the last three epochs) or best (optimistic)
@@ -116,16 +119,15 @@ def write(folder: Path, files: Mapping[str, bytes], summary: Mapping[str, Any]) 
 
 
 def _print_read(gathered: "Gathered", choice: "Choice") -> None:
-    counts = choice.runs["state"].value_counts().sort_index()
-    told = ", ".join(f"{count} {state}" for state, count in counts.items())
+    say, counts = speaker(choice.config.report.lang), choice.runs["state"].value_counts().sort_index()
     here, others = len(choice.runs), len(gathered.runs) - len(choice.runs)
-    print(
-        f"read {here} run{'s' * (here != 1)} of this setting in {choice.config.runs_dir} ({told}), {others} of others"
-    )
+    phrase = "read {runs} of this setting in {folder} ({states}), {others} of others"
+    told = say(", ").join(f"{count} {say(state)}" for state, count in counts.items())
+    print(say(phrase, runs=runs(here, say), folder=choice.config.runs_dir, states=told, others=others))
     for item in gathered.left_out[:5]:
-        print(f"left out {item.path}: {item.reason}")
+        print(say("left out {path}: {reason}", path=item.path, reason=item.reason))
     if len(gathered.left_out) > 5:
-        print(f"left out {len(gathered.left_out) - 5} more: the report lists all of them")
+        print(say("left out {number} more: the report lists all of them", number=len(gathered.left_out) - 5))
     if choice.notice:
         print(choice.notice)
 
@@ -188,11 +190,12 @@ def _made(
     from ablation.outputs import outputs
     from ablation.study import build
 
+    say = speaker(choice.config.report.lang)
     if is_up_to_date(folder, inputs):
-        return {}, read_report(folder / SUMMARY), [f"report is up to date: {folder / PAGE}"]
+        return {}, read_report(folder / SUMMARY), [say("report is up to date: {page}", page=folder / PAGE)]
     study = build(gathered, choice, compose_config)
-    files = outputs(study, gathered, choice)
-    return files, summary_of(study, inputs, files), [*headlines(study), f"wrote {folder / PAGE}"]
+    files = outputs(study, gathered, choice, folder)
+    return files, summary_of(study, inputs, files), [*headlines(study), say("wrote {page}", page=folder / PAGE)]
 
 
 def follow(overrides: list[str]) -> None:
@@ -206,16 +209,16 @@ def follow(overrides: list[str]) -> None:
         if (now := _moved(run_folders(config))) != seen:
             seen = now
             if not make(overrides):
-                print("no run goes on any more")
+                print(speaker(config.report.lang)(mark("no run goes on any more")))
                 return
         time.sleep(WATCH_S)
 
 
 def _moved(roots: Iterable[Path]) -> tuple[int, int]:
     """Number and newest change of the files that say how far runs are."""
-    changes = [
-        path.stat().st_mtime_ns for root in roots for name in (STATUS, METRICS, RESULT) for path in root.rglob(name)
-    ]
+    named = {STATUS, METRICS, RESULT}
+    files = [folder / name for root in roots for folder, _, names in walk(root) for name in sorted(named & {*names})]
+    changes = [path.stat().st_mtime_ns for path in files]
     return len(changes), max(changes, default=0)
 
 

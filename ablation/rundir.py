@@ -25,6 +25,7 @@ import filelock
 import yaml
 
 from ablation.errors import UserError
+from ablation.folders import walk
 
 SCHEMA = 1
 STATUS, CONFIG, OVERRIDES = "status.json", "config.yaml", "overrides.yaml"
@@ -273,12 +274,11 @@ def _yaml(text: str) -> Any:
 def find_runs(root: Path) -> list[RunDir]:
     """All run directories below `root` at any depth, in path order; a run is never searched for inside a run."""
     found = []
-    for folder, names, files in os.walk(root):
-        names.sort()
-        if STATUS in files and (run := RunDir(Path(folder))).raw_status() is not None:
+    for folder, names, files in walk(root):
+        if STATUS in files and (run := RunDir(folder)).raw_status() is not None:
             found.append(run)
             names.clear()
-    return found
+    return sorted(found, key=lambda run: run.path.parts)  # what is linked comes last in the walk
 
 
 def by_run_id(root: Path) -> dict[str, RunDir]:

@@ -246,7 +246,8 @@ class OptimConfig:
 class ReportConfig:
     """The report: accuracy compared, smallest difference that matters, language, folder name below report_dir.
 
-    also are further folders of runs to read besides runs_dir; watch renders again while runs go on.
+    also are further folders of runs to read besides runs_dir; watch renders again while runs go on; thumbnails shows
+    images that changed sides, None for those of embedded data alone.
     """
 
     metric: Metric = Metric.final
@@ -255,6 +256,7 @@ class ReportConfig:
     name: str | None = None
     also: list[str] = field(default_factory=list)
     watch: bool = False
+    thumbnails: bool | None = None
 
 
 @dataclass

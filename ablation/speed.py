@@ -4,14 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import pandas as pd
-
 from ablation.comparison import Row
 from ablation.cost import Reached, epoch_reaching, slower, time_to_target
 from ablation.formats import NOTHING, Column, number, probability
 from ablation.pairs import holm
 from ablation.phrases import Say
+from ablation.plots import Curves, curves_of
 
 SHARE = 0.95  # of the base variant's mean accuracy: what counts as there
 
@@ -30,7 +28,9 @@ class Way:
 
 
 @dataclass(frozen=True)
-class _Times:
+class Times:
+    """Of each usable run whether it gets to the target, and the epochs and seconds until then or until its end."""
+
     reached: list[bool]
     epochs: list[float]
     seconds: list[float]
@@ -41,16 +41,15 @@ def target_of(base: Row) -> float:
     return SHARE * base.accuracy.mean
 
 
-def ways(variants: Mapping[str, Row], base: str, curves: pd.DataFrame) -> dict[str, Way]:
+def ways(variants: Mapping[str, Row], base: str, curves: Curves) -> dict[str, Way]:
     """Of every variant with usable runs, how fast they reach the target.
 
-    Args:    variants: rows by name; base: the name of the base variant; curves: the table of gather.py.
+    Args:    variants: rows by name; base: the name of the base variant; curves: as plots.by_run.
     Returns: empty where the base variant has no usable run.
     """
     if base not in variants or math.isnan(target := target_of(variants[base])):
         return {}
-    groups = {str(run_id): group for run_id, group in curves.sort_values("epoch").groupby("run_id")}
-    times = {name: _times(row, groups, target) for name, row in variants.items()}
+    times = {name: times_of(row, curves, target) for name, row in variants.items()}
     times = {name: found for name, found in times.items() if found.reached}
     if base not in times:
         return {}
@@ -65,15 +64,18 @@ def ways(variants: Mapping[str, Row], base: str, curves: pd.DataFrame) -> dict[s
     }
 
 
-def _times(row: Row, groups: Mapping[str, pd.DataFrame], target: float) -> _Times:
-    found = _Times([], [], [])
-    for run in (run for run in row.seeds if run.usable and run.run_id in groups):
-        curve = groups[run.run_id]
-        passed = np.cumsum(curve["seconds_train"].to_numpy(np.float64))
-        epoch = epoch_reaching(curve["val_acc"].to_numpy(np.float64), target)
+def times_of(row: Row, curves: Curves, target: float) -> Times:
+    """The times of a row's usable runs.
+
+    Args:    curves: as plots.by_run; target: an accuracy in [0, 1].
+    """
+    found = Times([], [], [])
+    usable = {run.seed for run in row.seeds if run.usable}
+    for curve in (one for one in curves_of(row, curves) if one.seed in usable):
+        epoch = epoch_reaching(curve.values["val_acc"], target)
         found.reached.append(epoch is not None)
-        found.epochs.append(float(epoch or len(curve)))
-        found.seconds.append(float(passed[(epoch or len(curve)) - 1]))
+        found.epochs.append(float(epoch or len(curve.epochs)))
+        found.seconds.append(float(curve.values["seconds"][(epoch or len(curve.epochs)) - 1]))
     return found
 
 

@@ -17,7 +17,7 @@ from ablation.around import base_overrides, command_of, names_a_factor
 from ablation.comparison import Comparer, Comparison, Rules
 from ablation.crossing import Crossing
 from ablation.errors import UserError
-from ablation.facts import Fact, caveats, environment_facts, setting_facts, warnings
+from ablation.facts import Fact, caveats, design_told, environment_facts, setting_facts, warnings
 from ablation.fates import MISSING_RUN, SeedRun, seed_runs
 from ablation.finding import Finding
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
@@ -195,7 +195,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     compared = tuple(map(comparer.compare, plans))
     uses = [*_of_sections(compared), *_of_grids(crossings, steps)]
     used = {row["run_id"] for _, variant in uses for row in runs.of(variant).values()}
-    rows, robust = choice.runs[choice.runs["run_id"].isin(used)], tuple(robustness(pool, plans))
+    rows, robust = choice.runs[choice.runs["run_id"].isin(used)], tuple(robustness(pool, plans, crossings))
     elsewhere = _elsewhere([*crossings, *robust])
     return Study(
         name=name_of(config, compose),
@@ -203,7 +203,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         delta=rules.delta,
         language=rules.language,
         command=command_of(choice.overrides),
-        facts=setting_facts(config, rows, seeds, len(elsewhere), say),
+        facts=setting_facts(config, rows, seeds, len(elsewhere), design_told((compared, crossings, steps), say), say),
         base=base,
         epochs=config.trainer.epochs,
         planned_seeds=tuple(seeds),
@@ -213,7 +213,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         ladders=steps,
         outcomes=outcomes(pool),
         section_commands=section_commands(choice.overrides, config, seeds, robust),
-        variant_commands=tuple(variant_commands(asked, base, (variant for _, variant in uses), seeds)),
+        variant_commands=variant_commands(asked, config, gathered.configs.values(), [one for _, one in uses], seeds),
         matrix=_matrix(uses, base, runs, seeds),
         notices=(choice.notice,) if choice.notice else (),
         caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings), say)),

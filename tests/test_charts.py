@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats as st
 
 from ablation.charts import MOST_CLASSES, classes_figure, cost_figure, seeds_figure, waterfall_figure
+from ablation.cost import Cost
 from ablation.images import ClassEffect
 from ablation.look import Style, encode
 from ablation.stats import summary
@@ -54,11 +56,21 @@ def test_every_pair_is_a_line_from_its_control_to_the_level() -> None:
 
 def test_the_front_is_what_no_other_beats() -> None:
     points = {
-        "quick": (10.0, summary([0.6, 0.62])), "good": (20.0, summary([0.8, 0.82])), "slow": (30.0, summary([0.7])),
-    }  # fmt: skip
+        "quick": Cost(summary([9.0, 11.0]), summary([0.6, 0.62]), 100),
+        "good": Cost(summary([20.0]), summary([0.8, 0.82]), 400),
+        "slow": Cost(summary([30.0]), summary([0.7]), 400),
+    }
     figure = cost_figure(points)
     assert [text.get_text() for text in figure.axes[0].texts] == ["quick", "good"]
-    assert encode(cost_figure({"one": (5.0, summary([0.5]))}), "svg")  # a single variant has a scale as well
+    marks = [line for line in figure.axes[0].lines if line.get_marker() in ("D", "o")]
+    assert [line.get_markersize() for line in marks] == pytest.approx([5.5, 8.0, 8.0])  # 3 + 5 sqrt(share)
+    half = st.t.ppf(0.975, 1) * np.std([0.6, 0.62], ddof=1) / np.sqrt(2)
+    ends = [one.get_segments()[0] for one in figure.axes[0].collections]
+    (whisker,) = [end for end in ends if end[0, 0] == end[1, 0] == 10.0]
+    assert whisker[:, 1] == pytest.approx([61 - 100 * half, 61 + 100 * half])
+    assert encode(
+        cost_figure({"one": Cost(summary([5.0]), summary([0.5]), None)}), "svg"
+    )  # a single variant has a scale as well
 
 
 def test_a_waterfall_ends_where_the_steps_end() -> None:

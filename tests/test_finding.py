@@ -64,6 +64,16 @@ def st_holm(p: list[float]) -> list[float]:
     return found
 
 
+def test_wide_intervals_hold_for_the_whole_section_at_once() -> None:
+    samples = [Sample(level(shift), REFERENCE) for shift in (-0.02, 0.0, 0.01)]
+    for planned, m in ((0, 3), (5, 5)):
+        for sample, found in zip(samples, findings(samples, DELTA, planned=planned), strict=True):
+            wanted = st.ttest_1samp(sample.differences, 0).confidence_interval(1 - 0.05 / m)
+            assert (found.simultaneous.low, found.simultaneous.high) == pytest.approx(tuple(wanted), abs=1e-12)
+    alone = one(samples[0])
+    assert (alone.simultaneous.low, alone.simultaneous.high) == (alone.interval.low, alone.interval.high)
+
+
 def test_a_level_without_enough_pairs_takes_nothing_from_the_others() -> None:
     alone = one(Sample(level(-0.04), REFERENCE))
     beside = findings([Sample(level(-0.04), REFERENCE), Sample(level(0.01, seeds=2), REFERENCE)], DELTA)

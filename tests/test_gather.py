@@ -110,6 +110,26 @@ def test_of_two_copies_the_finished_one_counts_and_the_other_is_told(tmp_path: P
     assert [item.reason for item in found.left_out] == [f"a copy of the run in {finished.path.as_posix()}"]
 
 
+def test_runs_and_remains_behind_links_are_read_once(tmp_path: Path) -> None:
+    far, near = tmp_path / "far", tmp_path / "near"
+    run = write_run(far, SHORT)
+    (far / "rest").mkdir()
+    (far / "rest" / "metrics.csv").touch()
+    near.mkdir()
+    for name in ("a", "b"):
+        (near / name).symlink_to(far)
+    (near / "up").symlink_to("..")
+    (far / "back").symlink_to(near)
+    found = gather(near, far)
+    assert len(found.runs) == 1
+    assert Path(found.runs["run_dir"][0]).samefile(run.path)
+    found = gather(near)
+    assert found.runs["run_dir"].tolist() == [(near / "a" / run.path.name).as_posix()]
+    assert [(item.path, item.reason[:22]) for item in found.left_out] == [
+        ((near / "a" / "rest").as_posix(), "status.json is missing")
+    ]
+
+
 def test_a_folder_that_is_missing_or_empty_gives_empty_tables(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "nowhere"):
         found = gather(root)

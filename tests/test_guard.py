@@ -24,7 +24,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 # From the ground up: a module imports only modules of lines above its own, or earlier ones of its own line.
 ORDER = (
     "errors datasets schema phrases",
-    "config sections rundir shapes environment identity",
+    "config sections folders rundir shapes environment identity",
     "commandline stored imagefolder data",
     "jobs around comparability questions plan help",
     # the torch half
@@ -35,8 +35,9 @@ ORDER = (
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
     "gather fates selection wording comparison facts crossing grids grid_wording "
-    "formats typeset grid_tables ladder evidence remake study tables look plots forest charts drawing overview "
-    "provisional speed payload writeup page gate outputs headlines report",
+    "formats typeset grid_tables ladder evidence remake study tables leaderboard look compact plots every_run pace "
+    "thumbnails forest charts drawing overview provisional speed payload writeup page pictures "
+    "gate outputs headlines report",
     # entry points that train and then report
     "followup robustness more_seeds",
 )

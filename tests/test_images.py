@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats as st
 
-from ablation.images import Predictions, image_evidence, read_predictions
+from ablation.images import Flipped, Predictions, image_evidence, read_predictions
 from ablation.rundir import PREDICTIONS
 
 TARGET = np.repeat(np.arange(4), 50)
@@ -30,6 +30,20 @@ def test_flips_are_counted_per_seed_and_tested_by_mcnemar() -> None:
     assert (first.table.only_reference, first.table.only_level) == (2, 1)
     assert first.p == pytest.approx(st.binomtest(1, 3).pvalue)
     assert first.table.difference == pytest.approx(-1 / 200)
+
+
+def test_images_that_flip_in_every_pair_are_known_with_what_is_said_instead() -> None:
+    level, control = (
+        {0: predictions([0, 1, 60]), 5: predictions([0, 1, 70])},
+        {0: predictions([9]), 5: predictions([1, 9])},
+    )
+    found = image_evidence(level, control, ["shoe", "bag", "coat"])
+    assert found is not None
+    assert found.lost == (Flipped(0, "shoe", "bag"),)  # image 1 is lost with one seed only
+    assert found.won == (Flipped(9, "shoe", "bag"),)
+    single = image_evidence({0: level[0]}, control, "abcd")
+    assert single is not None
+    assert (single.lost, single.won) == ((), ())
 
 
 def test_both_noises_need_two_seeds_and_seeds_alone_agree_with_the_t_interval() -> None:

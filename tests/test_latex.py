@@ -63,7 +63,7 @@ def test_every_table_of_a_report_compiles(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(look, "FORMATS", ("svg",))
     assert report.main([SHORT, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}", "report.name=r"]) == 0
     tables = sorted((tmp_path / "r" / "tables").glob("*.tex"))
-    assert {"norm", "residual_depth", "recipe", "robustness-norm-lr"} <= {table.stem for table in tables}
+    assert {"norm", "residual_depth", "recipe", "robustness-residual-lr"} <= {table.stem for table in tables}
     for table in tables:
         assert "Missing character" not in compiled(table, tmp_path)
 

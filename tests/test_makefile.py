@@ -152,6 +152,20 @@ def test_args_are_the_words_a_shell_makes_of_them() -> None:
             assert words[-4:] == wanted
 
 
+@pytest.mark.parametrize("args", ["plan=true", "trainer.epochs=2 'plan=true'", 'norm=none "plan=true" optim.lr=1e-3'])
+@pytest.mark.parametrize("target", ["demo", "study", "plan"])
+def test_a_plan_is_all_that_is_shown(target: str, args: str) -> None:
+    (words,) = commands(target, ARGS=args)
+    assert words[:3] == TRAIN
+    assert "plan=true" in words
+    assert words[-len(args.split()) :] == shlex.split(args)
+
+
+def test_a_plan_that_is_not_asked_for_is_none() -> None:
+    for args in ("plan=false", "report.name=plan=true", "xplan=true"):
+        assert [words[1] for words in commands("study", ARGS=args)] == ["ablation.train", "ablation.report"]
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_a_target_passes_are_options_and_overrides(target: str) -> None:
     for words in commands(target, DATA="/a b", ARGS="trainer.epochs=2"):

@@ -8,12 +8,14 @@ import pytest
 from ablation import more_seeds, train
 from ablation.commandline import compose_config
 from ablation.gather import gather
+from ablation.identity import levels_of
 from ablation.schema import Stage
 from ablation.study import Study, build, choose
 from ablation.verdict import Verdict
 from tests.factory import write_run
 
 SHORT = "trainer.epochs=4"
+BASE = compose_config([SHORT])
 # differences of norm=none to the reference: open after five seeds, and a handful of fresh ones say it is better
 SCREEN = (0.012, -0.004, 0.016, 0.002, 0.009)
 FRESH = (0.004, 0.005, 0.006, 0.0045)
@@ -78,7 +80,7 @@ def test_a_verdict_rests_on_fresh_seeds_alone_as_soon_as_there_are_three(tmp_pat
     assert row.screening.mean == pytest.approx(sum(SCREEN) / 5)
     assert row.finding.verdict is Verdict.better
     assert row.notes == (
-        "On fresh seeds 5, 6, 7, 8 alone: +0.49 pp (n=4). The screening seeds, which asked for them, said "
+        "On fresh seeds 5-8 alone: +0.49 pp (n=4). The screening seeds, which asked for them, said "
         "+0.70 pp (n=5) and do not count.",
     )
     # the other levels keep the planned seeds, and miss none
@@ -98,7 +100,7 @@ def test_the_sweeps_train_each_variant_once_with_the_most_seeds_asked(tmp_path: 
     study = study_of(tmp_path)
     found = list(more_seeds.open_comparisons(study))
     assert [one.row.level for one in found] == ["none"] or len(found) == 2
-    sweeps = more_seeds.sweeps(found, study, [SHORT, "hydra.launcher.jobs=2", "norm=batch"])
+    sweeps = more_seeds.sweeps(found, BASE, [], [SHORT, "hydra.launcher.jobs=2", "norm=batch"])
     most = max((one.seeds or () for one in found), key=len)
     assert [
         SHORT,
@@ -112,6 +114,51 @@ def test_the_sweeps_train_each_variant_once_with_the_most_seeds_asked(tmp_path: 
         seeds = ",".join(map(str, one.seeds or ()))
         level = f"norm={one.row.level}"
         assert [SHORT, "hydra.launcher.jobs=2", level, f"seed={seeds}", "stage=confirmation"] in sweeps.values()
+
+
+@pytest.mark.parametrize(
+    ("values", "kept", "wanted"),
+    [
+        (["dropout.p=0.35"], [], ["dropout.p=0.35"]),
+        (["dropout.p=0.35", "dropout.where=before_fc"], [], ["dropout.p=0.35", "dropout.where=before_fc"]),
+        (["depth.blocks=[1,2,1,1]"], [], ["depth.blocks=[1,2,1,1]"]),
+        (["width.channels=20", "norm=none"], [], ["norm=none", "width.channels=20"]),
+        (["norm.affine=false"], [], ["norm.affine=false"]),
+        # a base variant that the command line sets: what a level replaces goes, the rest stays
+        (["dropout.p=0.35"], ["dropout.p=0.2"], ["dropout.p=0.35"]),
+        (["dropout.p=0.35", "dropout.where=before_fc"], ["dropout.where=before_fc", "dropout.p=0.2"],
+         ["dropout.where=before_fc", "dropout.p=0.35"]),
+        (["dropout=p10"], ["dropout.p=0.2"], ["dropout=p10"]),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_level_without_a_name_is_asked_for_value_by_value(
+    values: list[str], kept: list[str], wanted: list[str]
+) -> None:
+    base, trained = compose_config(kept), compose_config(values)
+    variant = levels_of(trained)
+    chosen = variant_overrides(variant, base, [compose_config(["norm=layer"]), trained])
+    command = [*without(kept, chosen), *chosen]
+    assert command == wanted
+    assert levels_of(compose_config(command)) == variant
+
+
+def test_the_sweep_of_a_level_without_a_name_is_one_that_the_trainer_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed, difference in enumerate(SCREEN):
+        reference = 0.7 + 0.002 * (seed % 3)
+        write_run(tmp_path, SHORT, f"seed={seed}", "norm=none", accuracy=reference)
+        write_run(tmp_path, SHORT, f"seed={seed}", "norm=none", "dropout.p=0.35", accuracy=reference + difference)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(more_seeds, "train_and_report", lambda sweeps, _: asked.extend(sweeps.values()))
+    assert more_seeds.main([SHORT, f"runs_dir={tmp_path}", "most=99"]) == 0
+    assert "dropout p=0.35,where=after_fc +0.70 [" in capsys.readouterr().out
+    level, control = asked
+    assert level[:4] == [SHORT, f"runs_dir={tmp_path}", "norm=none", "dropout.p=0.35"]
+    assert [*control[:3], "dropout.p=0.35", *control[3:]] == level
+    assert train.main(["-m", *level, "plan=true"]) == 0
+    assert "to train from the start" in capsys.readouterr().out
 
 
 def test_what_needs_too_many_is_named_and_left_alone(

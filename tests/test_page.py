@@ -117,6 +117,28 @@ def test_another_reference_gives_the_differences_to_it(page: Any, folder: Path) 
     assert cell(reference, "effect") == "reference"
 
 
+SHAPES = """rows => rows.map(row => [row.dataset.row, [...row.querySelectorAll("[data-cell=forest] svg *")].map(shape =>
+     [shape.getAttribute("class"), ...["d", "x", "width", "cx"].map(name => shape.getAttribute(name) || "")])])"""
+
+
+def test_the_script_draws_a_declared_row_as_the_report_does(page: Any, browser: Any, folder: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    plain = context.new_page()
+    plain.goto((folder / "r" / "index.html").as_uri())
+    wanted, drawn = (dict(one.locator("tr[data-row]").evaluate_all(SHAPES)) for one in (plain, page))
+    context.close()
+    assert set(drawn) == set(wanted)
+    for row, shapes in wanted.items():
+        assert [shape[0] for shape in drawn[row]] == [shape[0] for shape in shapes]
+        for ours, theirs in zip(shapes, drawn[row], strict=True):
+            mine, script = (re.findall(r"[\d.]+", " ".join(one[1:])) for one in (ours, theirs))
+            assert [*map(float, script)] == pytest.approx([*map(float, mine)], abs=0.11)  # places have one decimal
+    assert sum(shape[0] == "wide" for shapes in drawn.values() for shape in shapes) == 3
+    page.locator("select[data-against=norm]").select_option(label="none")  # its intervals belong to no family
+    shapes = dict(page.locator("section[aria-labelledby='section-norm'] tr[data-row]").evaluate_all(SHAPES))
+    assert [shape for found in shapes.values() for shape in found if shape[0] == "wide"] == []
+
+
 def test_another_accuracy_is_compared_and_the_selected_one_has_its_warning(page: Any, folder: Path) -> None:
     row, warning = line(page, "residual", "without"), page.locator("#selected-warning")
     assert not warning.is_visible()
@@ -301,6 +323,26 @@ def test_an_accessibility_checker_finds_nothing_serious_and_nothing_is_cut_off(
     serious = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
     assert serious == []
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_on_a_sheet_everything_is_open_fits_and_repeats_its_headings(script: bool, browser: Any, folder: Path) -> None:
+    width = round((210 - 2 * 14) / 25.4 * 96)  # A4 between its margins, in CSS pixels
+    context = browser.new_context(viewport={"width": width, "height": 1000}, java_script_enabled=script)
+    page = context.new_page()
+    page.goto((folder / "r" / "index.html").as_uri())
+    page.emulate_media(media="print")
+    tables = page.locator("table")
+    boxes = [tables.nth(index).bounding_box() for index in range(tables.count())]
+    assert len(boxes) == tables.count() > 10
+    assert all(box and box["height"] > 20 and box["x"] + box["width"] <= width for box in boxes), boxes
+    style = "(nodes, name) => [...new Set(nodes.map((one) => getComputedStyle(one)[name]))]"
+    # Chromium paints neither buttons nor positioned cells in a heading that a further page repeats
+    assert page.locator("thead th > button").evaluate_all(style, "display") == (["contents"] if script else [])
+    assert page.locator("thead th, tbody th").evaluate_all(style, "position") == ["static"]
+    assert page.locator("h2, h3, summary, thead").evaluate_all(style, "breakAfter") == ["avoid"]
+    assert page.locator("figure, tr").evaluate_all(style, "breakInside") == ["avoid"]
     context.close()
 
 

@@ -10,11 +10,11 @@ import jinja2
 import pytest
 from jinja2 import nodes
 
-from ablation import facts, grid_tables, ladder, tables
+from ablation import facts, grid_tables, ladder, leaderboard, tables
 from ablation.crossing import Survival
 from ablation.evidence import FLAGS
 from ablation.fates import MISSING_RUN
-from ablation.phrases import ENGLISH, catalogue, runs, speaker
+from ablation.phrases import ENGLISH, catalogue, ranges, runs, speaker
 from ablation.rundir import State
 from ablation.schema import Language
 from ablation.sections import load_section, section_names
@@ -56,7 +56,7 @@ def by_their_names() -> Iterator[str]:
     yield from (name.replace("_", " ") for name in facts._ENVIRONMENT)
     yield from (standing.value for standing in Standing)
     yield MISSING_RUN
-    for headings in (tables._LATEX_HEADINGS, grid_tables._HEADINGS, ladder._HEADINGS):
+    for headings in (tables._LATEX_HEADINGS, grid_tables._HEADINGS, ladder._HEADINGS, leaderboard._HEADINGS):
         yield from (half for pair in headings.values() for half in pair if half)
     for section in map(load_section, section_names()):
         yield from (section.title, section.question)
@@ -99,3 +99,18 @@ def test_values_are_never_translated() -> None:
 def test_numbers_of_runs() -> None:
     assert [runs(1), runs(2)] == ["1 run", "2 runs"]
     assert re.fullmatch(r"2 次运行", runs(2, speaker(Language.zh)))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        (range(5), "0-4"),
+        ([0, 1, 2, 5, *range(8, 21)], "0-2, 5, 8-20"),
+        ([3], "3"),
+        ([4, 3], "3, 4"),
+        ([7, 7, 9], "7, 9"),
+        ([], ""),
+    ],
+)
+def test_numbers_in_a_row_are_told_as_a_range(numbers: list[int], told: str) -> None:
+    assert ranges(numbers) == told

@@ -8,6 +8,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import seaborn
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
 from ablation import look, plots
 from ablation.commandline import compose_config
@@ -27,6 +29,12 @@ def curve(seed: int, values: list[float], finished: bool = True) -> Curve:
     array = np.array(values)
     columns = ("train_loss", "val_loss", "train_acc", "val_acc")
     return Curve(seed, finished, np.arange(1.0, len(values) + 1), dict.fromkeys(columns, array))
+
+
+def thin(axes: Axes) -> list[list[list[list[float]]]]:
+    """The seeds of each level drawn: a list of lines of points."""
+    found = [one for one in axes.collections if isinstance(one, LineCollection)]
+    return [[np.round(segment, 9).tolist() for segment in one.get_segments()] for one in found]
 
 
 def study_of(root: Path) -> tuple[Gathered, tuple[Comparison, ...]]:
@@ -61,11 +69,30 @@ def test_curves_are_read_by_seed_with_epochs_from_one_and_gaps_for_infinite_valu
     (broken / METRICS).write_text("\n".join([*lines[:2], ",".join([*cells[:2], "inf", *cells[3:]])]) + "\n")
     gathered, comparisons = study_of(tmp_path)
     norm = next(item for item in comparisons if item.name == "norm")
-    first, second = plots.curves_of(norm.reference, gathered.curves)
+    first, second = plots.curves_of(norm.reference, plots.by_run(gathered.curves))
     assert (first.seed, first.finished, first.epochs.tolist()) == (0, False, [1.0, 2.0])
     assert np.isnan(first.values["train_loss"]).tolist() == [False, True]
     assert (second.seed, second.finished, second.values["val_acc"][-1]) == (1, True, 0.5)
-    assert plots.curves_of(norm.rows[1], gathered.curves) == []
+    assert plots.curves_of(norm.rows[1], plots.by_run(gathered.curves)) == []
+
+
+def test_grouped_curves_are_those_that_a_filter_finds(tmp_path: Path) -> None:
+    for seed in (10, 9, 0):
+        write_run(tmp_path, SHORT, f"seed={seed}")
+        write_run(tmp_path, SHORT, "norm=none", f"seed={seed}")
+    write_run(tmp_path, SHORT, "norm=none", "seed=3", state=State.running, epochs=2)
+    table = gather(tmp_path).curves.sample(frac=1, random_state=0)  # in any order
+    found = plots.by_run(table)
+    assert set(found) == set(table["run_id"])
+    for run_id, one in found.items():
+        own = table[table["run_id"] == run_id].sort_values("epoch")
+        assert {one.seed} == set(own["seed"])
+        assert one.epochs.tolist() == own["epoch"].tolist() == list(range(1, len(own) + 1))
+        for name in ("train_loss", "val_loss", "train_acc", "val_acc"):
+            assert one.values[name].tolist() == own[name].tolist()
+        assert one.values["gap"].tolist() == (own["train_acc"] - own["val_acc"]).tolist()
+        assert one.values["seconds"] == pytest.approx(own["seconds_train"].cumsum().to_numpy())
+    assert plots.by_run(table[:0]) == {}
 
 
 def test_each_level_of_a_factor_has_its_own_colour_dash_and_marker(tmp_path: Path) -> None:
@@ -138,7 +165,7 @@ def test_the_variant_figure_has_two_panels_with_training_and_validation() -> Non
     strong = [line for line in accuracy.lines if line.get_linewidth() > 1]
     assert [line.get_ydata().tolist() for line in strong] == [pytest.approx([0.3, 0.5])] * 2
     assert [line.get_markerfacecolor() for line in strong] == ["none", BLUE.colour]
-    assert len(accuracy.lines) == 6  # two seeds and their mean, for training and for validation
+    assert thin(accuracy) == [[[[1, 0.2], [2, 0.4]], [[1, 0.4], [2, 0.6]]]] * 2  # two seeds, training and validation
 
 
 def test_panels_share_the_ranges_of_their_section() -> None:
@@ -166,7 +193,7 @@ def test_the_overlay_has_every_level_in_three_panels_and_in_the_legend() -> None
     figure = plots.overlay_figure("norm", rows, 2)
     assert len(figure.axes) == 3
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two", "three"]
-    assert all(len(axes.lines) == 6 for axes in figure.axes)
+    assert all(len(axes.lines) == 3 and thin(axes) == [[[[1, 0.2], [2, 0.4]]]] * 3 for axes in figure.axes)
 
 
 def test_a_run_of_one_epoch_is_drawn() -> None:

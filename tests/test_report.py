@@ -16,7 +16,7 @@ import pytest
 
 from ablation import headlines, look, report
 from ablation.commandline import compose_config
-from ablation.rundir import State
+from ablation.rundir import STATUS, State
 from ablation.study import name_of
 from tests.factory import write_run, write_sections
 
@@ -189,16 +189,22 @@ def test_the_page_can_be_read_without_seeing_it(folder: Path) -> None:
     assert len(figures) == len(page.all("figure")) > 0
     for svg in figures:
         assert set((svg["aria-labelledby"] or "").split()) <= set(ids)
-    targets = {(a.get("href") or "")[1:] for a in page.all("a")} | {(u.get("href") or "")[1:] for u in page.all("use")}
-    assert targets <= set(ids)
+    links = {element.get("href") or "" for element in (*page.all("a"), *page.all("use"))}
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
+    folders = [folder / link for link in links if not link.startswith("#")]
+    assert len(folders) > 5
+    assert all((place / STATUS).exists() for place in folders)
 
 
 def test_the_page_follows_the_theme(folder: Path) -> None:
     text = (folder / "index.html").read_text(encoding="utf-8")
     inside = "".join(re.findall(r'<svg [^>]*role="img".*?</svg>', text, flags=re.DOTALL))
-    assert "currentColor" in inside
-    assert "var(--level-1)" in inside
-    assert not re.search(r"(?:stroke|fill): #", inside)
+    named = {name for names in re.findall(r'class="([^"]*)"', inside) for name in names.split()}
+    styles = "\n".join(style for name, style in re.findall(r"\.(s\d+)\{(.*)\}", text) if name in named)
+    assert named == set(re.findall(r"\.(s\d+)\{", text))
+    assert "currentColor" in styles
+    assert "var(--level-1)" in styles
+    assert not re.search(r"(?:stroke|fill): ?#", inside + styles)
     assert "prefers-color-scheme: dark" in text
 
 
@@ -364,7 +370,13 @@ def test_a_chinese_report_is_chinese_throughout_and_its_pixels_have_letters(
     monkeypatch.setattr(headlines, "wide_font", lambda: None)
     places = (SHORT, f"runs_dir={study / 'runs'}", f"report_dir={tmp_path}", "report.lang=zh")
     assert report.main([*places, "report.name=zh"]) == 0
-    assert "no Chinese font is here" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "此处没有中文字体（Debian 上：apt-get install fonts-noto-cjk）" in out
+    assert f"已写出 {tmp_path}/zh/index.html" in out
+    for phrase in ("read", "left out", "against", "in pp", "not run yet", "warning", "PNG and PDF figures", "wrote"):
+        assert not re.search(rf"^(\S+ \S+ )?{phrase}\b", out, flags=re.MULTILINE), phrase
+    assert report.main([*places, "report.name=zh"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("报告已是最新：")
     page = (tmp_path / "zh" / "index.html").read_text(encoding="utf-8")
     assert '<html lang="zh">' in page
     told = text_of(page)

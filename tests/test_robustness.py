@@ -6,12 +6,14 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
-from ablation import report, robustness, train
+from ablation import grid_tables, look, report, robustness, train
 from ablation.commandline import compose_config
 from ablation.crossing import Survival
 from ablation.errors import UserError
 from ablation.gather import gather
+from ablation.phrases import ENGLISH
 from ablation.rundir import find_runs
 from ablation.study import Study, build, choose
 from tests.factory import write_run
@@ -86,14 +88,50 @@ def test_the_crossed_section_takes_its_cells_from_both_settings(tmp_path: Path) 
         assert ours.finding.interval == theirs.finding.interval
 
 
+def test_a_grid_that_a_crossed_section_has_already_is_told_to_be_that_section(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert [grid.same_as for grid in study_of(tmp_path).robustness] == ["norm_lr"]
+    # seen from another reference, or with one more learning rate, it is another grid
+    assert [grid.same_as for grid in study_of(tmp_path, "optim.lr=0.01").robustness] == [""]
+    for seed in range(3):
+        write_run(tmp_path, SHORT, "optim.lr=0.1", f"seed={seed}")
+        write_run(tmp_path, SHORT, "optim.lr=0.1", "norm=none", f"seed={seed}")
+    (found,) = study_of(tmp_path).robustness
+    assert (found.same_as, found.second.levels) == ("", ("0.001", "0.01", "0.1"))
+
+
+def test_what_two_grids_share_is_shown_and_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look, "FORMATS", ("svg",))
+    write(tmp_path / "runs")
+    for lr in ("0.001", "0.01"):
+        for seed in range(3):
+            write_run(tmp_path / "runs", SHORT, f"optim.lr={lr}", "residual=without", f"seed={seed}")
+    assert report.main([SHORT, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}", "report.name=r"]) == 0
+    folder = tmp_path / "r"
+    rows = list(csv.DictReader(StringIO((folder / "grids.csv").read_text())))
+    assert {row["grid"] for row in rows} == {"norm_lr", "robustness-residual-lr"}
+    keys = ("factor", "level", "second_factor", "second_level")
+    cells = [tuple(row[key] for key in keys) for row in rows]
+    assert len(cells) == len(set(cells)) == 2 * 3 + 2 * 2
+    assert not [path.name for path in folder.rglob("robustness-norm-lr*")]
+    content = json.loads((folder / "report.json").read_text())
+    told = {grid["name"]: grid["same_as"] for grid in content["robustness"]}
+    assert told == {"robustness-norm-lr": "norm_lr", "robustness-residual-lr": ""}
+    page = (folder / "index.html").read_text()
+    grid = next(one for one in study_of(tmp_path / "runs").robustness if one.same_as)
+    for text in grid_tables.sentences(grid, ENGLISH):
+        assert page.count(f"<li>{escape(text)}</li>") == 1
+    part = page.partition('<h3 id="robustness-norm-lr">')[2].partition("<h3 ")[0]
+    assert '<a href="#section-norm_lr">4.2 Normalisation and learning rate</a>' in part
+    assert "<table>" not in part
+
+
 def test_grids_are_in_the_files_of_the_report(tmp_path: Path) -> None:
     write(tmp_path / "runs")
     assert report.main([SHORT, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}", "report.name=r"]) == 0
     folder = tmp_path / "r"
     rows = list(csv.DictReader(StringIO((folder / "grids.csv").read_text())))
-    (line,) = (
-        r for r in rows if (r["grid"], r["level"], r["second_level"]) == ("robustness-norm-lr", "instance", "0.01")
-    )
+    (line,) = (r for r in rows if (r["grid"], r["level"], r["second_level"]) == ("norm_lr", "instance", "0.01"))
     assert line["conclusion"] == "holds only at optim.lr=0.001"
     assert float(line["difference"]) == pytest.approx(0.13)
     assert (line["n"], line["n_both"]) == ("4", "4")
@@ -105,12 +143,11 @@ def test_grids_are_in_the_files_of_the_report(tmp_path: Path) -> None:
     assert "make robustness SEEDS=0,1,2,3 LR=0.01 " in page
     assert "Do the conclusions survive another setting?" in page
     assert "holds only at optim.lr=0.001" in page
-    for name in ("norm_lr", "robustness-norm-lr"):
-        markdown = (folder / "tables" / f"{name}.md").read_text()
-        table = [line for line in markdown.splitlines() if line.startswith("| ")]
-        assert {line.count("|") for line in table[:8]} == {13}
-        latex = (folder / "tables" / f"{name}.tex").read_text()
-        assert latex.count(r"\begin{") == latex.count(r"\end{")
+    markdown = (folder / "tables" / "norm_lr.md").read_text()
+    table = [line for line in markdown.splitlines() if line.startswith("| ")]
+    assert {line.count("|") for line in table[:8]} == {13}
+    latex = (folder / "tables" / "norm_lr.tex").read_text()
+    assert latex.count(r"\begin{") == latex.count(r"\end{")
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,42 @@ def test_there_are_no_runs_in_a_folder_that_does_not_exist(tmp_path: Path) -> No
     assert by_run_id(tmp_path / "none") == {}
 
 
+def test_links_to_runs_and_to_folders_of_runs_are_followed(tmp_path: Path) -> None:
+    root, far = tmp_path / "runs", tmp_path / "far"
+    own = make_run(root / "m" / "own", State.finished, "1")
+    make_run(far / "one", State.finished, "2")
+    make_run(far / "many" / "a", State.finished, "3")
+    make_run(far / "many" / "b", State.finished, "4")
+    make_run(tmp_path / "other" / "c", State.finished, "5")
+    (root / "z one").symlink_to(far / "one")
+    (root / "b many").symlink_to("../far/many", target_is_directory=True)
+    (far / "many" / "on").symlink_to(tmp_path / "other")  # a link that is met behind a link
+    (root / "gone").symlink_to(tmp_path / "nothing")
+    (root / "file").symlink_to(own / "status.json")
+    names = ["b many/a", "b many/b", "b many/on/c", "m/own", "z one"]
+    assert [run.path.relative_to(root).as_posix() for run in find_runs(root)] == names
+    assert sorted(by_run_id(root)) == ["1", "2", "3", "4", "5"]
+
+
+def test_a_real_folder_is_met_once_and_under_its_own_path(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "z" / "run", State.finished, "1")
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    (tmp_path / "b").symlink_to(tmp_path / "z" / "run")
+    (tmp_path / "c").symlink_to("a")
+    assert [found.path for found in find_runs(tmp_path)] == [run.path]
+
+
+def test_a_link_to_a_folder_that_it_lies_in_is_passed_over(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    run = make_run(root / "deep" / "run", State.finished, "1")
+    make_run(tmp_path / "elsewhere", State.finished, "2")  # beside the root: no link was made to it
+    for number, target in enumerate([tmp_path, root, root / "deep", Path("/"), Path("..")]):
+        (root / "deep" / f"loop{number}").symlink_to(target)
+    (root / "first").symlink_to("second")
+    (root / "second").symlink_to("first")
+    assert [found.path for found in find_runs(root)] == [run.path]
+
+
 @pytest.mark.parametrize("finished", ["a", "b", "c"])
 def test_of_copies_the_finished_one_is_taken(finished: str, tmp_path: Path) -> None:
     for name in "abc":

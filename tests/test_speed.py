@@ -11,6 +11,7 @@ from ablation.cost import slower
 from ablation.gather import gather
 from ablation.overview import variants
 from ablation.phrases import ENGLISH
+from ablation.plots import by_run
 from ablation.rundir import RunDir
 from ablation.study import build, choose
 from tests.factory import write_run
@@ -37,7 +38,7 @@ def found(tmp_path: Path) -> dict[str, speed.Way]:
     study = build(gathered, choose(gathered, [SHORT], compose_config), compose_config)
     rows = variants(study)
     assert speed.target_of(rows["base"]) == pytest.approx(0.95 * 0.8)
-    return speed.ways(rows, "base", gathered.curves)
+    return speed.ways(rows, "base", by_run(gathered.curves))
 
 
 def test_a_target_counts_by_the_median_of_three_epochs_and_with_runs_that_never_reach_it(
@@ -66,7 +67,7 @@ def test_without_a_base_variant_nothing_is_told(tmp_path: Path) -> None:
     write_run(tmp_path, SHORT, "norm=none")
     gathered = gather(tmp_path)
     study = build(gathered, choose(gathered, [SHORT], compose_config), compose_config)
-    assert speed.ways(variants(study), "base", gathered.curves) == {}
+    assert speed.ways(variants(study), "base", by_run(gathered.curves)) == {}
 
 
 def test_groups_that_all_arrive_at_once_do_not_differ() -> None:

@@ -67,6 +67,11 @@
     picture.append(svg("rect", { class: "matters", x: x(-delta), y: 0, width: (x(delta) - x(-delta)).toFixed(1), height: 20 }));
     picture.append(svg("path", { class: "zero", d: `M${x(0)} 0V20` }));
     if (!effect) return picture;
+    if (effect.wide && Number.isFinite(effect.wide[0])) {
+      const [low, high] = effect.wide;
+      const ends = (low < -limit ? "M13 6.5L9 10L13 13.5" : "") + (high > limit ? "M247 6.5L251 10L247 13.5" : "");
+      picture.append(svg("path", { class: "wide", d: `M${x(low)} 10H${x(high)}${ends}` }));
+    }
     if (Number.isFinite(effect.low)) picture.append(svg("path", { class: "ci", d: `M${x(effect.low)} 10H${x(effect.high)}` }));
     for (const value of effect.differences)
       if (Math.abs(value) <= limit) picture.append(svg("circle", { class: "seed", cx: x(value), cy: 10, r: 2.2 }));
@@ -113,6 +118,10 @@
       one.declared = own && state.metric === data.metric;
       one.other = other && other !== one.row ? other : null;
       one.effect = one.other ? compare(one.row, one.other, state.metric, own ? one.row.pairs : null) : null;
+      if (one.effect && one.declared && one.row.bounds) { // as computed by the report, whose section is the family
+        one.effect.wide = one.row.wide;
+        [one.effect.low, one.effect.high] = one.row.bounds;
+      }
       if (one.effect) effects.set(one.table, [...(effects.get(one.table) || []), one.effect]);
     }
     for (const [table, found] of effects) {

@@ -1,0 +1,183 @@
+"""Every variant of a study, the most accurate first: what it reached, how sure that is, and what it cost.
+
+A rank is no finding: variants are compared in pairs by their sections. Variants that grids alone use are here as well.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ablation.comparison import Rules
+from ablation.cost import Cost, pareto_front
+from ablation.fates import seed_runs, usable
+from ablation.formats import NOTHING, Column, count, number, percent, points
+from ablation.phrases import Say, mark
+from ablation.schema import Metric
+from ablation.selection import Runs, describe_variant
+from ablation.stats import Summary, half_width, summary
+from ablation.study import Study
+from ablation.tables import METRIC_WORDS
+from ablation.typeset import csv_text, latex_table, markdown, raw
+
+_HEADINGS = {
+    "rank": ("", "rank"), "variant": ("", "variant"), "seeds": ("", "seeds"), "mean": ("val acc.", "(%)"),
+    "sd": ("", "sd"), "interval": ("95 % CI", "(%)"), "best": ("best val", "(%)"), "gap": ("train - val", "(pp)"),
+    "params": ("", "params"), "seconds": ("", "seconds"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A variant by its difference from the base, its finished runs of all, and means over the usable ones.
+
+    accuracy, best (of each run's best epoch) and gap (training over validation) are fractions, seconds those of
+    training; means of nothing are NaN. rank counts from 1, equal means share one; None without a mean. front: no other
+    variant beats it in both accuracy and seconds.
+    """
+
+    rank: int | None
+    variant: str
+    finished: int
+    seeds: int
+    accuracy: Summary
+    best: Summary
+    gap: Summary
+    params: int | None
+    macs: int | None
+    seconds: Summary
+    front: bool
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The 95 % interval of its mean accuracy; NaN below two runs."""
+        half = half_width(self.accuracy)
+        return self.accuracy.mean - half, self.accuracy.mean + half
+
+
+def entries(study: Study, frame: pd.DataFrame) -> list[Entry]:
+    """Every variant of the study's sections and grids, those without a usable run last.
+
+    Args:    frame: the runs table of the study's setting.
+    """
+    runs, column = Runs(frame), Rules(study.metric, study.delta, study.language).column
+    by_name = {describe_variant(variant, study.base): runs.of(variant) for variant in runs.variants()}
+    of_variant = {row.variant: by_name.get(row.variant, {}) for row in study.matrix}
+    done = {name: [row for row in rows.values() if usable(row)] for name, rows in of_variant.items()}
+    means = {name: summary([row[column] for row in rows]).mean for name, rows in done.items()}
+    seconds = {name: _seconds(rows) for name, rows in done.items()}
+    front = pareto_front({name: (one.mean, means[name]) for name, one in seconds.items() if one.n})
+    found = []
+    for name, rows in of_variant.items():
+        seeds = seed_runs(rows, sorted({*study.planned_seeds, *rows}))
+        rank = 1 + sum(other > means[name] for other in means.values()) if done[name] else None
+        found.append(
+            Entry(
+                rank, name, sum(run.finished for run in seeds), len(seeds),
+                accuracy=summary([row[column] for row in done[name]]),
+                best=summary([row["val_best"] for row in done[name]]),
+                gap=summary([row["train_eval_acc"] - row["val_final"] for row in done[name]]),
+                params=_first(done[name], "params"), macs=_first(done[name], "macs"), seconds=seconds[name],
+                front=name in front,
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda one: (one.rank is None, one.rank, one.variant))
+
+
+def _first(rows: Sequence[dict[str, Any]], name: str) -> int | None:
+    return next((int(row[name]) for row in rows if not pd.isna(row[name])), None)
+
+
+def _seconds(rows: Iterable[dict[str, Any]]) -> Summary:
+    return summary([row["seconds_train"] for row in rows if row["seconds_train"] > 0])
+
+
+def costs(board: Iterable[Entry]) -> dict[str, Cost]:
+    """What each variant costs, of those that were timed."""
+    return {one.variant: Cost(one.seconds, one.accuracy, one.params) for one in board if one.seconds.n}
+
+
+def columns(board: Sequence[Entry], metric: Metric, say: Say) -> list[Column]:
+    """The table for people; accuracies in percent, the gap in percentage points."""
+
+    def column(key: str, heading: str, cells: Iterable[str], numeric: bool = True) -> Column:
+        return Column(key, say(heading), tuple(cells), numeric)
+
+    found = [
+        column("variant", mark("variant"), (one.variant for one in board), numeric=False),
+        column("rank", mark("rank"), (NOTHING if one.rank is None else str(one.rank) for one in board)),
+        column("seeds", mark("seeds finished"), (f"{one.finished}/{one.seeds}" for one in board)),
+        Column("mean", f"{say(METRIC_WORDS[metric])} (%)", tuple(percent(one.accuracy.mean) for one in board)),
+        column("sd", mark("sd over seeds"), (percent(one.accuracy.sd) for one in board)),
+        column("interval", mark("95 % CI (%)"), (_interval(one) for one in board)),
+        column("best", mark("best val (%), selected on val, optimistic"), (percent(one.best.mean) for one in board)),
+        column("gap", mark("train minus val (pp)"), (points(one.gap.mean) for one in board)),
+        column("params", mark("parameters"), (count(one.params) for one in board)),
+        column("macs", mark("MACs per image"), (count(one.macs) for one in board)),
+        column("seconds", mark("seconds per run"), (number(one.seconds.mean, 1) for one in board)),
+        column("front", mark("beaten by none"), (say("yes") if one.front else NOTHING for one in board), numeric=False),
+    ]
+    return [one for one in found if not (one.key == "best" and metric is Metric.best)]
+
+
+def _interval(one: Entry) -> str:
+    low, high = one.bounds
+    return NOTHING if low != low else f"[{percent(low)}, {percent(high)}]"
+
+
+def caveat(board: Sequence[Entry], say: Say) -> str:
+    """What the order does not say, with the number of variants whose interval overlaps that of the first."""
+    known = [one for one in board if one.rank is not None and one.accuracy.n > 1]
+    plain = say(
+        "A rank is no finding: where intervals overlap, other seeds may well turn the order round, and the first of "
+        "many is partly the luckiest. What a change does is told by the paired comparisons of its section."
+    )
+    if len(known) < 2:
+        return plain
+    overlap = sum(one.bounds[1] >= known[0].bounds[0] for one in known[1:])
+    phrase = "The interval of the first overlaps with those of {number} of the {others} others."
+    return say(" ").join([plain, say(phrase, number=overlap, others=len(known) - 1)])
+
+
+def caption(say: Say) -> str:
+    """What the numbers are."""
+    return say(
+        "Means over usable runs, all seeds together, with the 95 % Student t interval of each mean by itself. "
+        "Best val: each run's best epoch, selected on the same images, so optimistic. Train minus val: clean training "
+        "accuracy over validation accuracy, last epoch. Seconds: training only, at the load the machine had. Beaten by "
+        "none: no other variant is as accurate in fewer seconds."
+    )
+
+
+def to_markdown(board: Sequence[Entry], metric: Metric, say: Say) -> str:
+    """The table as GitHub-flavoured Markdown."""
+    lines = [f"## {say('Leaderboard')}\n", *markdown(columns(board, metric, say))]
+    return "\n".join([*lines, f"\n{caption(say)}\n", caveat(board, say)]) + "\n"
+
+
+def to_latex(board: Sequence[Entry], metric: Metric, say: Say) -> str:
+    """The table as a LaTeX float, its caveat in the caption."""
+    table = [column for column in columns(board, metric, say) if column.key in _HEADINGS]
+    return latex_table(table, _HEADINGS, f"{caption(say)} {caveat(board, say)}", "leaderboard", say)
+
+
+def to_csv(board: Iterable[Entry], metric: Metric) -> str:
+    """The table for programs: exact fractions, an empty cell where there is nothing."""
+    value = f"val_{metric.name}"
+    header = (
+        "rank", "variant", "seeds_finished", "seeds_planned", "n", f"{value}_mean", f"{value}_sd", f"{value}_ci_low",
+        f"{value}_ci_high", "val_best_mean_selected", "gap_mean", "params", "macs", "seconds_train_mean", "front",
+    )  # fmt: skip
+    return csv_text(
+        header,
+        (
+            (
+                raw(one.rank), one.variant, str(one.finished), str(one.seeds), str(one.accuracy.n),
+                *map(raw, (one.accuracy.mean, one.accuracy.sd, *one.bounds, one.best.mean, one.gap.mean, one.params,
+                           one.macs, one.seconds.mean)),
+                str(one.front).lower(),
+            )
+            for one in board
+        ),
+    )  # fmt: skip
