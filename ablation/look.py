@@ -85,7 +85,7 @@ def encode(figure: Figure, kind: str) -> bytes:
     """The figure as svg, png or pdf; equal figures give equal bytes, with neither dates nor program names inside."""
     buffer = io.BytesIO()
     with house_style(), warnings.catch_warnings():
-        if kind == "svg":  # text stays text there, and who shows it has the letters
+        if kind == "svg" or wide_font() is None:  # text stays text there, and who shows it has the letters
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format=kind, metadata=_NO_DATE[kind])
     return buffer.getvalue()
@@ -96,6 +96,13 @@ def wide_font() -> str | None:
     """The first font for Chinese that is installed here."""
     installed = set(font_manager.fontManager.get_font_names())
     return next((name for name in _WIDE_FONTS if name in installed), None)
+
+
+def has_wide_letters(figure: Figure) -> bool:
+    """Whether some text of a figure has letters of East Asia, which DejaVu lacks."""
+    return any(
+        letter >= "\u2e80" for text in figure.findobj(Text) if isinstance(text, Text) for letter in text.get_text()
+    )
 
 
 def with_letters(figure: Figure) -> Figure | None:

@@ -1,5 +1,6 @@
 """The files of a report but report.json: tables, figures and the page, by their names below its folder."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -46,13 +47,15 @@ def section_figures(
     if not lines:
         return {}
     shown, groups = [(row.level, style, found) for row, style, found in lines], [line[2] for line in lines]
-    overlay = partial(plots.overlay_figure, factor, shown, epochs)
-    found = {page.overlay_name(comparison): Picture(overlay, *page.overlay_text(comparison, say), columns=OVERLAY)}
+    columns, kinds = plots.known(groups, OVERLAY), plots.known(groups, BOTH)
+    overlay = partial(plots.overlay_figure, factor, shown, epochs, columns=columns)
+    told = page.overlay_text(comparison, say, columns == OVERLAY)
+    found = {page.overlay_name(comparison): Picture(overlay, *told, columns=columns)}
     for row, style, own in lines:
-        draw = partial(plots.variant_figure, f"{factor}={row.level}", own, style, groups, epochs)
-        found[page.curves_name(comparison, row)] = Picture(
-            draw, *page.curves_text(comparison, row, say), row.level, BOTH
-        )
+        draw = partial(plots.variant_figure, f"{factor}={row.level}", own, style, groups, epochs, kinds=kinds)
+        name, taken = page.curves_name(comparison, row), {one.lower() for one in found}
+        free = next(one for n in itertools.count(1) if (one := name + f"-{n}" * (n > 1)).lower() not in taken)
+        found[free] = Picture(draw, *page.curves_text(comparison, row, say), row.level, kinds)
     return found
 
 
@@ -98,6 +101,8 @@ def encoded(figures: Mapping[str, Picture], say: Say) -> tuple[dict[str, bytes],
         drawings.append((picture.level, drawing))
         if say is not ENGLISH:  # a browser has the letters that pixels may lack
             figure = look.with_letters(figure) or picture.draw(ENGLISH)
+        elif look.has_wide_letters(figure):
+            figure = look.with_letters(figure) or figure
         files |= {f"figures/{name}.{kind}": look.encode(figure, kind) for kind in look.FORMATS if kind != "svg"}
     return files, drawings
 
@@ -157,7 +162,8 @@ def outputs(study: Study, gathered: Gathered, choice: Choice) -> dict[str, bytes
     for name, several in overall(study, styles, say).items():
         figures, drawings[name] = encoded(several, say)
         files |= figures
-    files["writeup.md"] = writeup.to_markdown(study, say).encode()
+    if study.origin is None:
+        files["writeup.md"] = writeup.to_markdown(study, say).encode()
     refresh = choice.config.report.watch and not {State.running.value, State.pending.value}.isdisjoint(study.states)
     files[PAGE] = page.render(study, styles, drawings, curves, refresh).encode()
     return files

@@ -24,6 +24,7 @@ from ablation.look import Style
 from ablation.payload import payload, row_ids
 from ablation.phrases import Say, runs, speaker
 from ablation.rundir import State
+from ablation.schema import Metric
 from ablation.selection import describe_variant
 from ablation.study import Study
 
@@ -93,12 +94,22 @@ def render(
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
         runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
-        speed=speed, ways=speed.ways(variants, base, curves),
+        speed=speed, ways=_ways(study, variants, base, curves), metrics=_metrics(study),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
         ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         css=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
     )  # fmt: skip
+
+
+def _ways(study: Study, variants: Mapping[str, Row], base: str, curves: pd.DataFrame) -> Mapping[str, speed.Way]:
+    """How fast variants reach the target, where every epoch was timed."""
+    return speed.ways(variants, base, curves) if curves["seconds_train"].notna().all() or not study.origin else {}
+
+
+def _metrics(study: Study) -> list[Metric]:
+    """The accuracies that a reader may choose: those of epochs, or the only one there is."""
+    return [one for one in Metric if (one is Metric.given) is (study.metric is Metric.given)]
 
 
 def anchor(text: str) -> str:
@@ -116,11 +127,16 @@ def curves_name(comparison: Comparison, row: Row) -> str:
     return f"{anchor(comparison.name)}_curves_{anchor(row.level)}"
 
 
-def overlay_text(comparison: Comparison, say: Say) -> tuple[str, str]:
-    """Title and description of a section's overlay, the description with the numbers that the curves end at."""
+def overlay_text(comparison: Comparison, say: Say, losses: bool = True) -> tuple[str, str]:
+    """Title and description of a section's overlay, the description with the numbers that the curves end at.
+
+    Args:    losses: whether they are drawn as well.
+    """
     ends = ", ".join(f"{row.level} {formats.percent(row.accuracy.mean)} %" for row in comparison.rows)
     title = say("{title}: all levels over epochs", title=comparison.section.title)
     phrase = "Validation accuracy, validation loss and training loss. Mean accuracy of finished seeds: {ends}."
+    if not losses:
+        phrase = "Accuracy over epochs. Mean accuracy of finished seeds: {ends}."
     return title, say(phrase, ends=ends)
 
 
@@ -128,7 +144,11 @@ def curves_text(comparison: Comparison, row: Row, say: Say) -> tuple[str, str]:
     """Title and description of one level's figure."""
     seeds = ", ".join(f"{run.seed} {say(run.state)}" for run in row.seeds)
     phrase = "{title}, {level}: loss and accuracy over epochs"
-    return say(phrase, title=comparison.section.title, level=row.level), say(
+    title = say(phrase, title=comparison.section.title, level=row.level)
+    if not row.train.n:
+        phrase = "Curves over epochs; seeds: {seeds}. Mean accuracy {val} %."
+        return title, say(phrase, seeds=seeds, val=formats.percent(row.accuracy.mean))
+    return title, say(
         "Training and validation curves; seeds: {seeds}. Mean validation accuracy {val} %, clean training accuracy "
         "{train} %.",
         seeds=seeds, val=formats.percent(row.accuracy.mean), train=formats.percent(row.train.mean),

@@ -11,6 +11,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from ablation.origin import OriginConfig
+
 
 class NormKind(Enum):
     """Normalisation layers by their field's names; `layer` is over channels and pixels of one image."""
@@ -90,11 +92,12 @@ class Language(Enum):
 
 
 class Metric(Enum):
-    """Which validation accuracy is compared: of the last epoch, the mean of the last three, or the best epoch."""
+    """Which accuracy is compared: of the last epoch, the last three, the best, or the only one that a table gives."""
 
     final = "final"
     last3 = "last3"
     best = "best"
+    given = "given"
 
 
 def within(
@@ -243,10 +246,9 @@ class OptimConfig:
 
 
 @dataclass
-class ReportConfig:
-    """The report: accuracy compared, smallest difference that matters, language, folder name below report_dir.
-
-    also are further folders of runs to read besides runs_dir; watch renders again while runs go on.
+class ReportConfig(OriginConfig):
+    """The report: accuracy compared, smallest difference that matters, language, folder name below report_dir,
+    further folders of runs to read (also), and whether to render again while runs go on (watch).
     """
 
     metric: Metric = Metric.final
