@@ -54,7 +54,7 @@ class Origin:
         """Pairs of name and text for the head of the page, as `setting_facts`."""
         low, high = self.epochs
         return (
-            (mark("data"), self.name),
+            (mark("read from"), self.name),
             (mark("value"), self.value),
             (mark("factors"), ", ".join(self.factors)),
             *([(mark("epochs read"), f"{low}" if low == high else f"{low}\u2013{high}")] if high else []),

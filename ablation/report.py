@@ -178,7 +178,7 @@ def _made(work: Work, inputs: str) -> tuple[dict[str, bytes], dict[str, Any], li
 def follow(overrides: list[str]) -> None:
     """`make` again whenever a run's files have changed, until no run goes on; Ctrl-C ends it as well."""
     with typed_names():
-        _follow([as_composed(text) for text in overrides])
+        _follow([as_composed(text) for text in overrides if text != "report.from=runs"])
 
 
 def _follow(overrides: list[str]) -> None:
