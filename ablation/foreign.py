@@ -234,6 +234,9 @@ def notices(found: Outside, base: Variant, say: Say) -> Iterator[str]:
     )  # fmt: skip
     if origin.percent:
         yield say("Values above 1 were read as percent; report.percent=false refuses them.")
+    if origin.optional:
+        also = "; ".join(f"{name} ({column})" for name, column in origin.optional.items())
+        yield say("Also read, from the columns in brackets: {columns}.", columns=also)
     if origin.unused:
         told = [f"{name} ({say(why)})" for name, why in list(origin.unused.items())[:_MOST_TOLD]]
         more = ["..."] if len(origin.unused) > _MOST_TOLD else []

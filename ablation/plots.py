@@ -216,7 +216,7 @@ def overlay_figure(
         across = min(len(rows), 5)
         figure.legend(handles, names, loc="upper left", bbox_to_anchor=(0.04, 1.0), ncols=across, handlelength=3.6)
         figure.subplots_adjust(
-            left=0.052 * 10.4 / width, right=0.99, bottom=0.14, top=0.825 - 0.05 * (lines - 1), wspace=0.2
+            left=0.052 * (10.4 / width), right=0.99, bottom=0.14, top=0.825 - 0.05 * (lines - 1), wspace=0.2
         )
     return figure
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ablation import look, report
 from ablation.cells import natural, seconds_per_epoch
 from ablation.commandline import compose_config
 from ablation.errors import UserError
@@ -92,7 +93,7 @@ def test_mlflow_s_runs_have_their_last_values_and_curves(base: Base) -> None:
     assert found_of("mlflow", f"sqlite:///{base.path}").origin.digest == found.origin.digest
 
 
-def test_mlflow_s_states_decide_what_counts(base: Base) -> None:
+def test_mlflow_s_states_decide_what_counts(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base.add({"optimizer": "sgd", "seed": 3}, {}, status="FAILED")
     base.add({"optimizer": "sgd", "seed": 4}, {"val_acc": [0.5]}, status="KILLED")
     base.add({"optimizer": "sgd", "seed": 5}, {"val_acc": [0.5]}, status="RUNNING")
@@ -103,6 +104,11 @@ def test_mlflow_s_states_decide_what_counts(base: Base) -> None:
     base.base.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = 'run13'")
     base.base.commit()
     found = found_of("mlflow", base.path)
+    monkeypatch.setattr(look, "FORMATS", ("svg",))
+    folders = [f"report.path={base.path}", f"report_dir={tmp_path}/reports"]
+    assert report.main(["report.from=mlflow", *folders]) == 0
+    page = (tmp_path / "reports" / "mlflow" / "index.html").read_text(encoding="utf-8")
+    assert "At epoch 1. No verdict" in page
     states = {int(seed): state for seed, state in zip(found.runs["seed"], found.runs["state"], strict=True) if seed > 2}
     assert states == {3: "failed", 4: "interrupted", 5: "running", 6: "failed", 7: "failed"}
     assert finals(found) == {key: values[-1] for key, values in VALUES.items()}
