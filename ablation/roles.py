@@ -1,5 +1,6 @@
 """What the columns of somebody else's table mean: seed, value and factors, by their names or as a command line says."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -108,7 +109,8 @@ def _factors(table: Table, candidates: Sequence[str], epoch: str | None) -> tupl
     rows = list(range(len(table.rows)))
     if epoch is not None:
         epochs = [_number(cell) for cell in table.column(epoch)]
-        rows = [row for row in rows if epochs[row] == min(epochs)]
+        start = min(epochs)
+        rows = [row for row in rows if epochs[row] in (start, math.inf)]  # a run that failed at once has no epoch
     unused, factors = {}, []
     for name in candidates:
         cells = table.column(name)
@@ -130,7 +132,7 @@ def _number(cell: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        return float("inf")
+        return math.inf
 
 
 def _no_factor(cells: Sequence[str], first: Sequence[str]) -> str:

@@ -52,11 +52,15 @@ def others(config: Config, overrides: Sequence[str]) -> Work:
     typed = [as_typed(text) for text in overrides]
     found = read(config.report, typed)
     name = foreign.name_of(config.report, compose_config([]).report)
-    study = foreign.build(found, config.report, name, typed)
     choice = Choice(tuple(typed), config, found.runs, "")
+
+    def study() -> "Study":
+        return foreign.build(found, config.report, name, typed)
+
     gathered = Gathered(found.runs, found.curves, (), {}, {})
-    told = list(foreign.notices(found, study.base, speaker(study.language)))
-    return Work(gathered, choice, Path(config.report_dir) / name, told, found.origin.digest, lambda: study)
+    base = foreign.base_variant(found.variants, config.report.base)
+    told = list(foreign.notices(found, base, speaker(config.report.lang)))
+    return Work(gathered, choice, Path(config.report_dir) / name, told, found.origin.digest, study)
 
 
 def _read_lines(gathered: "Gathered", choice: "Choice") -> Iterator[str]:

@@ -158,6 +158,12 @@ def test_a_row_per_epoch_is_compared_at_the_last_as_a_row_per_run_is(tmp_path: P
     assert any("optimistic" in text for text in best.warnings)
 
 
+def test_a_run_that_failed_at_once_has_no_epoch_and_may_be_all_of_its_level(tmp_path: Path) -> None:
+    rows = [f"{level},{s},{e},0.{5 + s}{e}" for level in "ab" for s in range(3) for e in range(2)]
+    (item,) = study_of(write(tmp_path, [*rows, "c,0,,", "c,1,,"], "level,seed,epoch,acc")).comparisons
+    assert [(row.level, row.word) for row in item.rows if row.level == "c"] == [("c", "failed")]
+
+
 def test_last3_is_the_mean_of_three_epochs_and_best_their_largest(tmp_path: Path) -> None:
     rows = [
         f"{level},{seed},{e},{v}" for level in "ab" for seed in range(3) for e, v in enumerate((0.1, 0.6, 0.5, 0.4))
