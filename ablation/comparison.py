@@ -5,11 +5,10 @@ no file is read but the predictions of runs.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
-
-import pandas as pd
 
 from ablation.comparability import mixed
 from ablation.controls import Split, find_control, single_changes
@@ -18,15 +17,17 @@ from ablation.finding import Finding, Sample, findings
 from ablation.identity import Variant, changed_factors
 from ablation.images import ImageEvidence, Predictions, image_evidence, read_predictions
 from ablation.phrases import Say, speaker
-from ablation.schema import FACTORS, Language, Metric, Stage
+from ablation.runvalues import Value, gap, mean_seconds, summary_of, values, whole
+from ablation.schema import Language, Metric, Stage
 from ablation.sections import Section
 from ablation.selection import Plan, Runs, describe_variant, is_finished, row_variants
 from ablation.stats import LEAST_PAIRS, Interval, Summary, paired_difference, summary
 from ablation.verdict import word
 from ablation.wording import budget_note, row_notes, section_notes, verdict_sentences
 
-_Value = Callable[[Mapping[str, Any]], float]
-_METRIC_COLUMN = {Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best"}
+_METRIC_COLUMN = {
+    Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best", Metric.given: "val_final",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ class Comparer:
     """The runs of one setting and how they are compared.
 
     base is the variant of the command line, which a section may hold fixed elsewhere; seeds are the planned ones;
-    classes are the names behind each digest in the runs table.
+    classes are the names behind each digest in the runs table. steps: for runs of another program, of which neither
+    images nor the meaning of a level are known, how many steps the rounding of their accuracies leaves from 0 to 1.
     """
 
     runs: Runs
@@ -146,6 +148,7 @@ class Comparer:
     rules: Rules
     epochs: int
     classes: Mapping[str, Sequence[str]]
+    steps: int | None = None
 
     def compare(self, plan: Plan) -> Comparison:
         """One section's comparison."""
@@ -158,7 +161,7 @@ class Comparer:
             for level, control in controls.items()
             if control is not None
         }
-        n_val = min((int(row["n_val"]) for row in used), default=None)
+        n_val = self.steps or min((int(row["n_val"]) for row in used), default=None)
         found: dict[str, Finding] = {}
         for own in (True, False):  # what else is on disk is no comparison of the section, and changes none of its p
             family = {level: one for level, one in samples.items() if (level in plan.variants) is own}
@@ -169,13 +172,13 @@ class Comparer:
         say = self.rules.say
         section = replace(plan.section, title=say(plan.section.title), question=say(plan.section.question))
         notes = [*section_notes(plan, self.base, say)]
-        if self.rules.metric is not Metric.final:
+        if self.rules.metric is not Metric.final and self.steps is None:
             notes.append(say("Images, classes and their noise are those of the last epoch, whatever is compared."))
         return Comparison(plan.name, section, self.rules.delta, tuple(rows), tuple(notes), mixed(used, say))
 
     def _control(self, plan: Plan, variant: Variant) -> Variant | None:
         """The reference, or the honest control of a level that changes more than its factor."""
-        if plan.section.factor not in FACTORS:
+        if plan.section.factor not in variant:
             return plan.reference  # a recipe is compared as a whole; its splits tell its changes apart
         trained = [one for one in self.runs.variants() if self.runs.usable(one)]
         control = find_control(variant, plan.section.factor, plan.reference, trained, self.base)
@@ -210,6 +213,8 @@ class Comparer:
         self, level: Mapping[int, Mapping[str, Any]], control: Mapping[int, Mapping[str, Any]]
     ) -> ImageEvidence | None:
         """What the images of the last epoch say, as far as predictions are there."""
+        if self.steps is not None:
+            return None
 
         def read(rows: Mapping[int, Mapping[str, Any]]) -> dict[int, Predictions]:
             found = {seed: read_predictions(row["run_dir"], row["val_final"]) for seed, row in rows.items()}
@@ -224,31 +229,32 @@ class Comparer:
         fresh = seed_runs(found, [s for s, row in sorted(found.items()) if row["stage"] == Stage.confirmation.name])
         first = next(iter(done.values()), None)
         flags = Counter(flag for run in (*of_seeds, *fresh) if run.finished for flag in run.flags)
-        say, splits, told = self.rules.say, self._splits(variant, control), ("", "")
-        rising = 0
+        say, splits, told, rising = self.rules.say, self._splits(variant, control), ("", ""), 0
+        own = self.steps is None
         notes = [*fate_notes(of_seeds, say), *fate_notes(fresh, say)]
         screening = self._screening(variant, control)
         if control is not None and finding is not None:
             notes += budget_note(done, self.runs.usable(control), say)
-            notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening, say)
+            notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening, own, say)
             rising = still_improving(found, finding.seeds)
             told = self._told(describe_variant(variant, control), finding, rising)
         return Row(
             level, variant, control is None, changed_factors(variant, plan.reference), of_seeds, fresh,
             values={seed: float(row[self.rules.column]) for seed, row in done.items()},
             metrics={
-                metric.name: {seed: float(row[column]) for seed, row in done.items()}
+                metric.name: values(done, itemgetter(column))
                 for metric, column in _METRIC_COLUMN.items()
+                if (metric is Metric.given) is (self.rules.metric is Metric.given)
             },
             accuracy=summary([row[self.rules.column] for row in done.values()]),
-            best=summary([row["val_best"] for row in done.values()]),
-            train=summary([row["train_eval_acc"] for row in done.values()]),
-            gap=summary([_gap(row) for row in done.values()]),
-            gap_effect=None if control is None else self._difference(variant, control, _gap),
+            best=summary_of(done, lambda row: row["val_best"]),
+            train=summary_of(done, lambda row: row["train_eval_acc"]),
+            gap=summary_of(done, gap),
+            gap_effect=None if control is None else self._difference(variant, control, gap),
             control=control, finding=finding, screening=screening, unconverged=rising, word=told[0],
             sentence=told[1], splits=splits,
             flags=dict(sorted(flags.items())),
-            params=_whole(first, "params"), macs=_whole(first, "macs"), seconds=_mean_seconds(done.values()),
+            params=whole(first, "params"), macs=whole(first, "macs"), seconds=mean_seconds(done.values()),
             notes=tuple(notes),
         )  # fmt: skip
 
@@ -268,21 +274,8 @@ class Comparer:
             for factor, other in single_changes(variant, control).items()
         )
 
-    def _difference(self, variant: Variant, control: Variant, value: _Value, stage: Stage | None = None) -> Interval:
-        level, other = self.runs.usable(variant), self.runs.usable(control)
-        seeds = [s for s, row in level.items() if s in other and (stage is None or row["stage"] == stage.name)]
-        return paired_difference([value(level[seed]) for seed in seeds], [value(other[seed]) for seed in seeds])
-
-
-def _gap(row: Mapping[str, Any]) -> float:
-    """Clean training accuracy minus validation accuracy, both in evaluation mode after the last epoch."""
-    return float(row["train_eval_acc"] - row["val_final"])
-
-
-def _whole(row: Mapping[str, Any] | None, name: str) -> int | None:
-    return None if row is None or pd.isna(row[name]) else int(row[name])
-
-
-def _mean_seconds(rows: Iterable[Mapping[str, Any]]) -> float | None:
-    known = [row["seconds_train"] for row in rows if not pd.isna(row["seconds_train"])]
-    return summary(known).mean if known else None
+    def _difference(self, variant: Variant, control: Variant, value: Value, stage: Stage | None = None) -> Interval:
+        runs, other = self.runs.usable(variant), values(self.runs.usable(control), value)
+        level = values({s: row for s, row in runs.items() if stage is None or row["stage"] == stage.name}, value)
+        seeds = [seed for seed in level if seed in other]
+        return paired_difference([level[seed] for seed in seeds], [other[seed] for seed in seeds])

@@ -15,7 +15,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from ablation.errors import UserError
-from ablation.schema import Config, DataName, NormKind, ScheduleKind
+from ablation.schema import Config, DataName, Metric, NormKind, ScheduleKind
 
 ON_FAILURE = re.compile(r"continue|stop|retry:([1-9]\d{0,2})")
 PLUGINS = "hydra_plugins.ablation"  # Hydra accepts a plugin only from a module below hydra_plugins
@@ -93,6 +93,8 @@ def _combination_problems(config: Config) -> Iterator[str]:
             f"width.channels={width.channels} times width.scale={width.scale} is {width.channels * width.scale:g}: "
             "the product must be a whole number of at least 1."
         )
+    if config.report.metric is Metric.given:
+        yield "report.metric=given: it is what a table without epochs has by itself. Choose final, last3 or best."
     if config.data.name is DataName.imagefolder and not config.data.root:
         yield "data=imagefolder needs data.root=/path, a folder that holds train/<class>/ and val/<class>/."
     if config.data.name is DataName.fashion_mini and config.data.root:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ablation.identity import Variant, changed_factors
-from ablation.schema import FACTORS
 from ablation.stats import Interval
 
 
@@ -42,7 +41,7 @@ def find_control(
     wanted = tuple(f"{name}={ideal[name]}" for name in changed_factors(ideal, base))
     if not confounders:
         return Control((), dict(reference), wanted)
-    legal = [{name: one[name] for name in FACTORS} for one in trained if changed_factors(one, variant) == (factor,)]
+    legal = [{name: one[name] for name in variant} for one in trained if changed_factors(one, variant) == (factor,)]
     nearest = sorted(legal, key=lambda one: (one != ideal, one[factor]))
     return Control(confounders, nearest[0] if nearest else None, wanted)
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 
 from ablation.comparison import Comparison, Row
@@ -43,8 +44,8 @@ def every_run(comparison: Comparison, found: Mapping[str, Mapping[str, Any]], fo
         column("lost", say("images lost"), [NOTHING if f is None else str(f.table.only_reference) for f in flips]),
         column("won", say("images won"), [NOTHING if f is None else str(f.table.only_level) for f in flips]),
         column("p", say("p (McNemar)"), [probability(None if f is None else f.p) for f in flips]),
-        column("seconds", say("seconds"), [number(_known(row["seconds_train"]), 1) for row in best]),
-        column("folder", say("folder"), [_link(row["run_dir"], folder) for row in best], numeric=False),
+        column("seconds", say("seconds"), [number(_known(row.get("seconds_train")), 1) for row in best]),
+        column("folder", say("folder"), [_link(row.get("run_dir", ""), folder) for row in best], numeric=False),
     ]
 
 
@@ -68,16 +69,19 @@ def _flips(row: Row, seed: int) -> Flips | None:
 
 
 def _best(run: Mapping[str, Any]) -> str:
-    value = _known(run["val_best"])
-    return NOTHING if value is None else f"{percent(value)} ({run['best_epoch']})"
+    """Runs of other programs may have neither."""
+    value, epoch = _known(run.get("val_best")), _known(run.get("best_epoch"))
+    return NOTHING if value is None or epoch is None else f"{percent(value)} ({epoch:.0f})"
 
 
 def _known(value: Any) -> float | None:
-    return None if value is None or value != value else float(value)
+    return None if value is None or pd.isna(value) else float(value)
 
 
 def _link(directory: str, folder: Path) -> str:
     """A link from the page to a run's folder; its path alone where there is no way from one to the other."""
+    if not directory:
+        return NOTHING
     try:
         path = Path(os.path.relpath(directory, folder)).as_posix()
     except ValueError:  # another drive

@@ -1,7 +1,7 @@
 """Facts of a report beside its numbers: the setting that all runs share, and the environments they ran in."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,41 @@ class Fact:
 
     name: str
     values: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the runs of another program were read, and what of it.
+
+    kind is that of report.from, name the file's or folder's, digest a hash of its content; value, seed and factors are
+    columns, optional those of other known meanings by these, unused every other one with the reason. steps: those of
+    the values' rounding from 0 to 1; epochs: the fewest and most of a run, 0 where the table has none.
+    """
+
+    kind: str
+    name: str
+    digest: str
+    rows: int
+    runs: int
+    value: str
+    seed: str
+    factors: tuple[str, ...]
+    optional: Mapping[str, str]
+    unused: Mapping[str, str]
+    percent: bool
+    steps: int
+    epochs: tuple[int, int]
+
+    def facts(self, seeds: Sequence[int]) -> tuple[tuple[str, str], ...]:
+        """Pairs of name and text for the head of the page, as `setting_facts`."""
+        low, high = self.epochs
+        return (
+            (mark("read from"), self.name),
+            (mark("value"), self.value),
+            (mark("factors"), ", ".join(self.factors)),
+            *([(mark("epochs read"), f"{low}" if low == high else f"{low}\u2013{high}")] if high else []),
+            (mark("seeds"), ", ".join(map(str, seeds))),
+        )
 
 
 def setting_facts(
@@ -102,6 +137,15 @@ def caveats(rows: pd.DataFrame, config: Config, crossed: bool, say: Say) -> Iter
         yield from [note] if note else []
 
 
+def selection_warning(metric: Metric, say: Say) -> Iterable[str]:
+    """That a report compares epochs which were chosen by their accuracy, where it does."""
+    if metric is Metric.best:
+        yield say(
+            "report.metric=best compares each run's best epoch, chosen on the same images: every accuracy is "
+            "optimistic. report.metric=final has no such choice."
+        )
+
+
 def warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config, say: Say) -> tuple[str, ...]:
     """What makes numbers of the report doubtful."""
     finished = rows[rows["state"] == State.finished.value].to_dict("records")
@@ -109,13 +153,7 @@ def warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config,
     for fact, text in mixed(finished, say).items():
         sections = ", ".join(item.name for item in compared if fact in item.mixed) or say("no section by itself")
         found.append(say("{warning} Concerned: {sections}.", warning=text, sections=sections))
-    if config.report.metric is Metric.best:
-        found.append(
-            say(
-                "report.metric=best compares each run's best epoch, chosen on the same images: every accuracy is "
-                "optimistic. report.metric=final has no such choice."
-            )
-        )
+    found += selection_warning(config.report.metric, say)
     skipped = rows["n_skipped"].max() if len(rows) else 0
     if not pd.isna(skipped) and skipped > 0:
         phrase = "Up to {skipped} image files could not be read and were skipped (data.bad_files=skip)."

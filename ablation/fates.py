@@ -94,6 +94,8 @@ def _fate(run: SeedRun, say: Say) -> str:
         return say("without a run that can be read")
     if run.state == State.pending.value and not run.epoch:
         return say("waits to be trained")
+    if not run.epochs:
+        return say("came to no result") + (f" ({shorten(run.error, 160, placeholder=' ...')})" if run.error else "")
     because = f" ({shorten(run.error, 160, placeholder=' ...')})" if run.error else ""
     return say(_FATES[run.state], epoch=run.epoch, epochs=run.epochs) + because
 

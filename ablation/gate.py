@@ -16,7 +16,17 @@ from ablation.stats import LEAST_PAIRS, Interval, paired_difference
 from ablation.verdict import ALPHA, p_words, points
 
 # Of a report's facts, what must be equal for its accuracies to mean the same.
-_SETTING = ("preset", "data", "training images", "validation images", "epochs", "batch size", "optimiser")
+_SETTING = (
+    "preset",
+    "data",
+    "training images",
+    "validation images",
+    "epochs",
+    "batch size",
+    "optimiser",
+    "value",
+    "factors",
+)
 
 
 @dataclass(frozen=True)

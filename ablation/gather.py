@@ -69,7 +69,8 @@ class Gathered:
     runs has RUN_COLUMNS, curves CURVE_COLUMNS; accuracies are fractions in [0, 1], epochs in curves count from 1,
     `epoch` in runs is the number of finished epochs, `lr_sum` the sum of their learning rates; missing numbers are NA.
     `flags` are those of health.flags, apart by spaces. configs holds each run's config by id, classes the names behind
-    each digest in runs.
+    each digest in runs. columns are those that have levels, by factor; None for our own runs, which have
+    their names.
     """
 
     runs: pd.DataFrame
@@ -77,6 +78,7 @@ class Gathered:
     left_out: tuple[LeftOut, ...]
     configs: Mapping[str, Config]
     classes: Mapping[str, tuple[str, ...]]
+    columns: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -270,12 +272,15 @@ def _frame(rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataF
     return frame
 
 
-def to_csv(frame: pd.DataFrame) -> str:
+def to_csv(frame: pd.DataFrame, columns: Mapping[str, str] | None = None) -> str:
     """The table as CSV, numbers in their shortest exact form, a missing number as an empty cell, and `variant` last.
+
+    Args:    columns: as in `Gathered`.
 
     pandas takes a level called `NA` or `null` for a missing one unless it is told `keep_default_na=False`; the levels
     in `variant`, such as `norm=NA dropout=none`, survive in any case.
     """
-    levels = frame[list(FACTORS)].itertuples(index=False, name=None)
-    variants = [named(dict(zip(FACTORS, row, strict=True))) for row in levels]
+    columns = columns or dict(zip(FACTORS, FACTORS, strict=True))
+    levels = frame[list(columns.values())].itertuples(index=False, name=None)
+    variants = [named(dict(zip(columns, row, strict=True))) for row in levels]
     return str(frame.assign(variant=variants).to_csv(index=False, lineterminator="\n"))

@@ -8,7 +8,10 @@ from ablation.stats import LEAST_PAIRS
 from ablation.verdict import Verdict, p_words, points
 
 _FEW = "{name} at {there}: {n} of the {least} seeds with every run that a verdict needs."
-_ALIKE = "{name} at {there}: the seeds differ by less than half an image, so they say nothing of the noise of training."
+_ALIKE = (
+    "{name} at {there}: the seeds differ by less than half an image, or half a step of rounded values, so they say "
+    "nothing of the noise of training."
+)
 
 
 def survival_word(part: Part, crossing: Crossing, say: Say) -> str:

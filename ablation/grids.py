@@ -119,11 +119,17 @@ def outcomes(pool: Pool) -> dict[str, dict[int, float | None]]:
             settings[f" {condition}={_text(value)}"] = _with(pool.config, condition, value)
     found: dict[str, dict[int, float | None]] = {}
     for suffix, config in settings.items():
-        runs = pool.under(config)
-        for variant in runs.variants():
-            name = " ".join(f"{factor}={level}" for factor, level in variant.items()) + suffix
-            ended = {seed: row for seed, row in sorted(runs.of(variant).items()) if usable(row) or failed(row)}
-            found[name] = {seed: float(row[pool.rules.column]) if usable(row) else None for seed, row in ended.items()}
+        found |= outcomes_of(pool.under(config), pool.rules.column, suffix)
+    return found
+
+
+def outcomes_of(runs: Runs, column: str, suffix: str = "") -> dict[str, dict[int, float | None]]:
+    """Of every variant with runs that ended, by its levels and a suffix, what `outcomes` has."""
+    found: dict[str, dict[int, float | None]] = {}
+    for variant in runs.variants():
+        name = " ".join(f"{factor}={level}" for factor, level in variant.items()) + suffix
+        ended = {seed: row for seed, row in sorted(runs.of(variant).items()) if usable(row) or failed(row)}
+        found[name] = {seed: float(row[column]) if usable(row) else None for seed, row in ended.items()}
     return {name: seeds for name, seeds in found.items() if seeds}
 
 

@@ -144,8 +144,8 @@ def run_id_of(config: Config, fingerprint: str, precision: str) -> str:
 
 
 def changed_factors(variant: Mapping[str, str], other: Mapping[str, str]) -> tuple[str, ...]:
-    """The factors in which two variants (factor -> level name) differ, in the order of the schema."""
-    return tuple(factor for factor in FACTORS if variant[factor] != other[factor])
+    """The factors in which two variants (factor -> level name) differ, in the order of the first."""
+    return tuple(factor for factor in variant if variant[factor] != other[factor])
 
 
 def named(levels: Mapping[str, str]) -> str:

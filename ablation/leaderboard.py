@@ -5,22 +5,22 @@ A rank is no finding: variants are compared in pairs by their sections. Variants
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import pandas as pd
+from operator import itemgetter
 
 from ablation.comparison import Rules
 from ablation.cost import Cost, pareto_front
 from ablation.fates import seed_runs, usable
 from ablation.formats import NOTHING, Column, count, number, percent, points
 from ablation.phrases import Say, mark
+from ablation.runvalues import gap, summary_of, whole
 from ablation.schema import Metric
 from ablation.selection import Runs, describe_variant
-from ablation.stats import Summary, half_width, summary
+from ablation.stats import Summary, half_width
 from ablation.study import Study
 from ablation.tables import METRIC_WORDS
 from ablation.typeset import csv_text, latex_table, markdown, raw
 
+_UNKNOWN = ("best", "gap", "params", "macs", "seconds", "front")  # where other programs' runs do not tell
 _HEADINGS = {
     "rank": ("", "rank"), "variant": ("", "variant"), "seeds": ("", "seeds"), "mean": ("val acc.", "(%)"),
     "sd": ("", "sd"), "interval": ("95 % CI", "(%)"), "best": ("best val", "(%)"), "gap": ("train - val", "(pp)"),
@@ -56,46 +56,36 @@ class Entry:
         return self.accuracy.mean - half, self.accuracy.mean + half
 
 
-def entries(study: Study, frame: pd.DataFrame) -> list[Entry]:
+def entries(study: Study, runs: Runs) -> list[Entry]:
     """Every variant of the study's sections and grids, those without a usable run last.
 
-    Args:    frame: the runs table of the study's setting.
+    Args:    runs: those of the study's setting.
     """
-    runs, column = Runs(frame), Rules(study.metric, study.delta, study.language).column
+    column = Rules(study.metric, study.delta, study.language).column
     by_name = {describe_variant(variant, study.base): runs.of(variant) for variant in runs.variants()}
     of_variant = {row.variant: by_name.get(row.variant, {}) for row in study.matrix}
-    done = {name: [row for row in rows.values() if usable(row)] for name, rows in of_variant.items()}
-    means = {name: summary([row[column] for row in rows]).mean for name, rows in done.items()}
-    seconds = {name: _seconds(rows) for name, rows in done.items()}
-    front = pareto_front({name: (one.mean, means[name]) for name, one in seconds.items() if one.n})
+    done = {name: {seed: row for seed, row in rows.items() if usable(row)} for name, rows in of_variant.items()}
+    means = {name: summary_of(rows, itemgetter(column)) for name, rows in done.items()}
+    seconds = {name: summary_of(rows, itemgetter("seconds_train")) for name, rows in done.items()}
+    front = pareto_front({name: (one.mean, means[name].mean) for name, one in seconds.items() if one.n})
     found = []
     for name, rows in of_variant.items():
-        seeds = seed_runs(rows, sorted({*study.planned_seeds, *rows}))
-        rank = 1 + sum(other > means[name] for other in means.values()) if done[name] else None
+        seeds, own = seed_runs(rows, sorted({*study.planned_seeds, *rows})), done[name]
+        first = next(iter(own.values()), None)
+        rank = 1 + sum(other.mean > means[name].mean for other in means.values()) if own else None
         found.append(
             Entry(
-                rank, name, sum(run.finished for run in seeds), len(seeds),
-                accuracy=summary([row[column] for row in done[name]]),
-                best=summary([row["val_best"] for row in done[name]]),
-                gap=summary([row["train_eval_acc"] - row["val_final"] for row in done[name]]),
-                params=_first(done[name], "params"), macs=_first(done[name], "macs"), seconds=seconds[name],
-                front=name in front,
+                rank, name, sum(run.finished for run in seeds), len(seeds), accuracy=means[name],
+                best=summary_of(own, itemgetter("val_best")), gap=summary_of(own, gap), params=whole(first, "params"),
+                macs=whole(first, "macs"), seconds=seconds[name], front=name in front,
             )
         )  # fmt: skip
     return sorted(found, key=lambda one: (one.rank is None, one.rank, one.variant))
 
 
-def _first(rows: Sequence[dict[str, Any]], name: str) -> int | None:
-    return next((int(row[name]) for row in rows if not pd.isna(row[name])), None)
-
-
-def _seconds(rows: Iterable[dict[str, Any]]) -> Summary:
-    return summary([row["seconds_train"] for row in rows if row["seconds_train"] > 0])
-
-
 def costs(board: Iterable[Entry]) -> dict[str, Cost]:
     """What each variant costs, of those that were timed."""
-    return {one.variant: Cost(one.seconds, one.accuracy, one.params) for one in board if one.seconds.n}
+    return {one.variant: Cost(one.seconds, one.accuracy, one.params) for one in board if one.seconds.mean > 0}
 
 
 def columns(board: Sequence[Entry], metric: Metric, say: Say) -> list[Column]:
@@ -118,7 +108,9 @@ def columns(board: Sequence[Entry], metric: Metric, say: Say) -> list[Column]:
         column("seconds", mark("seconds per run"), (number(one.seconds.mean, 1) for one in board)),
         column("front", mark("beaten by none"), (say("yes") if one.front else NOTHING for one in board), numeric=False),
     ]
-    return [one for one in found if not (one.key == "best" and metric is Metric.best)]
+    kept = [one for one in found if not (one.key == "best" and metric is Metric.best)]
+    told = any(one.accuracy.n for one in board)
+    return [one for one in kept if one.key not in _UNKNOWN or not told or set(one.cells) != {NOTHING}]
 
 
 def _interval(one: Entry) -> str:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ablation import report
 from ablation.around import study_overrides
 from ablation.commandline import compose_config, run_command
 from ablation.comparison import Row
@@ -26,6 +25,7 @@ from ablation.schema import Config
 from ablation.study import Study, build, choose
 from ablation.tables import brief
 from ablation.verdict import Verdict
+from ablation.work import run_folders
 
 
 def help_text() -> str:
@@ -180,7 +180,7 @@ def _body(arguments: list[str]) -> None:
 
 def _study(settings: Sequence[str]) -> tuple[Study, Config, Collection[Config]]:
     """The study that these settings mean, its config, and those of the runs there are."""
-    gathered = gather(*report.run_folders(compose_config(settings)))
+    gathered = gather(*run_folders(compose_config(settings)))
     choice = choose(gathered, settings, compose_config)
     if choice.notice:
         raise UserError(f"{choice.notice} Give its settings to this command.")

@@ -10,6 +10,7 @@ from ablation.leaderboard import Entry
 from ablation.phrases import ENGLISH, Say, speaker
 from ablation.pictures import Picture, of_section, overall
 from ablation.rundir import State
+from ablation.selection import Runs
 from ablation.study import Choice, Study
 
 PAGE = "index.html"
@@ -57,17 +58,17 @@ def outputs(study: Study, gathered: Gathered, choice: Choice, folder: Path) -> d
     Args:    folder: that folder, from which the page links to those of the runs.
     """
     curves = gathered.curves[gathered.curves["run_id"].isin(choice.runs["run_id"])]
-    say, board = speaker(study.language), leaderboard.entries(study, choice.runs)
+    say, board = speaker(study.language), leaderboard.entries(study, Runs(choice.runs, gathered.columns))
     lines = plots.by_run(curves)
     shown = [item for item in study.comparisons if item.has_runs]
     styles = look.level_styles(study.comparisons)
-    images = thumbnails.shown_images(choice.config, choice.runs["data_fingerprint"])
+    images = None if study.origin else thumbnails.shown_images(choice.config, choice.runs["data_fingerprint"])
     files = {
-        "runs.csv": to_csv(choice.runs).encode(),
-        "curves.csv": to_csv(curves).encode(),
+        "runs.csv": to_csv(choice.runs, gathered.columns).encode(),
+        "curves.csv": to_csv(curves, gathered.columns).encode(),
         "effects.csv": tables.effects_csv(shown, study.base).encode(),
         "grids.csv": grid_tables.to_csv(grid_tables.shown(study.crossings, study.robustness)).encode(),
-        "writeup.md": writeup.to_markdown(study, say).encode(),
+        **({} if study.origin else {"writeup.md": writeup.to_markdown(study, say).encode()}),
         **table_files(study, board, say),
     }
     kinds = overall(study, styles, leaderboard.costs(board), say)

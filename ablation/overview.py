@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ablation.comparison import Comparison, Row
 from ablation.evidence import FLAGS, classes_told, common_flags, common_flags_told, flags_told
+from ablation.facts import Origin
 from ablation.formats import NOTHING, Column
 from ablation.identity import Variant
-from ablation.phrases import Say
+from ablation.phrases import Say, runs
 from ablation.selection import describe_variant
 from ablation.stats import LEAST_PAIRS
 from ablation.study import Study
@@ -51,12 +52,15 @@ def _is_significant(row: Row) -> bool:
     return row.finding is not None and row.finding.verdict.significant
 
 
-def beware(row: Row, say: Say) -> str:
-    """What weakens a row's effect: several changes, seeds that are missing or have no pair."""
+def beware(row: Row, say: Say, own: bool = True) -> str:
+    """What weakens a row's effect: several changes, seeds that are missing or have no pair.
+
+    Args:    own: whether levels are those of conf/, so that it is known what they set.
+    """
     found = []
     if row.confounded:
         found.append(say("{number} changes at once", number=len(row.changes)))
-    if row.control is not None and any(settings_notes(row.variant, row.control, say)):
+    if own and row.control is not None and any(settings_notes(row.variant, row.control, say)):
         found.append(say("a level of several settings"))
     if row.n_finished < len(row.seeds):
         found.append(say("{some} of {all} seeds", some=row.n_finished, all=len(row.seeds)))
@@ -122,6 +126,31 @@ def single_seed(study: Study) -> list[tuple[Comparison, Row]]:
 
 def methods(study: Study, say: Say) -> Iterator[str]:
     """How the study was done and what its words mean, in paragraphs, from its own settings."""
+    yield from _runs_told(study, say) if study.origin is None else _origin_told(study.origin, say)
+    yield say(
+        "Effect: mean of the paired differences, with Student's t interval on n - 1 degrees of freedom. p: paired t "
+        "test, two-sided, corrected by Holm for the comparisons of one section. Verdict: significant at p <= .05; "
+        "clear when the whole 95 % interval is beyond {delta} pp; negligible when it lies within; equivalent when the "
+        "90 % interval lies within; inconclusive else, and never below {least} pairs.",
+        delta=points(study.delta),
+        least=LEAST_PAIRS,
+    )
+    if study.origin is None:
+        yield say(
+            "Runs that failed, diverged or do no better than guessing (exact binomial test, p < .01) are counted as "
+            "failed and are in no mean. An interaction is the difference of two effects, paired by seed. Detectable "
+            "differences and seeds needed are solved with the noncentral t distribution at 80 % power."
+        )
+    else:
+        yield say(
+            "Runs without a value are counted as failed and are in no mean. An interaction is the difference of two "
+            "effects, paired by seed. Detectable differences and seeds needed are solved with the noncentral t "
+            "distribution at 80 % power. Images, classes and training itself are not known here, so nothing is said "
+            "of their noise, of guessing or of runs that had not converged."
+        )
+
+
+def _runs_told(study: Study, say: Say) -> Iterator[str]:
     facts: Mapping[str, str] = dict(study.facts)
     yield say(
         "Every variant was trained from scratch for {epochs} epochs with {optimiser}, in batches of {batch}, on "
@@ -135,16 +164,32 @@ def methods(study: Study, say: Say) -> Iterator[str]:
         "its {metric}.",
         metric=say(METRICS[study.metric]),
     )
+
+
+def _origin_told(origin: Origin, say: Say) -> Iterator[str]:
+    """What was read of another program's runs, and what pairing them by seed assumes."""
     yield say(
-        "Effect: mean of the paired differences, with Student's t interval on n - 1 degrees of freedom. p: paired t "
-        "test, two-sided, corrected by Holm for the comparisons of one section. Verdict: significant at p <= .05; "
-        "clear when the whole 95 % interval is beyond {delta} pp; negligible when it lies within; equivalent when the "
-        "90 % interval lies within; inconclusive else, and never below {least} pairs.",
-        delta=points(study.delta),
-        least=LEAST_PAIRS,
+        "The runs were made by another program and read from {name} (SHA-256 {digest}): {rows} rows, {runs}. The "
+        "outcome of a run is its {value}, with the seed in {seed} and levels in {factors}.",
+        name=origin.name, digest=origin.digest[:16], rows=f"{origin.rows:,}", runs=runs(origin.runs, say),
+        value=origin.value, seed=origin.seed, factors=", ".join(origin.factors),
+    )  # fmt: skip
+    if origin.epochs[1]:
+        yield say("Rows of a run are its epochs, counted from 1 in their order; the last one is the final outcome.")
+    yield say(
+        "Runs of one seed are compared pair by pair. Where the other program draws the same start, order of data and "
+        "augmentation from one seed whatever the variant, this removes noise that both runs share; where it does not, "
+        "pairing neither helps nor biases: the differences scatter as those of unrelated runs do, and their interval "
+        "has a few degrees of freedom less. Which of the two holds is seen in the evidence: sd paired / unpaired is "
+        "about 1 without shared randomness."
     )
     yield say(
-        "Runs that failed, diverged or do no better than guessing (exact binomial test, p < .01) are counted as "
-        "failed and are in no mean. An interaction is the difference of two effects, paired by seed. Detectable "
-        "differences and seeds needed are solved with the noncentral t distribution at 80 % power."
+        "Values are given in steps of {step} pp. Where the differences of a comparison scatter by less than half such "
+        "a step, they say nothing of the noise, and there is no verdict.",
+        step=f"{100 / origin.steps:.2g}",
     )
+
+
+def known(table: Iterable[Column]) -> list[Column]:
+    """The columns of a table that have something to tell."""
+    return [one for one in table if not set(one.cells) <= {NOTHING, f"{NOTHING} / {NOTHING}"}]

@@ -42,6 +42,7 @@ from ablation.payload import payload, row_ids
 from ablation.phrases import Say, ranges, runs, speaker
 from ablation.plots import by_run, curves_of
 from ablation.rundir import State
+from ablation.schema import Metric
 from ablation.selection import describe_variant
 from ablation.study import Study
 
@@ -120,7 +121,7 @@ def render(
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
         runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
         leaderboard=leaderboard, board=board,
-        speed=speed, ways=speed.ways(variants, base, lines),
+        speed=speed, ways=speed.ways(variants, base, lines), metrics=_metrics(study),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
         every_run=every_run, curves_of=curves_of, lines_by_run=lines, folder=folder,
         run_rows={str(row["run_id"]): row for row in table.to_dict("records")},
@@ -137,6 +138,11 @@ def _environment(sheet: Sheet) -> Environment:
     )  # fmt: skip
     found.filters.update(swatch=swatch, inline=partial(inline, sheet=sheet))
     return found
+
+
+def _metrics(study: Study) -> list[Metric]:
+    """The accuracies that a reader may choose: those of epochs, or the only one there is."""
+    return [one for one in Metric if (one is Metric.given) is (study.metric is Metric.given)]
 
 
 def anchor(text: str) -> str:
@@ -158,11 +164,16 @@ def curves_name(comparison: Comparison, row: Row) -> str:
     return f"{anchor(comparison.name)}_curves_{anchor(row.level)}"
 
 
-def overlay_text(comparison: Comparison, say: Say) -> tuple[str, str]:
-    """Title and description of a section's overlay, the description with the numbers that the curves end at."""
+def overlay_text(comparison: Comparison, say: Say, losses: bool = True) -> tuple[str, str]:
+    """Title and description of a section's overlay, the description with the numbers that the curves end at.
+
+    Args:    losses: whether they are drawn as well.
+    """
     ends = ", ".join(f"{row.level} {formats.percent(row.accuracy.mean)} %" for row in comparison.rows)
     title = say("{title}: all levels over epochs", title=comparison.section.title)
     phrase = "Validation accuracy, validation loss and training loss. Mean accuracy of finished seeds: {ends}."
+    if not losses:
+        phrase = "Accuracy over epochs. Mean accuracy of finished seeds: {ends}."
     return title, say(phrase, ends=ends)
 
 
@@ -171,7 +182,11 @@ def curves_text(comparison: Comparison, row: Row, say: Say) -> tuple[str, str]:
     states = dict.fromkeys(run.state for run in row.seeds)
     seeds = ", ".join(f"{ranges(run.seed for run in row.seeds if run.state == state)} {say(state)}" for state in states)
     phrase = "{title}, {level}: loss and accuracy over epochs"
-    return say(phrase, title=comparison.section.title, level=row.level), say(
+    title = say(phrase, title=comparison.section.title, level=row.level)
+    if not row.train.n:
+        phrase = "Curves over epochs; seeds: {seeds}. Mean accuracy {val} %."
+        return title, say(phrase, seeds=seeds, val=formats.percent(row.accuracy.mean))
+    return title, say(
         "Training and validation curves; seeds: {seeds}. Mean validation accuracy {val} %, clean training accuracy "
         "{train} %.",
         seeds=seeds, val=formats.percent(row.accuracy.mean), train=formats.percent(row.train.mean),

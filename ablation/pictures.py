@@ -57,12 +57,14 @@ def section_figures(
     if not lines:
         return {}
     shown, groups = [(row.level, style, found) for row, style, found in lines], [line[2] for line in lines]
-    overlay = partial(plots.overlay_figure, factor, shown, epochs)
-    found = {page.overlay_name(comparison): Picture(overlay, *page.overlay_text(comparison, say), columns=OVERLAY)}
+    columns, kinds = plots.known(groups, OVERLAY), plots.known(groups, BOTH)
+    overlay = partial(plots.overlay_figure, factor, shown, epochs, columns=columns)
+    told = page.overlay_text(comparison, say, columns == OVERLAY)
+    found = {page.overlay_name(comparison): Picture(overlay, *told, columns=columns)}
     for row, style, own in lines:
-        draw = partial(plots.variant_figure, f"{factor}={row.level}", own, style, groups, epochs)
+        draw = partial(plots.variant_figure, f"{factor}={row.level}", own, style, groups, epochs, kinds=kinds)
         found[page.curves_name(comparison, row)] = Picture(
-            draw, *page.curves_text(comparison, row, say), row.level, BOTH
+            draw, *page.curves_text(comparison, row, say), row.level, kinds
         )
     return found
 

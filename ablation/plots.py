@@ -21,6 +21,7 @@ from ablation.comparison import Row
 from ablation.look import MARKERS, Style, house_style
 from ablation.phrases import ENGLISH, Say
 
+_KINDS = {"loss": ("train_loss", "val_loss"), "acc": ("train_acc", "val_acc")}
 _LOG_RATIO = 20.0  # losses that span more than this are drawn on a logarithmic axis, and the axis says so
 
 
@@ -74,6 +75,17 @@ def curves_of(row: Row, curves: Curves) -> list[Curve]:
     ]
 
 
+def known(groups: Iterable[Sequence[Curve]], columns: Sequence[str]) -> tuple[str, ...]:
+    """Of columns of curves, or of `loss` and `acc`, those of which some run has a value; the first where none has."""
+    curves = [curve for group in groups for curve in group]
+    found = [
+        name
+        for name in columns
+        if any(np.isfinite(curve.values[one]).any() for curve in curves for one in _KINDS.get(name, (name,)))
+    ]
+    return tuple(found or columns[:1])
+
+
 def mean_curve(
     curves: Sequence[Curve], column: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -82,7 +94,7 @@ def mean_curve(
     Returns: three arrays of shape (epochs,); empty when no run has finished, or when they have unequal lengths.
     """
     done = [curve for curve in curves if curve.finished]
-    if len({len(curve.epochs) for curve in done}) != 1:
+    if len({tuple(curve.epochs) for curve in done}) != 1:
         return np.empty(0), np.empty(0), np.empty(0)
     table = np.array([curve.values[column] for curve in done])
     n, mean = len(done), table.mean(axis=0)
@@ -184,30 +196,31 @@ def last_epoch(groups: Iterable[Sequence[Curve]], row_epochs: Iterable[int]) -> 
 
 def variant_figure(
     label: str, curves: Sequence[Curve], style: Style, section: Sequence[Sequence[Curve]], epochs: int,
-    say: Say = ENGLISH,
+    say: Say = ENGLISH, kinds: Sequence[str] = ("loss", "acc"),
 ) -> Figure:  # fmt: skip
     """Loss and accuracy of one variant over epochs, training (running) and validation, as in the write-up.
 
     Args:    label: names the variant in the figure.
              section: the curves of every row of the section, which share the axes' ranges.
-             epochs: how many epochs a run has, for the horizontal axis.
+             epochs: how many epochs a run has, for the horizontal axis; kinds: the panels, of loss and acc.
     """
+    titles = {"loss": say("Loss"), "acc": say("Accuracy")}
+    trained = any(name.startswith("train") for name in known(section, ("train_loss", "train_acc", "val_acc")))
     with house_style():
-        figure = Figure(figsize=(8.4, 3.1))
+        figure = Figure(figsize=(8.4 if len(kinds) > 1 else 5.6, 3.1))
         last = last_epoch(section, [epochs])
         train = replace(style, dashes=(1.2, 1.4))
         validation = replace(style, dashes=())
-        for index, (title, kind) in enumerate([(say("Loss"), "loss"), (say("Accuracy"), "acc")], start=1):
-            axes = panel(figure, (2, index), title, last, say)
+        for index, kind in enumerate(kinds, start=1):
+            axes = panel(figure, (len(kinds), index), titles[kind], last, say)
             draw_curves(axes, curves, f"train_{kind}", train, hollow=True)
             draw_curves(axes, curves, f"val_{kind}", validation)
             (_loss_axis if kind == "loss" else accuracy_axis)(axes, section, say)
-        handles = [
-            strong_line([0, 0.5, 1], [0, 0, 0], train, True),
-            strong_line([0, 0.5, 1], [0, 0, 0], validation, False),
-        ]
+        handles = [strong_line([0, 0.5, 1], [0, 0, 0], one, hollow=one is train) for one in (train, validation)]
         handles.append(Line2D([], [], color=style.colour, alpha=0.4, linewidth=0.7))
         labels = [say("training (running mean of the epoch)"), say("validation"), say("single seeds")]
+        if not trained:
+            handles, labels = handles[1:], labels[1:]
         figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=3, handlelength=3.2)
         figure.text(0.985, 0.955, label, ha="right", va="center", fontweight="bold")
         figure.subplots_adjust(left=0.065, right=0.985, bottom=0.15, top=0.815, wspace=0.19)
@@ -215,25 +228,28 @@ def variant_figure(
 
 
 def overlay_figure(
-    factor: str, rows: Sequence[tuple[str, Style, Sequence[Curve]]], epochs: int, say: Say = ENGLISH
-) -> Figure:
+    factor: str, rows: Sequence[tuple[str, Style, Sequence[Curve]]], epochs: int, say: Say = ENGLISH,
+    columns: Sequence[str] = ("val_acc", "val_loss", "train_loss"),
+) -> Figure:  # fmt: skip
     """All levels of a section: validation accuracy, validation loss and training loss over epochs.
 
     Args:    factor: names the section in the figure; epochs: how many a run has;
-             rows: label, style and curves of each level, the reference first.
+             rows: label, style and curves of each level, the reference first; columns: the panels.
     """
     groups = [curves for _, _, curves in rows]
     with house_style():
-        figure = Figure(figsize=(10.4, 3.3))
-        accuracy = (say("Validation accuracy by {factor}", factor=factor), "val_acc")
-        panels = [accuracy, (say("Validation loss"), "val_loss"), (say("Training loss (running)"), "train_loss")]
+        figure = Figure(figsize=({1: 6.4, 2: 8.4}.get(len(columns), 10.4), 3.3))
+        titles = {
+            "val_acc": say("Validation accuracy by {factor}", factor=factor), "val_loss": say("Validation loss"),
+            "train_loss": say("Training loss (running)"),
+        }  # fmt: skip
         last = last_epoch(groups, [epochs])
-        for index, (title, column) in enumerate(panels, start=1):
-            axes = panel(figure, (3, index), title, last, say)
+        for index, column in enumerate(columns, start=1):
+            axes = panel(figure, (len(columns), index), titles[column], last, say)
             for _, style, curves in reversed(rows):  # the reference is drawn last, on top
                 draw_curves(axes, curves, column, style)
             (accuracy_axis if column == "val_acc" else _loss_axis)(axes, groups, say)
-        legend(figure, [(label, style) for label, style, _ in rows])
+        legend(figure, [(label, style) for label, style, _ in rows], len(columns))
     return figure
 
 

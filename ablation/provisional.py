@@ -45,7 +45,7 @@ def provisional(item: Comparison, curves: pd.DataFrame) -> Provisional | None:
     if not len(known):
         return None
     epoch = int(known.groupby("run_id")["epoch"].max().min())
-    at = known[known["epoch"] == epoch]
+    at = known[known["epoch"] == epoch].dropna(subset=["val_acc"])
     accuracy = {str(one): float(value) for one, value in zip(at["run_id"], at["val_acc"], strict=True)}
     values = {row.level: _values(row, accuracy) for row in item.rows}
     controls = {tuple(row.variant.values()): values[row.level] for row in item.rows}

@@ -19,14 +19,16 @@ from ablation.commandline import compose_config, run_command
 from ablation.config import CONF_DIR
 from ablation.errors import RunFailed, UserError
 from ablation.folders import walk
-from ablation.phrases import mark, runs, speaker
+from ablation.origin import Source, as_composed, typed_names
+from ablation.phrases import mark, speaker
 from ablation.rundir import METRICS, RESULT, STATUS
-from ablation.schema import Config, Language
+from ablation.schema import Language
+from ablation.work import Work, others, own, run_folders
 
 # pandas and matplotlib take a second or two that `--help` does not need, so the functions import what uses them.
 if TYPE_CHECKING:
     from ablation.gather import Gathered
-    from ablation.study import Choice, Study
+    from ablation.study import Study
 
 SCHEMA = 3
 SUMMARY, PAGE = "report.json", "index.html"
@@ -40,6 +42,16 @@ def help_text() -> str:
 
 Usage:
   python -m ablation.report [the overrides of the training, such as preset=... data.root=... trainer.epochs=2]
+
+Runs that another program made, judged by the same rules:
+  report.from=csv        a table of them: runs (default), csv, tensorboard or mlflow
+  report.path=FILE       the CSV file, the folder of event files, or mlflow's sqlite file or mlruns folder
+  report.value=COLUMN    what is compared (a tag or metric of trackers), as fractions or percent
+  report.seed=COLUMN     left out, as the others here, it is found by its name
+  report.factors=[A,B]   columns whose values are levels
+  report.base={{A: x}}     levels of the variant that all others are compared with
+  report.percent=true    whether values are percent or fractions
+  report.experiment=NAME one of several experiments of mlflow
 
 Settings of the report itself:
   runs_dir=runs          where runs are looked for, at any depth
@@ -59,15 +71,18 @@ Exit codes: 0 the report is there, 1 the gate found a regression, 2 a mistake in
 
 
 def inputs_digest(gathered: "Gathered", overrides: Sequence[str], language: Language) -> str:
-    """A hash of all that decides the outputs: runs, command line, conf/, program, libraries, and a font if one does."""
+    """A hash of all that decides the outputs: runs, command line, conf/, program, libraries, and a font if one does.
+
+    Args:    overrides: the command line, with a hash of any other content that was read.
+    """
     from ablation.gather import to_csv
 
     folder = Path(__file__).resolve().parent
     files = [*folder.glob("*.py"), *folder.glob("templates/*"), *folder.glob("texts/*"), *CONF_DIR.rglob("*.yaml")]
     content = [
         repr(tuple(overrides)),
-        to_csv(gathered.runs),
-        to_csv(gathered.curves),
+        to_csv(gathered.runs, gathered.columns),
+        to_csv(gathered.curves, gathered.columns),
         repr(gathered.left_out),
         *(path.read_text(encoding="utf-8") for path in sorted(files)),
         *(f"{name}={version(name)}" for name in _LIBRARIES),
@@ -118,32 +133,6 @@ def write(folder: Path, files: Mapping[str, bytes], summary: Mapping[str, Any]) 
     (folder / SUMMARY).write_bytes(f"{text}\n".encode())
 
 
-def _print_read(gathered: "Gathered", choice: "Choice") -> None:
-    say, counts = speaker(choice.config.report.lang), choice.runs["state"].value_counts().sort_index()
-    here, others = len(choice.runs), len(gathered.runs) - len(choice.runs)
-    phrase = "read {runs} of this setting in {folder} ({states}), {others} of others"
-    told = say(", ").join(f"{count} {say(state)}" for state, count in counts.items())
-    print(say(phrase, runs=runs(here, say), folder=choice.config.runs_dir, states=told, others=others))
-    for item in gathered.left_out[:5]:
-        print(say("left out {path}: {reason}", path=item.path, reason=item.reason))
-    if len(gathered.left_out) > 5:
-        print(say("left out {number} more: the report lists all of them", number=len(gathered.left_out) - 5))
-    if choice.notice:
-        print(choice.notice)
-
-
-def run_folders(config: Config) -> list[Path]:
-    """Where runs are looked for.
-
-    Raises:  UserError: one of report.also is no folder.
-    """
-    further = [Path(text) for text in config.report.also]
-    wrong = [str(path) for path in further if not path.is_dir()]
-    if wrong:
-        raise UserError(f"report.also={wrong[0]} is no folder. Give folders that hold runs, as [/first,/second].")
-    return [Path(config.runs_dir), *further]
-
-
 def make(overrides: list[str]) -> bool:
     """Gather, compare, draw and write; prints a few lines about what was read, found and written.
 
@@ -152,8 +141,6 @@ def make(overrides: list[str]) -> bool:
              RunFailed: the gate found a regression.
     """
     from ablation.gate import check_setting, read_report
-    from ablation.gather import gather
-    from ablation.study import choose, name_of
 
     config = compose_config(overrides)
     reference = config.gate.reference
@@ -161,16 +148,18 @@ def make(overrides: list[str]) -> bool:
         raise UserError("gate.margin alone compares nothing. Give gate.reference=<an earlier report.json> as well.")
     earlier = None if reference is None else read_report(Path(reference))
     overrides = [text for text in overrides if not text.startswith("gate.")]  # the gate changes nothing in the report
-    gathered = gather(*run_folders(config))
-    choice = choose(gathered, overrides, compose_config)
-    folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
+    work = (own if config.report.source is Source.runs else others)(config, overrides)
+    folder = work.folder
     if reference is not None and (folder / SUMMARY).resolve() == Path(reference).resolve():
         raise UserError(
             f"gate.reference={reference} is the file that this report writes, so the next gate would pass. "
             "Keep a copy of it elsewhere, or write this report under another report.name."
         )
-    _print_read(gathered, choice)
-    files, now, told = _made(gathered, choice, folder, inputs_digest(gathered, overrides, config.report.lang))
+    if (known := _read_summary(folder)) and bool(known.get("origin")) is (config.report.source is Source.runs):
+        raise UserError(f"{folder} is a report of other runs. Give this one a report.name of its own.")
+    print("\n".join(work.told))
+    inputs = inputs_digest(work.gathered, [*overrides, work.content], config.report.lang)
+    files, now, told = _made(work, inputs)
     if earlier is not None:
         check_setting(now, earlier)  # before anything is written
     if files:
@@ -178,28 +167,30 @@ def make(overrides: list[str]) -> bool:
     print("\n".join(told))
     if earlier is not None:
         hold_gate(now, earlier, config.gate.margin / 100)
-    return bool(gathered.runs["state"].isin(["running", "pending"]).any())
+    return bool(work.gathered.runs["state"].isin(["running", "pending"]).any())
 
 
-def _made(
-    gathered: "Gathered", choice: "Choice", folder: Path, inputs: str
-) -> tuple[dict[str, bytes], dict[str, Any], list[str]]:
+def _made(work: Work, inputs: str) -> tuple[dict[str, bytes], dict[str, Any], list[str]]:
     """The files to write, what report.json holds, and what to tell; no files where those there are up to date."""
     from ablation.gate import read_report
     from ablation.headlines import headlines
     from ablation.outputs import outputs
-    from ablation.study import build
 
-    say = speaker(choice.config.report.lang)
+    folder, say = work.folder, speaker(work.choice.config.report.lang)
     if is_up_to_date(folder, inputs):
         return {}, read_report(folder / SUMMARY), [say("report is up to date: {page}", page=folder / PAGE)]
-    study = build(gathered, choice, compose_config)
-    files = outputs(study, gathered, choice, folder)
+    study = work.study()
+    files = outputs(study, work.gathered, work.choice, folder)
     return files, summary_of(study, inputs, files), [*headlines(study), say("wrote {page}", page=folder / PAGE)]
 
 
 def follow(overrides: list[str]) -> None:
     """`make` again whenever a run's files have changed, until no run goes on; Ctrl-C ends it as well."""
+    with typed_names():
+        _follow([as_composed(text) for text in overrides if text != "report.from=runs"])
+
+
+def _follow(overrides: list[str]) -> None:
     config = compose_config(overrides)
     if not config.report.watch:
         make(overrides)

@@ -11,6 +11,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from ablation.origin import OriginConfig
+
 
 class NormKind(Enum):
     """Normalisation layers by their field's names; `layer` is over channels and pixels of one image."""
@@ -90,11 +92,12 @@ class Language(Enum):
 
 
 class Metric(Enum):
-    """Which validation accuracy is compared: of the last epoch, the mean of the last three, or the best epoch."""
+    """Which accuracy is compared: of the last epoch, the last three, the best, or the only one that a table gives."""
 
     final = "final"
     last3 = "last3"
     best = "best"
+    given = "given"
 
 
 def within(
@@ -243,12 +246,8 @@ class OptimConfig:
 
 
 @dataclass
-class ReportConfig:
-    """The report: accuracy compared, smallest difference that matters, language, folder name below report_dir.
-
-    also are further folders of runs to read besides runs_dir; watch renders again while runs go on; thumbnails shows
-    images that changed sides, None for those of embedded data alone.
-    """
+class ReportConfig(OriginConfig):
+    """The report: what it reads, compares and is called; thumbnails: None shows those of embedded images alone."""
 
     metric: Metric = Metric.final
     delta: float = within(0.0, 1.0, open_low=True, default=0.005)

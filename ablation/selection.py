@@ -80,12 +80,14 @@ def plan_sections(overrides: Sequence[str], compose: Callable[..., Config]) -> l
 class Runs:
     """The runs of one setting by variant and seed; of several for one seed the newest finished one counts."""
 
-    def __init__(self, frame: pd.DataFrame):
+    def __init__(self, frame: pd.DataFrame, factors: Mapping[str, str] | None = None):
+        """Args: factors: by name the column that has its levels; None for our own, which have their names."""
+        self._columns = factors or {factor: factor for factor in FACTORS}
         self._found: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
         self.duplicates: list[LeftOut] = []
         rows = sorted(frame.to_dict("records"), key=lambda row: (is_finished(row), row["updated"], row["run_id"]))
         for row in rows:
-            seeds = self._found.setdefault(tuple(row[factor] for factor in FACTORS), {})
+            seeds = self._found.setdefault(tuple(row[name] for name in self._columns.values()), {})
             if (older := seeds.get(row["seed"])) is not None:
                 reason = f"{row['run_dir']} is the same variant and seed, and newer or finished"
                 self.duplicates.append(LeftOut(older["run_dir"], reason))
@@ -93,7 +95,7 @@ class Runs:
 
     def of(self, variant: Variant) -> dict[int, dict[str, Any]]:
         """Rows of the runs table by seed, for exactly this variant."""
-        return self._found.get(tuple(variant[factor] for factor in FACTORS), {})
+        return self._found.get(tuple(variant[factor] for factor in self._columns), {})
 
     def usable(self, variant: Variant) -> dict[int, dict[str, Any]]:
         """Those whose accuracy counts, in the order of their seeds."""
@@ -101,7 +103,7 @@ class Runs:
 
     def variants(self) -> list[dict[str, str]]:
         """Every variant that has a run, in the order of its level names."""
-        return [dict(zip(FACTORS, key, strict=True)) for key in sorted(self._found)]
+        return [dict(zip(self._columns, key, strict=True)) for key in sorted(self._found)]
 
 
 def of_setting(frame: pd.DataFrame, config: Config) -> pd.DataFrame:

@@ -65,13 +65,14 @@ def ways(variants: Mapping[str, Row], base: str, curves: Curves) -> dict[str, Wa
 
 
 def times_of(row: Row, curves: Curves, target: float) -> Times:
-    """The times of a row's usable runs.
+    """The times of a row's usable runs, as far as every epoch was timed.
 
     Args:    curves: as plots.by_run; target: an accuracy in [0, 1].
     """
     found = Times([], [], [])
     usable = {run.seed for run in row.seeds if run.usable}
-    for curve in (one for one in curves_of(row, curves) if one.seed in usable):
+    timed = [one for one in curves_of(row, curves) if not math.isnan(one.values["seconds"][-1])]
+    for curve in (one for one in timed if one.seed in usable):
         epoch = epoch_reaching(curve.values["val_acc"], target)
         found.reached.append(epoch is not None)
         found.epochs.append(float(epoch or len(curve.epochs)))

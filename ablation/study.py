@@ -6,7 +6,7 @@ comparison within that setting. Nothing is drawn, formatted or written here.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,18 @@ from ablation.around import base_overrides, command_of, names_a_factor
 from ablation.comparison import Comparer, Comparison, Rules
 from ablation.crossing import Crossing
 from ablation.errors import UserError
-from ablation.facts import Fact, caveats, design_told, environment_facts, setting_facts, warnings
-from ablation.fates import MISSING_RUN, SeedRun, seed_runs
+from ablation.facts import Fact, Origin, caveats, design_told, environment_facts, setting_facts, warnings
+from ablation.fates import MISSING_RUN
 from ablation.finding import Finding
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
 from ablation.grids import Pool, crossed_sections, outcomes, robustness
-from ablation.identity import Variant, differences, digest, levels_of, slug_of
+from ablation.identity import Variant, digest, levels_of
 from ablation.ladder import Ladder, ladders
+from ablation.matrix import MatrixRow, matrix_of, of_grids, of_sections, planned_seeds
+from ablation.naming import name_of
 from ablation.remake import section_commands, variant_commands
 from ablation.rundir import State
-from ablation.schema import FACTORS, Config, Language, Metric, Stage
+from ablation.schema import FACTORS, Config, Language, Metric
 from ablation.selection import Plan, Runs, describe_variant, of_setting, plan_sections, row_variants
 
 Compose = Callable[..., Config]  # commandline.compose_config
@@ -45,15 +47,6 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class MatrixRow:
-    """A variant of the study as its difference from the base, the sections that use it, and its runs by seed."""
-
-    variant: str
-    sections: tuple[str, ...]
-    seeds: tuple[SeedRun, ...]
-
-
-@dataclass(frozen=True)
 class OtherRuns:
     """Runs that are not in this report, what they are, and the command that reports them ('' when none can)."""
 
@@ -64,7 +57,9 @@ class OtherRuns:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything the report shows. Commands are ready to paste; facts are pairs of name and text."""
+    """Everything the report shows. Commands are ready to paste; facts are pairs of name and text; origin is where the
+    runs of another program were read, None for our own.
+    """
 
     name: str
     metric: Metric
@@ -89,6 +84,7 @@ class Study:
     left_out: tuple[LeftOut, ...]
     others: tuple[OtherRuns, ...]
     environment: tuple[Fact, ...]
+    origin: Origin | None = None
 
     @property
     def states(self) -> dict[str, int]:
@@ -164,24 +160,6 @@ def _is_own(override: str) -> bool:
     return override.lstrip("+").startswith(_OWN_KEYS)
 
 
-def name_of(config: Config, compose: Compose) -> str:
-    """The folder below report_dir: report.name, else the preset and what differs from it, in the report itself as well.
-
-    Raises:  UserError: report.name is no plain folder name.
-    """
-    name = config.report.name
-    if name is not None:
-        if name in ("", ".", "..") or Path(name).name != name or "\\" in name:
-            raise UserError(f"report.name={name!r}: expected a plain folder name below report_dir, such as `mine`.")
-        return name
-    base = compose([f"preset={config.preset}"], partial=True)
-    plain, report = base.report, config.report
-    own = [report.metric.name] if report.metric is not plain.metric else []
-    own += [f"delta-{report.delta:g}"] if report.delta != plain.delta else []
-    own += [report.lang.name] if report.lang is not plain.lang else []
-    return "-".join([config.preset, *([slug_of(config, base)] if differences(config, base) else []), *own])
-
-
 def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     """Compare every section within the chosen setting and collect what a reader must know beside the numbers."""
     config, runs = choice.config, Runs(choice.runs)
@@ -190,10 +168,10 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     rules = Rules(config.report.metric, config.report.delta, config.report.lang)
     pool, say = Pool.of(gathered, config, rules), rules.say
     crossings, steps = tuple(crossed_sections(pool, asked, compose)), tuple(ladders(pool, asked, compose))
-    seeds = _planned_seeds([*variants, *(variant for _, variant in _of_grids(crossings, steps))], runs)
+    seeds = planned_seeds([*variants, *(variant for _, variant in of_grids(crossings, steps))], runs)
     comparer = Comparer(runs, base, seeds, rules, config.trainer.epochs, gathered.classes)
     compared = tuple(map(comparer.compare, plans))
-    uses = [*_of_sections(compared), *_of_grids(crossings, steps)]
+    uses = [*of_sections(compared), *of_grids(crossings, steps)]
     used = {row["run_id"] for _, variant in uses for row in runs.of(variant).values()}
     rows, robust = choice.runs[choice.runs["run_id"].isin(used)], tuple(robustness(pool, plans, crossings))
     elsewhere = _elsewhere([*crossings, *robust])
@@ -214,7 +192,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         outcomes=outcomes(pool),
         section_commands=section_commands(choice.overrides, config, seeds, robust),
         variant_commands=variant_commands(asked, config, gathered.configs.values(), [one for _, one in uses], seeds),
-        matrix=_matrix(uses, base, runs, seeds),
+        matrix=matrix_of(uses, base, runs, seeds),
         notices=(choice.notice,) if choice.notice else (),
         caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings), say)),
         warnings=warnings(compared, rows, config, say),
@@ -228,41 +206,6 @@ def _elsewhere(grids: Iterable[Crossing]) -> set[str]:
     """Ids of the runs of other settings that grids use."""
     cells = [cell for grid in grids for cell in grid.cells if cell.elsewhere]
     return {run.run_id for cell in cells for run in cell.seeds if run.run_id}
-
-
-def _planned_seeds(variants: Iterable[Variant], runs: Runs) -> list[int]:
-    rows = (row for variant in variants for row in runs.of(variant).values())
-    return sorted({row["seed"] for row in rows if row["stage"] == Stage.screening.name})
-
-
-def _of_sections(compared: Sequence[Comparison]) -> Iterator[tuple[str, Variant]]:
-    """Sections with the variants they use; one that was not begun misses nothing."""
-    for item in compared:
-        for row in item.rows:
-            if item.has_runs or any(run.run_id for run in row.seeds):
-                yield item.name, row.variant
-
-
-def _of_grids(crossings: Sequence[Crossing], steps: Sequence[Ladder]) -> Iterator[tuple[str, Variant]]:
-    """The same of crossed sections and ladders, as far as their runs are of this setting."""
-    for grid in crossings:
-        if grid.has_runs:
-            yield from ((grid.name, cell.variant) for cell in grid.cells if not cell.elsewhere)
-    for way in steps:
-        if way.has_runs:
-            yield from ((way.name, rung.cell.variant) for rung in way.rungs)
-
-
-def _matrix(
-    uses: Iterable[tuple[str, Variant]], base: Variant, runs: Runs, seeds: Sequence[int]
-) -> tuple[MatrixRow, ...]:
-    sections: dict[str, list[str]] = {}
-    found: dict[str, tuple[SeedRun, ...]] = {}
-    for section, variant in uses:
-        name = describe_variant(variant, base)
-        sections.setdefault(name, []).append(section)
-        found[name] = seed_runs(runs.of(variant), seeds)
-    return tuple(MatrixRow(name, tuple(dict.fromkeys(sections[name])), row) for name, row in found.items())
 
 
 def _unused(choice: Choice, used: set[str], runs: Runs, base: Variant) -> list[OtherRuns]:

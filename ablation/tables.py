@@ -24,6 +24,7 @@ METRIC_WORDS = {
     Metric.final: mark("val accuracy, last epoch"),
     Metric.last3: mark("val accuracy, mean of last 3 epochs"),
     Metric.best: mark("val accuracy, best epoch (selected on val, optimistic)"),
+    Metric.given: mark("accuracy as given"),
 }
 _EFFECT = ("n", "effect", "ci_low", "ci_high", "p", "p_holm", "verdict", "unconverged", "mde", "seeds_needed")
 _SECOND = ("best", "train", "params", "macs", "seconds")
@@ -67,7 +68,9 @@ def columns(comparison: Comparison, metric: Metric, say: Say) -> list[Column]:
         column("macs", mark("MACs"), (count(row.macs) for row in rows)),
         column("seconds", mark("seconds per run"), (number(row.seconds, 1) for row in rows)),
     ]
-    return [item for item in found if not (item.key == "best" and metric is Metric.best)]
+    kept = [item for item in found if not (item.key == "best" and metric is Metric.best)]
+    unknown = {item.key for item in kept if item.key in _SECOND and set(item.cells) == {NOTHING}}
+    return [item for item in kept if item.key not in unknown or not any(row.n_finished for row in rows)]
 
 
 def details(comparison: Comparison, metric: Metric, say: Say) -> list[Column]:
@@ -78,6 +81,7 @@ def details(comparison: Comparison, metric: Metric, say: Say) -> list[Column]:
         Column("gap", say("train minus val (pp)"), tuple(points(row.gap.mean) for row in rows)),
         Column("gap_effect", say("its difference to the control (pp)"), tuple(_gap_effect(row) for row in rows)),
     ]
+    gaps = [one for one in gaps if any(row.gap.n for row in rows) or not any(row.n_finished for row in rows)]
     place = next((index for index, one in enumerate(kept) if one.key == "params"), len(kept))
     return [*kept[:place], *gaps, *kept[place:]]
 
@@ -172,9 +176,10 @@ def to_latex(comparison: Comparison, metric: Metric, say: Say) -> str:
     """
     table = [column for column in columns(comparison, metric, say) if column.key in _LATEX_HEADINGS]
     reference = comparison.reference.variant
+    selected = metric is Metric.best or any(column.key == "best" for column in table)
     differs = [f"{row.level}: {changed(row, reference)}." for row in comparison.rows if row.changes]
     told = [
-        say("n: pairs. Best val is {selected}.", selected=say(SELECTED)),
+        *([say("n: pairs. Best val is {selected}.", selected=say(SELECTED))] if selected else [say("n: pairs.")]),
         *sentences(comparison),
         say("What differs:"),
         *differs,

@@ -102,11 +102,16 @@ _SENTENCES = {
     ),
     "failed": mark("{name} failed: {failed} of {runs} runs came to no usable result."),
     "not tested": mark("{name} was not tested: {n} of the {least} pairs of seeds that a verdict needs."),
+    "no noise": mark(
+        "{name} was not tested: its {n} pairs of seeds differ by {mean} pp, all alike, which says nothing of the noise "
+        "of training."
+    ),
 }
 METRICS = {
     Metric.final: mark("final accuracy"),
     Metric.last3: mark("accuracy over the last 3 epochs"),
     Metric.best: mark("selected best accuracy"),
+    Metric.given: mark("accuracy"),
 }
 _WORSE = (Verdict.clearly_worse, Verdict.worse)
 _KIND = {
@@ -136,13 +141,16 @@ def sentence(
     """
     verdict = judge(evidence, delta)
     low, high = sorted((abs(evidence.low), abs(evidence.high)))
-    signed = _KIND.get(verdict) in ("equivalent", "inconclusive")
+    kind = _KIND.get(verdict, "effect")
+    if verdict is Verdict.not_tested and evidence.n_pairs >= LEAST_PAIRS:
+        kind = "no noise"
+    signed = kind in ("equivalent", "inconclusive")
     if seeds_needed is None:
         needed = say("no affordable number of seeds would find {target} pp", target=points(target))
     else:
         needed = say("{seeds} fresh seeds would find {target} pp", seeds=seeds_needed, target=points(target))
     return say(
-        _SENTENCES[_KIND.get(verdict, "effect")],
+        _SENTENCES[kind],
         name=name, metric=say(METRICS[metric]), way=_way(evidence.mean, say), size=points(abs(evidence.mean)),
         mean=points(evidence.mean, sign=True), n=evidence.n_pairs, p=p_words(evidence.p), delta=points(delta),
         low=points(evidence.low, sign=True) if signed else points(low),

@@ -8,7 +8,7 @@ from ablation.fates import listing
 from ablation.finding import Finding
 from ablation.identity import Variant, changed_factors, changed_settings, level_configs
 from ablation.phrases import Say
-from ablation.schema import FACTORS, Metric
+from ablation.schema import Metric
 from ablation.selection import Plan, describe_variant
 from ablation.stats import LEAST_PAIRS, Interval
 from ablation.verdict import images_sentence, points, sentence, single_run_sentence, unconverged_sentence
@@ -36,12 +36,13 @@ def verdict_sentences(
 
 def row_notes(
     plan: Plan, variant: Variant, control: Variant, splits: Sequence[Split], base: Variant, finding: Finding,
-    done: Iterable[int], screening: Interval | None, say: Say,
+    done: Iterable[int], screening: Interval | None, own: bool, say: Say,
 ) -> Iterable[str]:  # fmt: skip
     """What a reader must know of a level's comparison.
 
     Args:    control: what it is compared with; splits: its changes one by one, where it has several.
              done: seeds of the level's usable runs; screening: what the first seeds said, where fresh ones decide.
+             own: whether levels are those of conf/ and accuracies those of images, not numbers of another program.
     """
     if screening is not None:
         yield _confirmation_note(finding, screening, say)
@@ -51,7 +52,8 @@ def row_notes(
         yield say("Changes {changed}: the effect belongs to none of them alone.", changed=changed)
     for split in splits:
         yield _split_note(variant, split, base, say)
-    yield from settings_notes(variant, control, say)
+    if own:
+        yield from settings_notes(variant, control, say)
     unpaired = [seed for seed in done if seed not in finding.seeds]
     if unpaired and screening is None:
         phrase = "The effect leaves out {seeds}: the control has no usable run with it."
@@ -59,7 +61,12 @@ def row_notes(
     if finding.images is not None and (blind := [s for s in finding.seeds if s not in finding.images.seeds]):
         phrase = "Images and classes are told without {seeds}: predictions.npz is missing or does not fit there."
         yield say(phrase, seeds=listing(blind, say))
-    if finding.by_images:
+    if finding.by_images and not own:
+        yield say(
+            "The differences of the seeds are all alike to within the rounding of the values, so they say nothing of "
+            "the noise of training: no interval, no p and no verdict. Give the values with more digits."
+        )
+    elif finding.by_images:
         yield say(
             "The seeds do not differ by half an image, so they say nothing of the noise of training; the interval is "
             "that of other images."
@@ -69,7 +76,7 @@ def row_notes(
 def _control_notes(plan: Plan, variant: Variant, control: Variant, base: Variant, say: Say) -> Iterable[str]:
     """What is unusual about the row, or about what it is compared with."""
     factor = plan.section.factor
-    if factor in FACTORS and variant not in plan.variants.values():
+    if factor in variant and variant not in plan.variants.values():
         yield say("Not a level of this section, but there are runs of it: corrected by itself, apart from the others.")
     if variant == control:
         yield say("The same variant as the reference on this command line, so there is nothing to compare.")

@@ -23,7 +23,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 
 # From the ground up: a module imports only modules of lines above its own, or earlier ones of its own line.
 ORDER = (
-    "errors datasets schema phrases",
+    "errors datasets origin schema phrases",
     "config sections folders rundir shapes environment identity",
     "commandline stored imagefolder data",
     "jobs around comparability questions plan help",
@@ -34,10 +34,10 @@ ORDER = (
     "sweepview launch engines sweep predict verify train",
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
-    "gather fates selection wording comparison facts crossing grids grid_wording "
-    "formats typeset grid_tables ladder evidence remake study tables leaderboard look compact plots every_run pace "
-    "thumbnails forest charts drawing overview provisional speed payload writeup page pictures "
-    "gate outputs headlines report",
+    "runvalues gather fates selection wording comparison facts crossing grids grid_wording "
+    "formats typeset grid_tables ladder evidence remake matrix naming study tables leaderboard look compact plots "
+    "every_run pace thumbnails forest charts drawing overview provisional speed payload writeup page pictures "
+    "gate outputs headlines table cells roles outside foreign events trackers tensorboard mlflow readers work report",
     # entry points that train and then report
     "followup robustness more_seeds",
 )

@@ -346,7 +346,7 @@
   function read() {
     const [anchor, query] = location.hash.split("?"), kept = new URLSearchParams(query || "");
     state = initial();
-    if (["final", "last3", "best"].includes(kept.get("metric"))) state.metric = kept.get("metric");
+    if ([...byId("metric").options].some((one) => one.value === kept.get("metric"))) state.metric = kept.get("metric");
     if (Number(kept.get("delta")) > 0) state.delta = Number(kept.get("delta"));
     if (["light", "dark"].includes(kept.get("theme"))) state.theme = kept.get("theme");
     state.text = kept.get("text") || "";

@@ -1,0 +1,89 @@
+"""What a report is made of: our own runs, or somebody else's, read and named but not yet compared with each other."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ablation.commandline import compose_config
+from ablation.errors import UserError
+from ablation.origin import as_typed
+from ablation.phrases import mark, runs, speaker
+from ablation.schema import Config
+
+# pandas takes a second that `--help` does not need, so the functions import what uses it.
+if TYPE_CHECKING:
+    from ablation.gather import Gathered
+    from ablation.study import Choice, Study
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was read for a report: where it is written, what is told of it, a hash of other content, and its study."""
+
+    gathered: "Gathered"
+    choice: "Choice"
+    folder: Path
+    told: Sequence[str]
+    content: str
+    study: "Callable[[], Study]"
+
+
+def own(config: Config, overrides: Sequence[str]) -> Work:
+    """The runs of this program below the folders of a config."""
+    from ablation.gather import gather
+    from ablation.naming import name_of
+    from ablation.study import build, choose
+
+    gathered = gather(*run_folders(config))
+    choice = choose(gathered, overrides, compose_config)
+    folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
+    told = list(_read_lines(gathered, choice))
+    return Work(gathered, choice, folder, told, "", lambda: build(gathered, choice, compose_config))
+
+
+def others(config: Config, overrides: Sequence[str]) -> Work:
+    """The runs of another program, from the table or tracker that a config names."""
+    from ablation import foreign
+    from ablation.gather import Gathered
+    from ablation.readers import read
+    from ablation.study import Choice
+
+    typed = [as_typed(text) for text in overrides]
+    found = read(config.report, typed)
+    name = foreign.name_of(config.report, compose_config([]).report)
+    choice = Choice(tuple(typed), config, found.runs, "")
+
+    def study() -> "Study":
+        return foreign.build(found, config.report, name, typed)
+
+    gathered = Gathered(found.runs, found.curves, (), {}, {}, found.columns)
+    base = foreign.base_variant(found.variants, config.report.base)
+    told = list(foreign.notices(found, base, speaker(config.report.lang)))
+    return Work(gathered, choice, Path(config.report_dir) / name, told, found.origin.digest, study)
+
+
+def _read_lines(gathered: "Gathered", choice: "Choice") -> Iterator[str]:
+    say, counts = speaker(choice.config.report.lang), choice.runs["state"].value_counts().sort_index()
+    here, others = len(choice.runs), len(gathered.runs) - len(choice.runs)
+    phrase = mark("read {runs} of this setting in {folder} ({states}), {others} of others")
+    told = say(", ").join(f"{count} {say(state)}" for state, count in counts.items())
+    yield say(phrase, runs=runs(here, say), folder=choice.config.runs_dir, states=told, others=others)
+    for item in gathered.left_out[:5]:
+        yield say("left out {path}: {reason}", path=item.path, reason=item.reason)
+    if len(gathered.left_out) > 5:
+        yield say("left out {number} more: the report lists all of them", number=len(gathered.left_out) - 5)
+    if choice.notice:
+        yield choice.notice
+
+
+def run_folders(config: Config) -> list[Path]:
+    """Where runs are looked for.
+
+    Raises:  UserError: one of report.also is no folder.
+    """
+    further = [Path(text) for text in config.report.also]
+    wrong = [str(path) for path in further if not path.is_dir()]
+    if wrong:
+        raise UserError(f"report.also={wrong[0]} is no folder. Give folders that hold runs, as [/first,/second].")
+    return [Path(config.runs_dir), *further]
