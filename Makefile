@@ -16,6 +16,7 @@ BIN      := .venv/bin
 READY    := .venv/.ready
 CLUSTERS := .venv/.clusters
 BROWSER  := .venv/.browser
+OLDEST   := .venv-oldest/.ready
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
 LATEX    := texlive-xetex texlive-latex-recommended lmodern
 SECTIONS := $(basename $(notdir $(wildcard conf/section/*.yaml)))
@@ -40,7 +41,7 @@ PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters browser latex demo test check format study plan robustness more-seeds report open clean
+.PHONY: help setup clusters browser latex oldest demo test check format study plan robustness more-seeds report open clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -77,6 +78,16 @@ latex:  ## As root on Debian, what tests that the LaTeX tables compile
 	|| { test "$$(id -u)" = 0 && apt-get -q update && apt-get -qy install --no-install-recommends $(LATEX); } \
 	|| echo "LaTeX is not installed ($(LATEX)); its tests are skipped."
 
+# No compiling: where a Python is too new to have wheels of the oldest versions, there is nothing to test with it.
+$(OLDEST): pyproject.toml tests/oldest.py | $(READY)
+	rm -rf $(@D)
+	$(BIN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	--only-binary=matplotlib,numpy,pandas,pillow,scipy $$($(BIN)/python tests/oldest.py) && touch $@ \
+	|| echo "The oldest versions of pyproject.toml cannot be installed here; their test is skipped."
+
+oldest: $(OLDEST)  ## The oldest libraries that the report supports, to test it with (.venv-oldest, without torch)
+
 setup: $(READY)  ## Install everything into .venv
 
 demo: $(READY)  ## The write-up's five sections on the embedded images, then the report
@@ -105,11 +116,11 @@ report: $(READY)  ## Tables, figures and the page from the runs there are
 open: report  ## The report in your browser
 	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"
 
-test: $(READY) $(if $(CI),clusters browser latex)  ## All tests; `make clusters browser latex` once adds those of engines, page and tables
+test: $(READY) $(OLDEST) $(if $(CI),clusters browser latex)  ## All tests; `make clusters browser latex` once adds those of engines, page and tables
 	$(PYTEST) -m 'not cluster' $(SIDE_BY_SIDE)
 	$(PYTEST) -m cluster
 
-check: $(READY)  ## Format, lint, types and the quick tests
+check: $(READY) $(OLDEST)  ## Format, lint, types and the quick tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -119,6 +130,6 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## Remove caches; runs, reports and .venv stay
+clean:  ## Remove caches; runs, reports and what was installed stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache dist
 	find ablation tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
