@@ -5,12 +5,9 @@ planned ones and are recorded as confirmation: a verdict then rests on them alon
 looked at when these were asked for.
 """
 
-import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from enum import Enum
-from typing import Any
+from dataclasses import dataclass
 
 from ablation import report
 from ablation.around import study_overrides
@@ -21,9 +18,10 @@ from ablation.finding import Finding
 from ablation.followup import own_settings, train_and_report
 from ablation.formats import MINUS
 from ablation.gather import gather
-from ablation.identity import Variant, changed_factors, levels_of
+from ablation.identity import Variant
 from ablation.phrases import ENGLISH, ranges, runs
 from ablation.plan import duration
+from ablation.remake import variant_overrides, without
 from ablation.schema import Config
 from ablation.study import Study, build, choose
 from ablation.tables import brief
@@ -133,31 +131,6 @@ def _cost_words(found: Sequence[Open]) -> str:
     return runs(missing) + ("" if seconds is None else f", {duration(seconds)} one at a time")
 
 
-def variant_overrides(variant: Variant, base: Config, trained: Iterable[Config]) -> tuple[str, ...]:
-    """What makes a variant of the base config: names of levels, and value by value a level that has no name in conf/.
-
-    Args:    trained: configs of runs, one of them of the variant: a level without a name has its values there alone.
-    """
-    changed = changed_factors(variant, levels_of(base))
-    named = tuple(f"{factor}={variant[factor]}" for factor in changed if "=" not in variant[factor])
-    if len(named) == len(changed):
-        return named
-    config = next(one for one in trained if levels_of(one) == variant)
-    unnamed = [(factor, getattr(config, factor), getattr(base, factor)) for factor in changed if "=" in variant[factor]]
-    values = [
-        f"{factor}.{field.name}={_typed(getattr(level, field.name))}"
-        for factor, level, plain in unnamed
-        for field in fields(level)
-        if getattr(level, field.name) != getattr(plain, field.name)
-    ]
-    return (*named, *values)
-
-
-def _typed(value: Any) -> str:
-    """A value as an override gives it: `0.35`, `true`, `null`, `[2,2,2,2]`, an enum by its name."""
-    return value.name if isinstance(value, Enum) else json.dumps(value, separators=(",", ":"))
-
-
 def sweeps(
     found: Sequence[Open], base: Config, trained: Collection[Config], overrides: Sequence[str]
 ) -> dict[str, list[str]]:
@@ -172,17 +145,10 @@ def sweeps(
             asked[chosen] = max(asked.get(chosen, ()), one.seeds or (), key=len)
     return {
         f"{' '.join(chosen) or 'base'}, {len(seeds)} fresh seeds": [
-            *_without(overrides, chosen), *chosen, f"seed={','.join(map(str, seeds))}", "stage=confirmation",
+            *without(overrides, chosen), *chosen, f"seed={','.join(map(str, seeds))}", "stage=confirmation",
         ]
         for chosen, seeds in asked.items()
     }  # fmt: skip
-
-
-def _without(overrides: Sequence[str], chosen: Sequence[str]) -> list[str]:
-    """The overrides that those of a variant leave alone: a level replaces all values of its factor, a value its own."""
-    keys = [text.partition("=")[0] for text in chosen]
-    replaced = tuple(start for key in keys for start in (f"{key}=", f"{key}."))
-    return [text for text in overrides if not text.startswith(replaced)]
 
 
 def _body(arguments: list[str]) -> None:

@@ -110,10 +110,10 @@ def render(
              refresh: whether the page loads itself again.
     """
     size = sum(len(drawing.svg) for section in drawings.values() for level, drawing in section if level)
+    sheet = Sheet()
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     say, variants, lines = speaker(study.language), overview.variants(study), by_run(curves)
     base = describe_variant(study.base, study.base)
-    sheet = Sheet()
     return _environment(sheet).get_template("report.html.j2").render(
         study=study, styles=styles, drawings=drawings, ranked=overview.ranked(study), glyphs=GLYPHS, tables=tables,
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,

@@ -1,11 +1,15 @@
 """The make commands that train what a report lacks, ready to paste."""
 
+import json
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from enum import Enum
+from typing import Any
 
 from ablation.crossing import Crossing
 from ablation.grids import CONDITIONS
-from ablation.identity import Variant, changed_factors
+from ablation.identity import Variant, changed_factors, levels_of
 from ablation.schema import Config
 from ablation.sections import load_section, section_names
 
@@ -46,20 +50,47 @@ def _make(
     return shlex.join(parts)
 
 
-def variant_commands(
-    overrides: Sequence[str], base: Variant, variants: Iterable[Variant], seeds: Sequence[int]
-) -> list[str]:
-    """Per variant the command that trains it with every seed; none for one with a level that has no name.
+def variant_overrides(variant: Variant, base: Config, trained: Iterable[Config]) -> tuple[str, ...]:
+    """What makes a variant of the base config: names of levels, and value by value a level that has no name in conf/.
 
-    Args:    overrides: of the study; those of the report are left out.
+    Args:    trained: configs of runs, one of them of the variant: a level without a name has its values there alone.
+    """
+    changed = changed_factors(variant, levels_of(base))
+    named = tuple(f"{factor}={variant[factor]}" for factor in changed if "=" not in variant[factor])
+    if len(named) == len(changed):
+        return named
+    config = next(one for one in trained if levels_of(one) == variant)
+    unnamed = [(factor, getattr(config, factor), getattr(base, factor)) for factor in changed if "=" in variant[factor]]
+    values = [
+        f"{factor}.{field.name}={_typed(getattr(level, field.name))}"
+        for factor, level, plain in unnamed
+        for field in fields(level)
+        if getattr(level, field.name) != getattr(plain, field.name)
+    ]
+    return (*named, *values)
+
+
+def _typed(value: Any) -> str:
+    """A value as an override gives it: `0.35`, `true`, `null`, `[2,2,2,2]`, an enum by its name."""
+    return value.name if isinstance(value, Enum) else json.dumps(value, separators=(",", ":"))
+
+
+def without(overrides: Sequence[str], chosen: Sequence[str]) -> list[str]:
+    """The overrides that those of a variant leave alone: a level replaces all values of its factor, a value its own."""
+    keys = [text.partition("=")[0] for text in chosen]
+    replaced = tuple(start for key in keys for start in (f"{key}=", f"{key}."))
+    return [text for text in overrides if not text.startswith(replaced)]
+
+
+def variant_commands(
+    overrides: Sequence[str], base: Config, trained: Iterable[Config], variants: Iterable[Variant], seeds: Sequence[int]
+) -> tuple[str, ...]:
+    """Per variant the command that trains it with every seed.
+
+    Args:    overrides: of the study; those of the report are left out. base: their config. trained: those of runs.
     """
     kept = [item for item in overrides if not item.startswith(("report.", "gate.", "report_dir="))]
-    listed = f"seed={','.join(map(str, seeds))}"
-    found = []
-    for variant in variants:
-        changes = {name: f"{name}={variant[name]}" for name in changed_factors(variant, base)}
-        if any("=" in variant[name] for name in changes):  # values set one by one
-            continue
-        own = [item for item in kept if item.partition("=")[0] not in changes]
-        found.append(shlex.join(["python", "-m", "ablation.train", "-m", *own, *changes.values(), listed]))
-    return list(dict.fromkeys(found))
+    listed, known = f"seed={','.join(map(str, seeds))}", list(trained)
+    own = [variant_overrides(variant, base, known) for variant in variants]
+    commands = [["python", "-m", "ablation.train", "-m", *without(kept, one), *one, listed] for one in own]
+    return tuple(dict.fromkeys(map(shlex.join, commands)))

@@ -213,7 +213,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         ladders=steps,
         outcomes=outcomes(pool),
         section_commands=section_commands(choice.overrides, config, seeds, robust),
-        variant_commands=tuple(variant_commands(asked, base, (variant for _, variant in uses), seeds)),
+        variant_commands=variant_commands(asked, config, gathered.configs.values(), [one for _, one in uses], seeds),
         matrix=_matrix(uses, base, runs, seeds),
         notices=(choice.notice,) if choice.notice else (),
         caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings), say)),

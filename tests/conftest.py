@@ -5,11 +5,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ablation.commandline import compose_config
 from ablation.jobs import Job
 from ablation.rundir import RunDir, State
 from ablation.schema import Config
+
+# How long an example takes depends on what else runs on the machine.
+settings.register_profile("any_machine", deadline=None)
+settings.load_profile("any_machine")
 
 # A net and a subset that train an epoch in a fraction of a second.
 TINY = ("data.per_class=10", "width=eighth", "depth=resnet10", "trainer.epochs=2", "trainer.threads=1")

@@ -9,6 +9,7 @@ from ablation import more_seeds, train
 from ablation.commandline import compose_config
 from ablation.gather import gather
 from ablation.identity import levels_of
+from ablation.remake import variant_overrides, without
 from ablation.schema import Stage
 from ablation.study import Study, build, choose
 from ablation.verdict import Verdict
@@ -137,8 +138,8 @@ def test_a_level_without_a_name_is_asked_for_value_by_value(
 ) -> None:
     base, trained = compose_config(kept), compose_config(values)
     variant = levels_of(trained)
-    chosen = more_seeds.variant_overrides(variant, base, [compose_config(["norm=layer"]), trained])
-    command = [*more_seeds._without(kept, chosen), *chosen]
+    chosen = variant_overrides(variant, base, [compose_config(["norm=layer"]), trained])
+    command = [*without(kept, chosen), *chosen]
     assert command == wanted
     assert levels_of(compose_config(command)) == variant
 

@@ -207,7 +207,9 @@ def test_the_command_of_every_variant_is_one_that_the_program_accepts(tmp_path: 
     variants = [levels_of(compose_config([*command[4:-1], "seed=0"])) for command in commands]
     assert {(one["norm"], one["dropout"]) for one in variants} >= {("batch", "none"), ("none", "none"), ("none", "p10")}
     assert all(command[-1] == "seed=0" and SHORT in command for command in commands)
-    assert not any("report." in text or "groups" in text for command in commands for text in command)
+    assert not any("report." in text for command in commands for text in command)
+    (by_value,) = [command for command in commands if any("groups" in text for text in command)]
+    assert compose_config([*by_value[4:-1], "seed=0"]).norm == compose_config(["norm.groups=4", "norm.kind=group"]).norm
 
 
 def test_of_many_seeds_the_matrix_has_a_sign_each_and_names_those_that_did_not_finish() -> None:
