@@ -1,19 +1,22 @@
 """What the page says of a study as a whole: answers, the health of training, and how it was done."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 
 from ablation.comparison import Comparison, Row
 from ablation.evidence import FLAGS, classes_told, common_flags, common_flags_told, flags_told
 from ablation.facts import Origin
+from ablation.fates import listing
 from ablation.formats import NOTHING, Column
 from ablation.identity import Variant
 from ablation.phrases import Say, runs
 from ablation.selection import describe_variant
 from ablation.stats import LEAST_PAIRS
-from ablation.study import Study
+from ablation.study import MatrixRow, Study
 from ablation.verdict import METRICS, Verdict, points
 from ablation.wording import settings_notes
 
+MOST_COLUMNS = 10  # seeds with a column each in the table of runs; of more, each is a sign in one column
 VERDICT_GLYPHS = {
     Verdict.clearly_better: "\u25b2",
     Verdict.better: "\u25b2",
@@ -78,6 +81,20 @@ def remarks(item: Comparison, say: Say) -> list[tuple[str, str]]:
         stop = say("{text}.", text=flags) if flags else ""
         found += [(row.level, text) for text in (*row.notes, stop, classes_told(row, say))]
     return [(level, text) for level, text in found if text]
+
+
+def stripes(row: MatrixRow) -> list[tuple[str, int]]:
+    """The states of a variant's seeds in their order, neighbours that are equal as one with their number."""
+    return [(state, len(list(runs))) for state, runs in groupby(run.state for run in row.seeds)]
+
+
+def unfinished(row: MatrixRow, say: Say) -> str:
+    """`failed 3/25: seed 4; missing: seeds 7-9`, or a dash where every seed has finished."""
+    found: dict[str, list[int]] = {}
+    for run in (run for run in row.seeds if not run.finished):
+        progress = f" {run.epoch}/{run.epochs}" if run.run_id else ""
+        found.setdefault(f"{say(run.state)}{progress}", []).append(run.seed)
+    return say("; ").join(f"{what}: {listing(seeds, say)}" for what, seeds in found.items()) or NOTHING
 
 
 def levels_told(variant: Variant) -> str:

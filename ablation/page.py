@@ -56,7 +56,7 @@ GLYPHS = {
     State.failed.value: "\u2715",
     MISSING_RUN: "\u25cb",
 }
-VARIANT_BUDGET = 3_000_000  # characters of SVG as drawn, a third of that as inlined; the page stays below 2 MB
+VARIANT_BUDGET = 2_000_000  # characters of SVG as drawn, a third of that as inlined; the page stays below 2 MB
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
@@ -119,7 +119,7 @@ def render(
         study=study, styles=styles, drawings=drawings, ranked=overview.ranked(study), glyphs=GLYPHS, tables=tables,
         formats=formats, evidence=evidence, ladder=ladder, grid_tables=grid_tables, overview=overview, say=say,
         with_variants=size <= VARIANT_BUDGET, describe_variant=describe_variant, limit_of=limit_of, forest=forest,
-        runs=runs, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
+        runs=runs, ranges=ranges, writeup=writeup, provisional=provisional, curves=curves, refresh=refresh,
         leaderboard=leaderboard, board=board,
         speed=speed, ways=speed.ways(variants, base, lines), metrics=_metrics(study),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),

@@ -412,3 +412,23 @@ def test_folders_of_runs_are_merged_and_a_run_in_several_counts_once(
     assert row["finding"]["interval"]["n"] == 3
     assert run_report(tmp_path, SHORT, f"report.also=[{tmp_path}/nowhere]") == 2
     assert "report.also=" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("svg_only")
+def test_a_page_of_a_hundred_runs_of_25_epochs_is_small(tmp_path: Path) -> None:
+    """The five sections on nine seeds; runs of many seeds are a sign each, and text says which did not finish."""
+    write_sections(tmp_path / "runs", ["dropout", "norm", "lr_schedule", "residual", "depth"], range(9))
+    for seed in range(9, 14):
+        write_run(tmp_path / "runs", f"seed={seed}")
+    write_run(tmp_path / "runs", "norm=none", "seed=9", state=State.failed, epochs=3)
+    folders = len(list((tmp_path / "runs").iterdir()))
+    assert folders >= 100
+    assert run_report(tmp_path) == 0
+    folder = tmp_path / "reports" / "demo"
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert summary_of(folder)["states"]["finished"] == folders - 1
+    assert len(text.encode()) < 2_000_000
+    assert "loss and accuracy, training and validation" in text  # with the figures of single levels
+    assert "failed 3/25: seed 9; missing: seeds 10-13" in text
+    assert ">" + 14 * "\u2713" + "</span>" in text
+    assert '<th scope="col">seeds 0-13</th>' in text

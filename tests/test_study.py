@@ -3,13 +3,17 @@ from pathlib import Path
 
 import pytest
 
+from ablation import overview
 from ablation.commandline import compose_config
+from ablation.fates import MISSING_RUN, SeedRun
+from ablation.formats import NOTHING
 from ablation.gather import gather
 from ablation.identity import levels_of
+from ablation.phrases import ENGLISH
 from ablation.rundir import State
 from ablation.sections import load_section, section_names
 from ablation.selection import cell_config
-from ablation.study import Study, build, choose, name_of
+from ablation.study import MatrixRow, Study, build, choose, name_of
 from tests.factory import config_of, write_run
 
 SHORT = "trainer.epochs=4"
@@ -206,3 +210,13 @@ def test_the_command_of_every_variant_is_one_that_the_program_accepts(tmp_path: 
     assert not any("report." in text for command in commands for text in command)
     (by_value,) = [command for command in commands if any("groups" in text for text in command)]
     assert compose_config([*by_value[4:-1], "seed=0"]).norm == compose_config(["norm.groups=4", "norm.kind=group"]).norm
+
+
+def test_of_many_seeds_the_matrix_has_a_sign_each_and_names_those_that_did_not_finish() -> None:
+    runs = [SeedRun(seed, "finished", 25, 25, f"r{seed}") for seed in range(10)]
+    runs += [SeedRun(10, "failed", 3, 25, "r10"), SeedRun(11, MISSING_RUN), SeedRun(12, MISSING_RUN)]
+    runs += [SeedRun(13, MISSING_RUN), SeedRun(14, "finished", 25, 25, "r14")]
+    row = MatrixRow("norm=none", ("norm",), tuple(runs))
+    assert overview.stripes(row) == [("finished", 10), ("failed", 1), (MISSING_RUN, 3), ("finished", 1)]
+    assert overview.unfinished(row, ENGLISH) == "failed 3/25: seed 10; missing: seeds 11-13"
+    assert overview.unfinished(MatrixRow("base", (), tuple(runs[:10])), ENGLISH) == NOTHING
