@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import font_manager
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ablation import grid_tables, headlines, look, page, report, tables
 from ablation.commandline import compose_config
+from ablation.compact import Sheet
 from ablation.comparison import Comparison
 from ablation.drawing import Drawing, inline
 from ablation.gather import Gathered, gather, to_csv
@@ -132,10 +134,9 @@ def test_names_of_files_are_distinct_also_where_letters_count_as_equal_and_short
 
 
 def test_a_name_with_a_backslash_is_letters_in_a_figures_text() -> None:
-    svg = '<?xml?><svg xmlns="x" width="1pt" viewBox="0 0 10 5" version="1"><g/></svg>'
-    drawn = inline(Drawing("n", svg, r"\1 \g<0>", r"\input{x} <b>"))
-    assert '<svg viewBox="0 0 10 5" ' in drawn
-    assert r"<title id=" in drawn
+    with look.house_style():
+        svg = look.encode(Figure(), "svg").decode()
+    drawn = inline(Drawing("n", svg, r"\1 \g<0>", r"\input{x} <b>"), Sheet())
     assert r">\1 \g&lt;0&gt;</title>" in drawn
     assert r">\input{x} &lt;b&gt;</desc>" in drawn
 
@@ -166,7 +167,7 @@ def test_chinese_classes_have_their_letters_in_pixels_or_their_boxes_are_told(
     write_classes(tmp_path / "runs", NAMES[15:])  # no more than a figure shows
     assert report.main([SHORT, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}", "report.name=r"]) == 0
     out, err = capfd.readouterr()
-    assert ("have boxes for Chinese names: no Chinese font is here" in out) == (font is None)
+    assert ("Chinese names boxes: no Chinese font is here" in out) == (font is None)
     assert err == ""
     (figure,) = asked  # that of the classes: no other has such a name
     if figure is not None:
