@@ -9,10 +9,11 @@ from ablation.facts import Origin
 from ablation.fates import listing
 from ablation.formats import NOTHING, Column
 from ablation.identity import Variant
+from ablation.matrix import MatrixRow
 from ablation.phrases import Say, runs
 from ablation.selection import describe_variant
 from ablation.stats import LEAST_PAIRS
-from ablation.study import MatrixRow, Study
+from ablation.study import Study
 from ablation.verdict import METRICS, Verdict, points
 from ablation.wording import settings_notes
 
