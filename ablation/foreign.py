@@ -116,7 +116,7 @@ def section_names(factors: Sequence[str]) -> dict[tuple[str, ...], str]:
     """A name in letters of file names for each factor and each two, no two alike."""
     found: dict[tuple[str, ...], str] = {}
     for key in [*((one,) for one in factors), *combinations(factors, 2)]:
-        name = re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(key)).strip("-") or "factor"
+        name = re.sub(r"[^A-Za-z0-9_]+", "-", "-".join(key)).strip("-")[:60] or "factor"
         taken, plain, number = {*found.values(), *_TAKEN}, name.lower(), 2
         while name.lower() in {one.lower() for one in taken}:
             name, number = f"{plain}-{number}", number + 1

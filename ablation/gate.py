@@ -121,10 +121,12 @@ def verdict_lines(found: list[Change], margin: float, base: Mapping[str, str]) -
 
     Args:    margin: in accuracy; base: the base variant, in whose difference variants are named.
     """
-    plain = {f"{name}={level}" for name, level in base.items()}
 
     def line(one: Change) -> str:
-        name = " ".join(part for part in one.variant.split(" ") if part not in plain) or "base"
+        name = f" {one.variant} "
+        for factor, level in base.items():  # which may have spaces in them
+            name = name.replace(f" {factor}={level} ", " ", 1)
+        name = name.strip() or "base"
         if one.gone:
             return f"  REGRESSED {name}: it had results then, and has none now"
         if one.lost:

@@ -54,7 +54,9 @@ def outside(table: Table, roles: Roles, config: OriginConfig) -> Outside:
     Raises:  UserError: a seed or a value is none, or two rows are of one run (and epoch).
     """
     seeds = [seed_of(table, row, cell) for row, cell in enumerate(table.column(roles.seed))]
-    levels = list(zip(*([cell or EMPTY for cell in table.column(name)] for name in roles.factors), strict=True))
+    levels = list(
+        zip(*([" ".join(cell.split()) or EMPTY for cell in table.column(name)] for name in roles.factors), strict=True)
+    )
     values = fractions(table, roles.value, config.percent)
     epochs = _epochs(table, roles, values)
     found: dict[tuple[tuple[str, ...], int], dict[int, int]] = {}

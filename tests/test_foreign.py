@@ -15,10 +15,12 @@ from ablation import look, report
 from ablation.commandline import compose_config
 from ablation.errors import UserError
 from ablation.foreign import base_variant, build, plans_around, section_names
+from ablation.gate import Change, verdict_lines
 from ablation.origin import as_composed
 from ablation.outside import Outside
 from ablation.phrases import ENGLISH
 from ablation.readers import read
+from ablation.stats import Interval
 from ablation.study import Study
 from ablation.verdict import Verdict
 from tests.factory import write_sections
@@ -338,6 +340,16 @@ def test_names_of_sections_are_file_names_and_no_two_alike() -> None:
     assert names["cost",] == "cost-2"  # the page has a part of that name
 
 
+def test_long_names_and_lines_within_a_level_are_written_as_files(tmp_path: Path, svg_only: None) -> None:
+    long = "x" * 300
+    rows = [f'"{level}",{s},{e},0.{50 + s * s}{e}{len(level) % 9}' for level in (long + "a", long + "b", "two\nlines")
+            for s in range(3) for e in range(2)]  # fmt: skip
+    assert main(tmp_path, write(tmp_path, rows, f"{long},seed,epoch,acc")) == 0
+    figures = {path.name for path in (tmp_path / "reports" / "results" / "figures").iterdir()}
+    assert len([name for name in figures if "_curves_" in name]) == 3
+    assert "two lines" in (tmp_path / "reports" / "results" / "index.html").read_text(encoding="utf-8")
+
+
 def test_which_columns_are_factors_is_told_with_the_reason(tmp_path: Path) -> None:
     header = "id,net,lr,name,host,f1,optimizer,seed,accuracy,params"
     rows = [
@@ -539,6 +551,13 @@ def test_the_gate_holds_two_such_reports_against_each_other(
     renamed = write(tmp_path, lines(), HEADER.replace("aug", "flip"), "other.csv")
     assert main(tmp_path, renamed, gate) == 2
     assert "factors: optimizer, flip now, optimizer, aug then" in capsys.readouterr().err
+
+
+def test_the_gate_names_variants_without_the_base_s_levels_though_they_have_spaces() -> None:
+    found = [Change(name, Interval(0.0, 0.0, 0.0, 3, 0.0, 0.95), 1.0, 3, 0, False) for name in
+             ("net=wide resnet lr=0.1 high", "net=wide resnet lr=0.2", "net=vit b lr=0.1 high")]  # fmt: skip
+    told = verdict_lines(found, 0.01, {"net": "wide resnet", "lr": "0.1 high"})
+    assert [line.split(":")[0].strip() for line in told] == ["ok base", "ok lr=0.2", "ok net=vit b"]
 
 
 def test_no_report_of_our_own_runs_is_written_over(tmp_path: Path, svg_only: None, capsys: Any) -> None:
