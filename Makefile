@@ -33,7 +33,8 @@ RUNS     = $(ENGINE) $(call one_word,seed=$(SEEDS)) $(SETTING)
 SWEEP    = $(BIN)/python -m ablation.train -m $(RUNS)
 STUDY    = $(call one_word,+section=$(FIVE)$(if $(CROSSED),$(comma)$(CROSSED)))
 CONDITIONS = $(call one_word,lr=$(LR)) $(if $(EPOCHS),$(call one_word,epochs=$(EPOCHS)))
-REPORT   = $(BIN)/python -m ablation.report $(SETTING)
+# Runs that another program made have no setting of ours.
+REPORT   = $(BIN)/python -m ablation.report $(if $(findstring report.from=,$(value ARGS)),,$(SETTING))
 # A plan trains nothing, so there is nothing new to report after it.
 THEN_REPORT = $(if $(filter plan=true 'plan=true' "plan=true",$(value ARGS)),,$(REPORT) $(value ARGS))
 

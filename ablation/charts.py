@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from ablation.cost import Cost, pareto_front
 from ablation.crossing import Crossing
 from ablation.images import ClassEffect
-from ablation.look import COLOURS, DASHES, INK, MARKERS, Style, house_style
+from ablation.look import COLOURS, DASHES, INK, MARKERS, Style, clipped, house_style
 from ablation.phrases import ENGLISH, Say
 from ablation.stats import Summary, half_width
 from ablation.verdict import ALPHA
@@ -38,7 +38,7 @@ def waterfall_figure(bars: Sequence[tuple[str, float, float, float]], say: Say =
             label = f"{end - start:+.2f}".replace("-", "\u2212") if place else f"{end:.2f} %"
             top = (place, max(start, end + half))
             axes.annotate(label, top, (0, 4), textcoords="offset points", ha="center")
-        axes.set_xticks(range(len(drawn)), [name for name, *_ in drawn])
+        axes.set_xticks(range(len(drawn)), [clipped(name, 16) for name, *_ in drawn])
         axes.set_ylim(floor, high + (high - low) * 0.2)
         axes.set_ylabel(say("validation accuracy (%)"))
         axes.grid(visible=False, axis="x")
@@ -67,14 +67,14 @@ def interaction_figure(grid: Crossing, say: Say = ENGLISH) -> Figure:
                 axes.plot([place + shift] * len(seeds), seeds, "o", color=colour, alpha=0.35, markersize=2.6)
             axes.errorbar(
                 places, means, yerr=halves, color=colour, marker=marker, markersize=5, linewidth=1.4, capsize=3,
-                dashes=DASHES[index % len(DASHES)] or (None, None), label=f"{grid.first.factor}={level}",
+                dashes=DASHES[index % len(DASHES)] or (None, None), label=clipped(f"{grid.first.factor}={level}", 32),
             )  # fmt: skip
-        axes.set_xticks(range(len(grid.second.levels)), list(grid.second.levels))
+        axes.set_xticks(range(len(grid.second.levels)), [clipped(level, 20) for level in grid.second.levels])
         axes.set_xlim(-0.4, len(grid.second.levels) - 0.6)
         axes.set_xlabel(grid.second.factor)
         axes.set_ylabel(say("validation accuracy (%)"))
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-        figure.subplots_adjust(left=0.095, right=0.76, bottom=0.14, top=0.96)
+        longest = max(len(text.get_text()) for text in axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5)).texts)
+        figure.subplots_adjust(left=0.095, right=0.9 - 0.0105 * longest, bottom=0.14, top=0.96)
     return figure
 
 
@@ -109,7 +109,7 @@ def cost_figure(points: Mapping[str, Cost], say: Say = ENGLISH) -> Figure:
                 markerfacecolor="none",
             )  # fmt: skip
             if best:
-                axes.annotate(name, (x, accuracy), (6, 5), textcoords="offset points", fontsize=8)
+                axes.annotate(clipped(name, 40), (x, accuracy), (6, 5), textcoords="offset points", fontsize=8)
         steps = [places[name] for name in front]
         axes.step([one for one, _ in steps], [y for _, y in steps], where="post", color=COLOURS[1], linewidth=0.9)
         if max(seconds) > 10 * min(seconds):
@@ -168,7 +168,7 @@ def seeds_figure(rows: Sequence[tuple[str, Style, Sequence[tuple[float, float]]]
             for start, end in pairs:
                 values = [100 * start, 100 * end]
                 axes.plot([0, 1], values, color=style.colour, marker=style.marker, markersize=3.6, linewidth=1.0)
-            axes.set_xticks([0, 1], [say("control"), label])
+            axes.set_xticks([0, 1], [say("control"), clipped(label, 14)])
             axes.set_xlim(-0.25, 1.25)
             axes.grid(visible=False, axis="x")
         panels[0].set_ylabel(say("validation accuracy (%)"))

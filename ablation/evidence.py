@@ -19,7 +19,9 @@ CAPTION = mark(
     "Probability: under a flat prior. Better in pairs: share of seeds in which it is better; in all: of all its runs "
     "against all of the control. sd paired / unpaired: of the difference, as a share of that of unrelated runs. Finds: "
     "with 80 % power at the strictest step of Holm. Fresh seeds: for the observed difference, or what matters if that "
-    "is larger, with a cautious standard deviation. "
+    "is larger, with a cautious standard deviation."
+)
+IMAGES = mark(
     "Images lost: right with the control, wrong here, in the last epoch. Seeds: on these images; seeds and images: on "
     "others like them."
 )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ablation.formats import points
-from ablation.look import INK, Style, house_style
+from ablation.look import INK, Style, clipped, house_style
 from ablation.phrases import ENGLISH, Say
 from ablation.stats import Interval
 
@@ -129,7 +129,7 @@ def forest_figure(groups: Sequence[tuple[str, Sequence[Bar]]], delta: float, say
             )  # fmt: skip
             for bar in bars:
                 place += 1
-                names.append((place, bar.label))
+                names.append((place, clipped(bar.label, 22)))
                 _draw_bar(axes, place, bar, limit)
             place += 1
         axes.set_yticks([place for place, _ in names], [name for _, name in names])

@@ -55,6 +55,7 @@ MEANING = {
     "report.lang": "language of the report: en or zh",
     "report.also": "further folders of runs for the report, as [/first,/second]",
     "report.watch": "true renders the report again whenever a run has moved on, until none goes on",
+    "report.thumbnails": "true shows images that changed sides, false none; null those of the embedded data",
     "report.name": "folder of the report; null for the setting's own name",
     "seed": "of weights, order and flips",
     "preset": "demo or writeup",

@@ -68,6 +68,11 @@ def house_style() -> Iterator[None]:
         yield
 
 
+def clipped(name: str, most: int) -> str:
+    """A name where there is room for so many letters: its beginning and an ellipsis where it has more."""
+    return name if len(name) <= most else f"{name[: most - 1]}\u2026"
+
+
 def level_styles(comparisons: Iterable[Comparison]) -> dict[tuple[str, str], Style]:
     """A style for each (factor, level), the reference of a factor's first section in ink."""
     styles: dict[tuple[str, str], Style] = {}

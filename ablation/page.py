@@ -161,7 +161,7 @@ def overlay_name(comparison: Comparison) -> str:
 
 def curves_name(comparison: Comparison, row: Row) -> str:
     """File name, without its ending, of the figure of one level."""
-    return f"{anchor(comparison.name)}_curves_{anchor(row.level)[:60]}"
+    return f"{anchor(comparison.name)}_curves_{anchor(row.level)}"
 
 
 def overlay_text(comparison: Comparison, say: Say, losses: bool = True) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from ablation.comparison import Row
-from ablation.look import MARKERS, Style, house_style
+from ablation.look import MARKERS, Style, clipped, house_style
 from ablation.phrases import ENGLISH, Say
 
 _KINDS = {"loss": ("train_loss", "val_loss"), "acc": ("train_acc", "val_acc")}
@@ -222,7 +222,7 @@ def variant_figure(
         if not trained:
             handles, labels = handles[1:], labels[1:]
         figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.05, 1.0), ncols=3, handlelength=3.2)
-        figure.text(0.985, 0.955, label, ha="right", va="center", fontweight="bold")
+        figure.text(0.985, 0.955, clipped(label, 40), ha="right", va="center", fontweight="bold")
         figure.subplots_adjust(left=0.065, right=0.985, bottom=0.15, top=0.815, wspace=0.19)
     return figure
 
@@ -263,7 +263,7 @@ def legend(figure: Figure, rows: Sequence[tuple[str, Style]], panels: int = 3) -
     width = float(figure.get_size_inches()[0])
     figure.set_figheight(height := 3.3 + 0.2 * (lines - 1))
     handles = [strong_line([0, 0.5, 1], [0, 0, 0], style) for _, style in rows]
-    names = [name for name, _ in rows]
+    names = [clipped(name, 24) for name, _ in rows]
     left = 0.54 / width
     figure.legend(handles, names, loc="upper left", bbox_to_anchor=(left, 1.0), ncols=columns, handlelength=3.6)
     top = 1 - (0.58 + 0.2 * (lines - 1)) / height

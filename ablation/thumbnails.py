@@ -14,7 +14,7 @@ from ablation.comparison import Comparison
 from ablation.data import Array
 from ablation.errors import UserError
 from ablation.images import Flipped
-from ablation.look import Style, house_style
+from ablation.look import Style, clipped, house_style
 from ablation.phrases import ENGLISH, Say
 from ablation.schema import Config, DataName
 
@@ -82,15 +82,15 @@ def flips_figure(rows: Sequence[Strip], images: Array, say: Say = ENGLISH) -> Fi
                 left = place * size * (1 + _GAP)
                 picture = np.broadcast_to(images[one.image], (*images.shape[1:3], 3))
                 axes.imshow(picture, extent=(left, left + size, size, 0), interpolation="none")
-                told = f"{_short(one.name)}\n\u2192 {_short(one.said)}"
+                told = f"{clipped(one.name, 14)}\n\u2192 {clipped(one.said, 14)}"
                 axes.text(left, size * 1.06, told, va="top", fontsize=6.5, linespacing=1.15)
             axes.set_xlim(0, MOST * size * (1 + _GAP))
             axes.set_ylim(size, 0)
             axes.set_aspect("equal", anchor="NW")
             axes.set_axis_off()
             axes.text(
-                -0.02 * MOST * size, size / 2, f"{strip.level}\n{_told(strip, say)}", va="center", ha="right",
-                fontsize=8, linespacing=1.3,
+                -0.02 * MOST * size, size / 2, f"{clipped(strip.level, 18)}\n{_told(strip, say)}", va="center",
+                ha="right", fontsize=8, linespacing=1.3,
             )  # fmt: skip
         figure.subplots_adjust(left=0.2, right=0.995, top=1 - 0.05 / len(rows), bottom=0.26 / len(rows), hspace=0.42)
     return figure
@@ -100,10 +100,6 @@ def _told(strip: Strip, say: Say) -> str:
     count = len(strip.flipped)
     told = say("wins {number}", number=count) if strip.won else say("loses {number}", number=count)
     return told if count <= MOST else say("{text}, the first {shown}", text=told, shown=MOST)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else f"{name[:13]}\u2026"
 
 
 def described(rows: Sequence[Strip], say: Say) -> str:

@@ -16,6 +16,7 @@ from ablation.leaderboard import Entry
 from ablation.phrases import ENGLISH, speaker
 from ablation.rundir import State
 from ablation.schema import Language, Metric
+from ablation.selection import Runs
 from ablation.study import Study, build, choose
 from tests.factory import write_run
 
@@ -39,7 +40,7 @@ def board_of(root: Path, *overrides: str) -> tuple[Study, list[Entry]]:
     gathered = gather(root)
     choice = choose(gathered, [SHORT, *overrides], compose_config)
     study = build(gathered, choice, compose_config)
-    return study, leaderboard.entries(study, choice.runs)
+    return study, leaderboard.entries(study, Runs(choice.runs))
 
 
 def test_every_variant_is_ranked_by_its_mean_and_equal_means_share_a_rank(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_every_variant_is_ranked_by_its_mean_and_equal_means_share_a_rank(tmp_pa
     assert all(rank is None for rank, *_ in ranks[4:])
     assert {one.variant for one in board} == {row.variant for row in study.matrix}
     assert [one.accuracy.mean for one in board[:4]] == pytest.approx([0.81, 0.72, 0.72, 0.50])
-    assert [one.seconds for one in board[:4]] == pytest.approx([30.0, 21.0, 10.0, 5.0])
+    assert [one.seconds.mean for one in board[:4]] == pytest.approx([30.0, 21.0, 10.0, 5.0])
     # base costs more than norm=none for the same accuracy
     assert [one.variant for one in board if one.front] == [
         "residual=without depth=resnet14", "norm=none", "norm=instance",
@@ -77,7 +78,7 @@ def test_it_says_what_the_sections_say_of_the_same_runs(tmp_path: Path) -> None:
     for name, level in (("base", "batch"), ("norm=none", "none"), ("norm=instance", "instance")):
         one, row = next(one for one in board if one.variant == name), rows[level]
         assert (one.accuracy, one.best, one.gap) == (row.accuracy, row.best, row.gap)
-        assert (one.params, one.macs, one.seconds) == (row.params, row.macs, row.seconds)
+        assert (one.params, one.macs, one.seconds.mean) == (row.params, row.macs, row.seconds)
 
 
 def test_the_caveat_counts_the_intervals_that_overlap_with_the_first(tmp_path: Path) -> None:
