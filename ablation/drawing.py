@@ -64,7 +64,8 @@ def inline(drawing: Drawing, sheet: Sheet) -> Markup:
     Args:    sheet: what the figures of the page share; its rules belong into the page.
     """
     box, inside = compact(drawing.svg, drawing.name, sheet, _themed, _key)
-    size = f'style="max-width:{SCALE * float(box.split()[2]):.0f}px"'  # so that letters are of one size in all figures
+    width = f"{SCALE * float(box.split()[2]):.0f}px"  # so that letters are of one size in all figures
+    size = f'style="max-width:{width};min-width:min(42rem,{width})"'
     return Markup(f'<svg viewBox="{box}" {size} {_labels(drawing)}\n{inside}\n</svg>')
 
 

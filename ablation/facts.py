@@ -60,7 +60,7 @@ class Origin:
             (mark("value"), self.value),
             (mark("factors"), ", ".join(self.factors)),
             *([(mark("epochs read"), f"{low}" if low == high else f"{low}\u2013{high}")] if high else []),
-            (mark("seeds"), ", ".join(map(str, seeds))),
+            (mark("seeds"), ranges(seeds)),
         )
 
 

@@ -51,7 +51,7 @@ def roles_of(table: Table, config: OriginConfig) -> Roles:
         factors = list(dict.fromkeys(config.factors))
     else:
         candidates = [name for name in left if name not in optional.values()]
-        factors, unused = _factors(table, candidates, optional.get("epoch"))
+        factors, unused = _factors(table, candidates, seed, optional.get("epoch"))
     if not factors:
         told = "; ".join(f"{name}: {why}" for name, why in unused.items()) or "there is no other column"
         raise UserError(
@@ -104,7 +104,7 @@ def _check_named(key: str, name: str, names: Sequence[str]) -> str:
     return name
 
 
-def _factors(table: Table, candidates: Sequence[str], epoch: str | None) -> tuple[list[str], dict[str, str]]:
+def _factors(table: Table, candidates: Sequence[str], seed: str, epoch: str | None) -> tuple[list[str], dict[str, str]]:
     """The columns that vary between runs and not within one, and why each other is none."""
     rows = list(range(len(table.rows)))
     if epoch is not None:
@@ -119,6 +119,10 @@ def _factors(table: Table, candidates: Sequence[str], epoch: str | None) -> tupl
             unused[name] = reason
         else:
             factors.append(name)
+    for name in [one for one in reversed(factors) if epoch is not None]:
+        if _changes_within(table, name, [*(one for one in factors if one != name), seed], str(epoch)):
+            factors.remove(name)
+            unused[name] = mark("changes over the epochs")
     for name in reversed(factors.copy()):
         others = [one for one in factors if one != name]
         every = _distinct(table, factors)
@@ -126,6 +130,16 @@ def _factors(table: Table, candidates: Sequence[str], epoch: str | None) -> tupl
             factors.remove(name)
             unused[name] = mark("changes together with other factors, which stand for it")
     return factors, unused
+
+
+def _changes_within(table: Table, name: str, others: Sequence[str], epoch: str) -> bool:
+    """Whether rows that only this column and the epoch tell apart are epochs of one run: none of them comes twice."""
+    groups: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    keys = zip(*(table.column(one) for one in others), strict=True)
+    for key, level, number in zip(keys, table.column(name), table.column(epoch), strict=True):
+        groups.setdefault(key, []).append((level, number))
+    mixed = [rows for rows in groups.values() if len({level for level, _ in rows}) > 1]
+    return bool(mixed) and all(len({number for _, number in rows}) == len(rows) for rows in mixed)
 
 
 def _number(cell: str) -> float:

@@ -333,6 +333,15 @@ def test_levels_typed_on_a_command_line_are_found_as_numbers_and_words(tmp_path:
     assert dict(study.base) == {"lr": "1e-2", "amp": "True"}
 
 
+def test_a_column_that_changes_within_a_run_is_no_factor(tmp_path: Path) -> None:
+    """Hosts come again and again, so only the epochs that they share out among them tell that they are none."""
+    hosts = np.random.default_rng(3).integers(0, 3, 200)
+    rows = [f"{lr},{seed},{epoch},{0.5 + 0.01 * seed + epoch / 50 + len(lr) / 99:.4f},h{hosts[20 * seed + epoch]}"
+            for lr in ("0.1", "0.01") for seed in range(4) for epoch in range(5)]  # fmt: skip
+    origin = found_of(write(tmp_path, rows, "lr,seed,epoch,acc,host")).origin
+    assert (origin.factors, origin.unused, origin.runs) == (("lr",), {"host": "changes over the epochs"}, 8)
+
+
 def test_names_of_sections_are_file_names_and_no_two_alike() -> None:
     names = section_names(["a b", "a-b", "A b", "猫", "狗", "cost", "a"])
     assert len({name.lower() for name in names.values()}) == len(names) == 7 + 21
