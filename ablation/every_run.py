@@ -22,10 +22,13 @@ from ablation.verdict import ALPHA
 MOST_EPOCHS = 6  # columns of the table of curves
 
 
-def every_run(comparison: Comparison, found: Mapping[str, Mapping[str, Any]], folder: Path, say: Say) -> list[Column]:
+def every_run(
+    comparison: Comparison, found: Mapping[str, Mapping[str, Any]], folder: Path | None, say: Say
+) -> list[Column]:
     """A row per run: what became of it, its accuracies, its images against its control, seconds, and its folder.
 
-    Args:    found: rows of the runs table by run id; folder: that of the page, from which links start.
+    Args:    found: rows of the runs table by run id; folder: that of the page, from which links to runs
+             start; None where runs have no folders but a place in a table.
     """
     lines = [(row, run) for row in comparison.rows for run in _runs(row) if run.run_id in found]
 
@@ -45,7 +48,12 @@ def every_run(comparison: Comparison, found: Mapping[str, Mapping[str, Any]], fo
         column("won", say("images won"), [NOTHING if f is None else str(f.table.only_level) for f in flips]),
         column("p", say("p (McNemar)"), [probability(None if f is None else f.p) for f in flips]),
         column("seconds", say("seconds"), [number(_known(row.get("seconds_train")), 1) for row in best]),
-        column("folder", say("folder"), [_link(row.get("run_dir", ""), folder) for row in best], numeric=False),
+        column(
+            "folder",
+            say("folder") if folder else say("read from"),
+            [_link(row["run_dir"], folder) for row in best],
+            numeric=False,
+        ),
     ]
 
 
@@ -78,10 +86,10 @@ def _known(value: Any) -> float | None:
     return None if value is None or pd.isna(value) else float(value)
 
 
-def _link(directory: str, folder: Path) -> str:
-    """A link from the page to a run's folder; its path alone where there is no way from one to the other."""
-    if not directory:
-        return NOTHING
+def _link(directory: str, folder: Path | None) -> str:
+    """A link from the page to a run's folder; its name alone where there is no way from one to the other."""
+    if folder is None:
+        return directory or NOTHING
     try:
         path = Path(os.path.relpath(directory, folder)).as_posix()
     except ValueError:  # another drive

@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any
 
 import matplotlib as mpl
-from fontTools import subset
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -33,7 +32,6 @@ _WIDE_FONTS = (
     "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
     "Droid Sans Fallback", "PingFang SC", "Microsoft YaHei", "SimHei",
 )  # fmt: skip
-_LAYOUT = ("GDEF", "GPOS", "GSUB", "MATH", "kern")
 _NO_DATE = {
     "svg": {"Date": None, "Creator": None},
     "png": {"Software": None},
@@ -96,31 +94,9 @@ def encode(figure: Figure, kind: str) -> bytes:
     A letter that no font here has is a box in pixels; in SVG text stays text, and who shows it has the letters.
     """
     buffer = io.BytesIO()
-    with house_style(), _no_word_of_fonts(), _without_layout_tables():
+    with house_style(), _no_word_of_fonts():
         figure.savefig(buffer, format=kind, metadata=_NO_DATE[kind])
     return buffer.getvalue()
-
-
-@contextmanager
-def _without_layout_tables() -> Iterator[None]:
-    """Embed fonts without the tables that only place letters, since a figure has placed them.
-
-    Cutting those tables down to a figure's letters took most of the time of a report.
-    """
-    load = subset.load_font
-
-    def without(*given: Any, **named: Any) -> Any:
-        font = load(*given, **named)
-        for table in _LAYOUT:
-            if table in font:
-                del font[table]
-        return font
-
-    subset.load_font = without
-    try:
-        yield
-    finally:
-        subset.load_font = load
 
 
 @contextmanager

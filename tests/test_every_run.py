@@ -64,6 +64,13 @@ def test_no_folder_name_becomes_a_scheme_or_markup(name: str, read: tuple[Any, A
     assert "<script" not in link
 
 
+def test_a_run_of_a_table_has_its_place_there_and_no_link(read: tuple[Any, Any, Any]) -> None:
+    norm, found, _ = read
+    placed = {key: row | {"run_dir": "results.csv, line 4"} for key, row in found.items()}
+    column = every_run(norm, placed, None, ENGLISH)[-1]
+    assert (column.heading, {*column.cells}) == ("read from", {"results.csv, line 4"})
+
+
 def test_the_numbers_of_the_curves_are_means_with_t_intervals(read: tuple[Any, Any, Any]) -> None:
     norm, _, gathered = read
     rows = [(row.level, curves_of(row, by_run(gathered.curves))) for row in norm.rows]
