@@ -1,13 +1,13 @@
 """What a report is made of: our own runs, or somebody else's, read and named but not yet compared with each other."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablation.commandline import compose_config
 from ablation.errors import UserError
-from ablation.origin import as_typed
+from ablation.origin import OriginConfig, as_typed
 from ablation.phrases import mark, runs, speaker
 from ablation.schema import Config
 
@@ -15,6 +15,8 @@ from ablation.schema import Config
 if TYPE_CHECKING:
     from ablation.gather import Gathered
     from ablation.study import Choice, Study
+
+_PLAIN = OriginConfig()
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,22 @@ class Work:
 
 
 def own(config: Config, overrides: Sequence[str]) -> Work:
-    """The runs of this program below the folders of a config."""
+    """The runs of this program below the folders of a config.
+
+    Raises:  UserError: a setting is about other runs, or there is no run of the config's setting.
+    """
     from ablation.gather import gather
     from ablation.naming import name_of
     from ablation.study import build, choose
 
+    foreign = [
+        one.name for one in fields(OriginConfig) if getattr(config.report, one.name) != getattr(_PLAIN, one.name)
+    ]
+    if foreign:
+        raise UserError(
+            f"report.{foreign[0]} is about runs that another program made. Say which kind they are: "
+            "report.from=csv, tensorboard or mlflow."
+        )
     gathered = gather(*run_folders(config))
     choice = choose(gathered, overrides, compose_config)
     folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)

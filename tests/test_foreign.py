@@ -440,6 +440,8 @@ def test_a_second_row_of_a_run_names_the_column_that_tells_them_apart(tmp_path: 
         ),
         (["report.form=csv"], "report.form is not known. Known: report.from, report.path"),
         (["report.from=csv"], "report.from=csv needs report.path=PATH"),
+        (["report.path=results.csv"], "report.path is about runs that another program made. Say which kind they are:"),
+        (["report.value=val_acc"], "report.value is about runs that another program made."),
         (
             ["report.from=csv", "report.path=gone.csv"],
             "report.path=gone.csv cannot be read: No such file or directory.",
