@@ -81,7 +81,11 @@ def _draw_gap(figure: Figure, place: tuple[int, int], rows: Sequence[Pace], epoc
         draw_curves(axes, row.curves, "gap", row.style)
     axes.axhline(0, color=INK, linewidth=0.7)
     axes.autoscale(axis="y")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.3g}".replace("-", "\u2212")))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(100 * value)))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "\u2212") if abs(value) > 1e-9 else "0"
 
 
 def _draw_seconds(figure: Figure, place: tuple[int, int], rows: Sequence[Pace], say: Say) -> None:

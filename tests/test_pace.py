@@ -45,6 +45,7 @@ def test_the_panels_show_gap_seconds_and_the_share_that_is_there() -> None:
     assert seeds(seconds, "l2.seconds.seeds") == [[[1, 0.1], [2, 0.3]]]
     assert line(share, "l1.share.mean") == [[0, 4, 8, 8], [0, 0.5, 1, 1]]
     assert line(share, "l2.share.mean") == [[0, 2], [0, 0]]
+    assert [gap.yaxis.get_major_formatter()(value) for value in (-0.1, 0.0, 0.05)] == ["\u221210", "0", "+5"]
     assert "60.00 %" in share.get_title(loc="left")
 
 
