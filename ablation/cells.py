@@ -53,9 +53,11 @@ def _number(table: Table, name: str, row: int, cell: str) -> Decimal | None:
     if text.lower() in _NONE:
         return None
     if not _NUMBER.fullmatch(text):
+        decimal = re.fullmatch(r"[+-]?\d*,\d+", text)
+        advice = " Write a point, or separate columns by semicolons to have decimal commas." if decimal else ""
         raise UserError(
             f"{table.name}, {table.places[row]}: {name}={cell} is no number. Leave the cell empty for a "
-            "run that failed."
+            f"run that failed.{advice}"
         )
     return Decimal(text)
 
@@ -68,6 +70,25 @@ def decimals(table: Table, name: str) -> list[Decimal | None]:
     return [_number(table, name, row, cell) for row, cell in enumerate(table.column(name))]
 
 
+def _are_percent(table: Table, name: str, found: Sequence[Decimal | None]) -> bool:
+    """Whether a column is percent: where all of it has the sign, or some value is above 1.
+
+    Raises:  UserError: some cells look like percent and others like fractions.
+    """
+    cells = table.column(name)
+    kinds: dict[bool, int] = {}
+    for row, value in enumerate(found):
+        if value is not None and value != 0:
+            kinds.setdefault(cells[row].endswith("%") or value > 1, row)
+    if len(kinds) == 2:
+        told = " and ".join(f"{table.places[row]} {cells[row]}" for row in sorted(kinds.values()))
+        raise UserError(
+            f"{table.name}: {name} has fractions and percent in one column ({told}). If all are percent, say "
+            "report.percent=true; else write them all one way."
+        )
+    return True in kinds
+
+
 def fractions(table: Table, name: str, percent: bool | None) -> Accuracies:
     """A column of accuracies as fractions: given as such, or as percent where some are above 1.
 
@@ -77,7 +98,7 @@ def fractions(table: Table, name: str, percent: bool | None) -> Accuracies:
     found = decimals(table, name)
     known = [value for value in found if value is not None]
     if percent is None:
-        percent = any(cell.endswith("%") for cell in table.column(name)) or max(known, default=Decimal(0)) > 1
+        percent = _are_percent(table, name, found)
     limit = 100 if percent else 1
     for row, value in enumerate(found):
         if value is not None and not 0 <= value <= limit:

@@ -33,13 +33,15 @@ class Fact:
 class Origin:
     """Where the runs of another program were read, and what of it.
 
-    kind is that of report.from, name the file's or folder's, digest a hash of its content; value, seed and factors are
+    kind is that of report.from, name the file's or folder's, place a hash of its path,
+    digest of its content; value, seed and factors are
     columns, optional those of other known meanings by these, unused every other one with the reason. steps: those of
     the values' rounding from 0 to 1; epochs: the fewest and most of a run, 0 where the table has none.
     """
 
     kind: str
     name: str
+    place: str
     digest: str
     rows: int
     runs: int

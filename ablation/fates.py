@@ -91,7 +91,7 @@ _FATES = {
 
 def _fate(run: SeedRun, say: Say) -> str:
     if run.state == MISSING_RUN:
-        return say("without a run that can be read")
+        return say("without a run (not started, or not readable)")
     if run.state == State.pending.value and not run.epoch:
         return say("waits to be trained")
     if not run.epochs:

@@ -102,6 +102,9 @@ def anova(grid: Crossing, say: Say) -> list[Column]:
 def sentences(grid: Crossing, say: Say) -> list[str]:
     """What the grid says: of the factor as a whole, level by level, and over all levels that do not interact."""
     real = [part for part in grid.interactions if part.finding.p_holm <= ALPHA]
+    whole = grid.anova.get("first:second")
+    if whole is not None and whole.p <= ALPHA:  # then no average is that of one effect, whichever pair it lies in
+        real = list(grid.interactions)
     depends, moves = {part.level for part in real}, {part.other for part in real}
     return [
         *factor_sentences(grid, say),

@@ -9,13 +9,13 @@ from ablation.crossing import Cell, effects
 from ablation.finding import Finding
 from ablation.formats import NOTHING, Column, interval, percent, points, probability
 from ablation.grids import Pool
-from ablation.identity import levels_of
+from ablation.identity import levels_of, named
 from ablation.phrases import Say, mark
 from ablation.schema import Config
 from ablation.sections import load_section, section_names
 from ablation.selection import cell_config, describe_variant
 from ablation.stats import Interval, paired_difference
-from ablation.typeset import latex_table, markdown, plain_markdown
+from ablation.typeset import csv_text, latex_table, markdown, plain_markdown, raw
 from ablation.wording import settings_notes
 
 _HEADINGS = {
@@ -131,6 +131,27 @@ def to_markdown(ladder: Ladder, say: Say) -> str:
 def to_latex(ladder: Ladder, say: Say) -> str:
     """The table as a LaTeX float."""
     return latex_table(columns(ladder, say), _HEADINGS, caption(ladder, say), ladder.name, say)
+
+
+def to_csv(ladder: Ladder) -> str:
+    """The way for programs, fractions, a row per rung; the first has no step."""
+    header = ("rung", "changes", "n_runs", "mean", "n", "step", "ci_low", "ci_high", "p", "p_holm", "verdict",
+              "total", "variant")  # fmt: skip
+    rows = [
+        (
+            rung.name, rung.changes, str(rung.cell.accuracy.n), raw(rung.cell.accuracy.mean), *_step(rung.finding),
+            raw(rung.total.mean if rung.finding else None), named(rung.cell.variant),
+        )
+        for rung in ladder.rungs
+    ]  # fmt: skip
+    return csv_text(header, rows)
+
+
+def _step(found: Finding | None) -> tuple[str, ...]:
+    if found is None:
+        return ("",) * 7
+    one = found.interval
+    return str(one.n), *map(raw, (one.mean, one.low, one.high, found.p, found.p_holm)), found.verdict.value
 
 
 def bars(ladder: Ladder) -> list[tuple[str, float, float, float]]:

@@ -128,30 +128,35 @@ def caveat(board: Sequence[Entry], say: Say) -> str:
     if len(known) < 2:
         return plain
     overlap = sum(one.bounds[1] >= known[0].bounds[0] for one in known[1:])
-    phrase = "The interval of the first overlaps with those of {number} of the {others} others."
+    phrase = "Intervals that overlap with that of the first: {number} of {others}."
     return say(" ").join([plain, say(phrase, number=overlap, others=len(known) - 1)])
 
 
-def caption(say: Say) -> str:
-    """What the numbers are."""
-    return say(
-        "Means over usable runs, all seeds together, with the 95 % Student t interval of each mean by itself. "
-        "Best val: each run's best epoch, selected on the same images, so optimistic. Train minus val: clean training "
-        "accuracy over validation accuracy, last epoch. Seconds: training only, at the load the machine had. Beaten by "
-        "none: no other variant is as accurate in fewer seconds."
-    )
+_MEANINGS = {
+    "best": mark("Best val: each run's best epoch, selected on the same images, so optimistic."),
+    "gap": mark("Train minus val: clean training accuracy over validation accuracy, last epoch."),
+    "seconds": mark("Seconds: training only, at the load the machine had."),
+    "front": mark("Beaten by none: no other variant is as accurate in fewer seconds."),
+}
+
+
+def caption(table: Iterable[Column], say: Say) -> str:
+    """What the numbers of these columns are."""
+    first = say("Means over usable runs, all seeds together, with the 95 % Student t interval of each mean by itself.")
+    return say(" ").join([first, *(say(_MEANINGS[one.key]) for one in table if one.key in _MEANINGS)])
 
 
 def to_markdown(board: Sequence[Entry], metric: Metric, say: Say) -> str:
     """The table as GitHub-flavoured Markdown."""
-    lines = [f"## {say('Leaderboard')}\n", *markdown(columns(board, metric, say))]
-    return "\n".join([*lines, f"\n{caption(say)}\n", caveat(board, say)]) + "\n"
+    table = columns(board, metric, say)
+    lines = [f"## {say('Leaderboard')}\n", *markdown(table)]
+    return "\n".join([*lines, f"\n{caption(table, say)}\n", caveat(board, say)]) + "\n"
 
 
 def to_latex(board: Sequence[Entry], metric: Metric, say: Say) -> str:
     """The table as a LaTeX float, its caveat in the caption."""
     table = [column for column in columns(board, metric, say) if column.key in _HEADINGS]
-    return latex_table(table, _HEADINGS, f"{caption(say)} {caveat(board, say)}", "leaderboard", say)
+    return latex_table(table, _HEADINGS, f"{caption(table, say)} {caveat(board, say)}", "leaderboard", say)
 
 
 def to_csv(board: Iterable[Entry], metric: Metric) -> str:

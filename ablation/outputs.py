@@ -49,6 +49,7 @@ def table_files(study: Study, board: Sequence[Entry], say: Say) -> dict[str, byt
     for way in (one for one in study.ladders if one.has_runs):
         files[f"{way.name}.md"] = ladder.to_markdown(way, say)
         files[f"{way.name}.tex"] = ladder.to_latex(way, say)
+        files[f"{way.name}.csv"] = ladder.to_csv(way)
     return {f"tables/{name}": text.encode() for name, text in files.items()}
 
 

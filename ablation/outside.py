@@ -7,6 +7,7 @@ and whatever cannot be one number per variant and seed is refused with its place
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -87,7 +88,8 @@ def _origin(
     table: Table, roles: Roles, config: OriginConfig, values: Accuracies, ends: Sequence[int], n_runs: int
 ) -> Origin:
     return Origin(
-        config.source.name, table.name, table.digest, len(table.rows), n_runs, roles.value, roles.seed, roles.factors,
+        config.source.name, table.name, digest(str(Path(config.path or "").resolve())), table.digest, len(table.rows),
+        n_runs, roles.value, roles.seed, roles.factors,
         {name: found for name, found in roles.optional.items() if max(ends) or name in ("seconds", "params")},
         {**roles.unused, **({} if max(ends) else _only_curves(roles))},
         values.percent, values.steps, (min(ends), max(ends)),

@@ -8,12 +8,14 @@ from ablation.evidence import FLAGS, classes_told, common_flags, common_flags_to
 from ablation.facts import Origin
 from ablation.fates import listing
 from ablation.formats import NOTHING, Column
+from ablation.grid_wording import survival_word
 from ablation.identity import Variant
 from ablation.matrix import MatrixRow
 from ablation.phrases import Say, runs
 from ablation.selection import describe_variant
 from ablation.stats import LEAST_PAIRS
 from ablation.study import Study
+from ablation.tables import brief
 from ablation.verdict import METRICS, Verdict, points
 from ablation.wording import settings_notes
 
@@ -56,14 +58,28 @@ def _is_significant(row: Row) -> bool:
     return row.finding is not None and row.finding.verdict.significant
 
 
-def beware(row: Row, say: Say, own: bool = True) -> str:
-    """What weakens a row's effect: several changes, seeds that are missing or have no pair.
+def besides(study: Study, item: Comparison, row: Row, say: Say) -> Iterator[str]:
+    """What belongs to a section's answer: its other significant levels, and what becomes of this one elsewhere."""
+    others = [one for one in item.rows if _is_significant(one) and one is not row]
+    if others:
+        others.sort(key=_size, reverse=True)
+        yield say("Also: {effects}.", effects=say("; ").join(brief(one, say) for one in others))
+    for grid in (one for one in study.robustness if one.first.factor == item.section.factor):
+        for part in (one for one in grid.interactions if one.level == row.level):
+            place = f"{grid.second.factor}={part.other}"
+            yield say("At {there}: {word}.", there=place, word=survival_word(part, grid, say))
+
+
+def beware(item: Comparison, row: Row, say: Say, own: bool = True) -> str:
+    """What weakens a row's effect: several changes, seeds that are missing or have no pair, no part in a correction.
 
     Args:    own: whether levels are those of conf/, so that it is known what they set.
     """
     found = []
     if row.confounded:
         found.append(say("{number} changes at once", number=len(row.changes)))
+    if row.level not in item.section.levels:
+        found.append(say("not of the section's list, so corrected by itself"))
     if own and row.control is not None and any(settings_notes(row.variant, row.control, say)):
         found.append(say("a level of several settings"))
     if row.n_finished < len(row.seeds):

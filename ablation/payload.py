@@ -23,6 +23,12 @@ CURVE_COLUMNS = ("train_loss", "val_loss", "train_acc", "val_acc")
 MOST_NUMBERS = 200_000  # of curves in a page; with more, hovering shows no values
 _WORDS = {
     "recomputed": mark("recomputed, no verdict"),
+    "note": mark(
+        "Recomputed in this page: {metric}, against {reference}. Captions, sentences, caveats and what is folded are "
+        "still those of the report."
+    ),
+    "against": mark("against {reference}"),
+    "declared": mark("the declared control"),
     "seed": mark("seed"),
     "epoch": mark("epoch"),
     "mean": mark("mean"),

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from typing import Any
@@ -83,14 +83,18 @@ def without(overrides: Sequence[str], chosen: Sequence[str]) -> list[str]:
 
 
 def variant_commands(
-    overrides: Sequence[str], base: Config, trained: Iterable[Config], variants: Iterable[Variant], seeds: Sequence[int]
+    overrides: Sequence[str],
+    base: Config,
+    trained: Mapping[str, Config],
+    variants: Iterable[Variant],
+    seeds: Sequence[int],
 ) -> tuple[str, ...]:
     """Per variant the command that trains it with every seed.
 
-    Args:    overrides: of the study; those of the report are left out. base: their config. trained: those of runs.
+    Args:    overrides: of the study; those of the report are left out. base: their config. trained: of runs, by id.
     """
     kept = [item for item in overrides if not item.startswith(("report.", "gate.", "report_dir="))]
-    listed, known = f"seed={','.join(map(str, seeds))}", list(trained)
+    listed, known = f"seed={','.join(map(str, seeds))}", list(trained.values())
     own = [variant_overrides(variant, base, known) for variant in variants]
     commands = [["python", "-m", "ablation.train", "-m", *without(kept, one), *one, listed] for one in own]
     return tuple(dict.fromkeys(map(shlex.join, commands)))

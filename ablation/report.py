@@ -155,7 +155,7 @@ def make(overrides: list[str]) -> bool:
             f"gate.reference={reference} is the file that this report writes, so the next gate would pass. "
             "Keep a copy of it elsewhere, or write this report under another report.name."
         )
-    if (known := _read_summary(folder)) and bool(known.get("origin")) is (config.report.source is Source.runs):
+    if (known := _read_summary(folder)) and (known.get("origin") or {}).get("place", "") != work.place:
         raise UserError(f"{folder} is a report of other runs. Give this one a report.name of its own.")
     print("\n".join(work.told))
     inputs = inputs_digest(work.gathered, [*overrides, work.content], config.report.lang)

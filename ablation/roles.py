@@ -92,7 +92,7 @@ def value_column(names: Sequence[str], wanted: str | None) -> str:
         return _check_named("report.value", wanted, names)
     found = [name for name in names if plain(name) in _VALUES]
     if len(found) != 1:
-        several = f"Several could be the value: {', '.join(found)}" if found else "None is called like an accuracy"
+        several = f"Several could be the value: {', '.join(found)}" if found else "No name is that of an accuracy"
         raise UserError(f"{several}. Say which: report.value=COLUMN. There are: {', '.join(names)}.")
     return found[0]
 

@@ -250,7 +250,7 @@ class ReportConfig(OriginConfig):
     """The report: what it reads, compares and is called; thumbnails: None shows those of embedded images alone."""
 
     metric: Metric = Metric.final
-    delta: float = within(0.0, 1.0, open_low=True, default=0.005)
+    delta: float = within(0.0, 0.2, open_low=True, default=0.005)
     lang: Language = Language.en
     name: str | None = None
     also: list[str] = field(default_factory=list)

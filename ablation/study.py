@@ -121,7 +121,7 @@ def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Ch
         return Choice(tuple(found), compose(found), runs, notice if found != [*overrides] else "")
     if not len(gathered.runs):
         if not Path(config.runs_dir).is_dir():
-            raise UserError(f"runs_dir={config.runs_dir} is no folder. Give the one that holds the runs.")
+            raise UserError(f"runs_dir={config.runs_dir} is no folder. Give that of runs, or train: `make demo`.")
         unread = f" ({len(gathered.left_out)} folders could not be read)" if gathered.left_out else ""
         raise UserError(
             f"No run was found below runs_dir={config.runs_dir}{unread}. "
@@ -191,7 +191,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         ladders=steps,
         outcomes=outcomes(pool),
         section_commands=section_commands(choice.overrides, config, seeds, robust),
-        variant_commands=variant_commands(asked, config, gathered.configs.values(), [one for _, one in uses], seeds),
+        variant_commands=variant_commands(choice.overrides, config, gathered.configs, [one for _, one in uses], seeds),
         matrix=matrix_of(uses, base, runs, seeds),
         notices=(choice.notice,) if choice.notice else (),
         caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings), say)),

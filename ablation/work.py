@@ -21,12 +21,16 @@ _PLAIN = OriginConfig()
 
 @dataclass(frozen=True)
 class Work:
-    """What was read for a report: where it is written, what is told of it, a hash of other content, and its study."""
+    """What was read for a report: where it is written, what is told of it, and its study.
+
+    place and content are hashes of where other programs' runs lie and of what is there, '' for our own runs.
+    """
 
     gathered: "Gathered"
     choice: "Choice"
     folder: Path
     told: Sequence[str]
+    place: str
     content: str
     study: "Callable[[], Study]"
 
@@ -52,7 +56,7 @@ def own(config: Config, overrides: Sequence[str]) -> Work:
     choice = choose(gathered, overrides, compose_config)
     folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
     told = list(_read_lines(gathered, choice))
-    return Work(gathered, choice, folder, told, "", lambda: build(gathered, choice, compose_config))
+    return Work(gathered, choice, folder, told, "", "", lambda: build(gathered, choice, compose_config))
 
 
 def others(config: Config, overrides: Sequence[str]) -> Work:
@@ -73,7 +77,7 @@ def others(config: Config, overrides: Sequence[str]) -> Work:
     gathered = Gathered(found.runs, found.curves, (), {}, {}, found.columns)
     base = foreign.base_variant(found.variants, config.report.base)
     told = list(foreign.notices(found, base, speaker(config.report.lang)))
-    return Work(gathered, choice, Path(config.report_dir) / name, told, found.origin.digest, study)
+    return Work(gathered, choice, Path(config.report_dir) / name, told, found.origin.place, found.origin.digest, study)
 
 
 def _read_lines(gathered: "Gathered", choice: "Choice") -> Iterator[str]:

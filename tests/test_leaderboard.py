@@ -85,9 +85,9 @@ def test_the_caveat_counts_the_intervals_that_overlap_with_the_first(tmp_path: P
     write(tmp_path)
     board = board_of(tmp_path)[1]
     # first: 0.81 with half 4.303 * 0.01 / sqrt 3 = 0.0248; base and none reach 0.72 + 0.0497 = 0.7697 < 0.7852
-    assert "overlaps with those of 0 of the 3 others." in leaderboard.caveat(board, ENGLISH)
-    assert "overlaps with those of 1 of the 2 others." in leaderboard.caveat(board[1:], ENGLISH)
-    assert "overlaps" not in leaderboard.caveat(board[:1], ENGLISH)
+    assert "Intervals that overlap with that of the first: 0 of 3." in leaderboard.caveat(board, ENGLISH)
+    assert "Intervals that overlap with that of the first: 1 of 2." in leaderboard.caveat(board[1:], ENGLISH)
+    assert "Intervals that overlap" not in leaderboard.caveat(board[:1], ENGLISH)
     assert leaderboard.caveat([], speaker(Language.zh)).startswith("名次不是结论：")
 
 

@@ -117,6 +117,30 @@ def test_another_reference_gives_the_differences_to_it(page: Any, folder: Path) 
     assert cell(reference, "effect") == "reference"
 
 
+def test_what_is_recomputed_names_its_reference_and_accuracy_wherever_it_is_read(page: Any) -> None:
+    section = page.locator("section[aria-labelledby='section-norm']")
+    summary = page.locator("#all-effects tr[data-row]").filter(has_text="instance")
+    note, head = section.locator("[data-note]"), section.locator("table[data-limit] thead th").nth(4)
+    assert "against batch" in summary.inner_text()
+    assert (note.is_visible(), head.inner_text().replace("\n", " ").strip()) == (False, "effect (pp)")
+    page.locator("select[data-against=norm]").select_option(label="none")
+    assert "against none" in summary.inner_text()
+    assert "against batch" not in summary.inner_text()
+    assert note.inner_text().startswith("Recomputed in this page: val accuracy, last epoch, against none. Captions,")
+    assert page.locator("section[aria-labelledby=summary] [data-note]").inner_text().count("norm: none") == 1
+    assert "(against none)" in head.inner_text()
+    other = page.locator("section[aria-labelledby='section-residual'] [data-note]")
+    assert not other.is_visible()
+    page.locator("#reset").click()
+    assert not note.is_visible()
+    assert "against batch" in summary.inner_text()
+    page.locator("#metric").select_option("last3")
+    assert other.inner_text().startswith(
+        "Recomputed in this page: val accuracy, mean of last 3 epochs, against the declared"
+    )
+    assert "(val accuracy, mean of last 3 epochs)" in head.inner_text()
+
+
 SHAPES = """rows => rows.map(row => [row.dataset.row, [...row.querySelectorAll("[data-cell=forest] svg *")].map(shape =>
      [shape.getAttribute("class"), ...["d", "x", "width", "cx"].map(name => shape.getAttribute(name) || "")])])"""
 

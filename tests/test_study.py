@@ -51,7 +51,7 @@ def test_pairs_are_made_by_seed_and_a_seed_without_partner_is_told(tmp_path: Pat
     assert row.effect is not None
     assert (row.effect.n, row.effect.mean) == (2, pytest.approx(-0.15))
     assert row.notes == (
-        "3 of 4 seeds finished: seed 0 without a run that can be read.",
+        "3 of 4 seeds finished: seed 0 without a run (not started, or not readable).",
         "The effect leaves out seed 1: the control has no usable run with it.",
     )
 

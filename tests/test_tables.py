@@ -73,7 +73,7 @@ def test_notes_say_what_is_missing_and_why(norm: Comparison) -> None:
         "The reference is the base variant; every section that uses it shares its runs.",
         "instance: 2 of 3 seeds finished: seed 2 diverged after 3 of 4 epochs (loss is not finite).",
         "instance: norm=instance against batch changes kind and affine at once; no level changes one of them alone.",
-        "group8: 1 of 3 seeds finished: seeds 1, 2 without a run that can be read.",
+        "group8: 1 of 3 seeds finished: seeds 1, 2 without a run (not started, or not readable).",
         "group8: Not a level of this section, but there are runs of it: corrected by itself, apart from the others.",
     ]
 

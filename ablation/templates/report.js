@@ -51,7 +51,8 @@
     const found = {};
     for (const cell of all("[data-cell]", line)) found[cell.dataset.cell] = cell;
     const kept = Object.fromEntries(Object.entries(found).map(([name, cell]) => [name, [...cell.childNodes]]));
-    return { line, row: rows[line.dataset.row], id: line.dataset.row, found, kept, table: line.closest("table") };
+    const label = line.querySelector("[data-reference]"), plain = label && label.textContent;
+    return { line, row: rows[line.dataset.row], id: line.dataset.row, found, kept, label, plain, table: line.closest("table") };
   });
   const put = (cell, text) => cell && cell.replaceChildren(text);
   function svg(name, attributes) {
@@ -130,10 +131,24 @@
       for (const one of cells.filter((each) => each.table === table)) show(one, limit);
     }
     byId("selected-warning").hidden = state.metric !== "best" || data.metric === "best";
+    for (const note of all("[data-note]")) noted(note);
+  }
+  // What is recomputed says so, and against what, wherever it is read or copied from.
+  const chosen = (section) => (state.against[section] ? rows[state.against[section]].level : words.declared);
+  const metricWords = () => (state.metric === data.metric ? "" : byId("metric").selectedOptions[0].text);
+  function noted(note) {
+    const sections = note.dataset.note ? [note.dataset.note] : Object.keys(state.against).filter((one) => state.against[one]);
+    note.hidden = !metricWords() && !sections.some((one) => state.against[one]);
+    const against = sections.map((one) => (note.dataset.note ? chosen(one) : `${one}: ${chosen(one)}`)).join(", ");
+    note.textContent = words.note.replace("{metric}", byId("metric").selectedOptions[0].text).replace("{reference}", against || words.declared);
+    const suffix = note.closest("section").querySelector("table[data-limit] [data-suffix]");
+    const told = [metricWords(), note.dataset.note && state.against[note.dataset.note] ? words.against.replace("{reference}", against) : ""];
+    if (suffix) suffix.textContent = told.filter(Boolean).map((one) => ` (${one})`).join("");
   }
   function show(one, limit) {
     const { found, kept, row, effect } = one;
     one.line.classList.toggle("changed", !one.declared);
+    if (one.label) one.label.textContent = state.against[row.section] ? words.against.replace("{reference}", chosen(row.section)) : one.plain;
     const accuracies = Object.values(row.values[state.metric]);
     if (state.metric === data.metric) {
       found.mean.replaceChildren(...kept.mean);
@@ -153,7 +168,7 @@
       put(found.interval, effect && Number.isFinite(effect.low) ? `[${points(effect.low)}, ${points(effect.high)}]` : "\u2013");
       put(found.pairs, effect ? String(effect.n) : "\u2013");
       put(found.p, "\u2013");
-      put(found.verdict, effect ? words.recomputed : "\u2013");
+      put(found.verdict, effect && effect.n ? words.recomputed : "\u2013");
     }
     put(found.forest, effect ? drawn(effect, limit, state.delta) : "");
   }
