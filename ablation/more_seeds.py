@@ -142,6 +142,7 @@ def sweeps(
     for one in found:
         for variant in (one.row.variant, one.control):
             chosen = variant_overrides(variant, base, trained)
+            assert chosen is not None  # a comparison that is open has runs of both
             asked[chosen] = max(asked.get(chosen, ()), one.seeds or (), key=len)
     return {
         f"{' '.join(chosen) or 'base'}, {len(seeds)} fresh seeds": [

@@ -50,23 +50,25 @@ def _make(
     return shlex.join(parts)
 
 
-def variant_overrides(variant: Variant, base: Config, trained: Iterable[Config]) -> tuple[str, ...]:
+def variant_overrides(variant: Variant, base: Config, trained: Iterable[Config]) -> tuple[str, ...] | None:
     """What makes a variant of the base config: names of levels, and value by value a level that has no name in conf/.
 
-    Args:    trained: configs of runs, one of them of the variant: a level without a name has its values there alone.
+    Args:    trained: configs of runs: a level without a name has its values there alone.
+    Returns: None where it has such a level and no run.
     """
     changed = changed_factors(variant, levels_of(base))
-    named = tuple(f"{factor}={variant[factor]}" for factor in changed if "=" not in variant[factor])
-    if len(named) == len(changed):
-        return named
-    config = next(one for one in trained if levels_of(one) == variant)
-    unnamed = [(factor, getattr(config, factor), getattr(base, factor)) for factor in changed if "=" in variant[factor]]
-    values = [
-        f"{factor}.{field.name}={_typed(getattr(level, field.name))}"
-        for factor, level, plain in unnamed
-        for field in fields(level)
-        if getattr(level, field.name) != getattr(plain, field.name)
-    ]
+    named = [f"{factor}={variant[factor]}" for factor in changed if "=" not in variant[factor]]
+    known, values = list(trained), []
+    for factor in (one for one in changed if "=" in variant[one]):
+        level = next((getattr(one, factor) for one in known if levels_of(one)[factor] == variant[factor]), None)
+        if level is None:
+            return None
+        plain = getattr(base, factor)
+        values += [
+            f"{factor}.{field.name}={_typed(getattr(level, field.name))}"
+            for field in fields(level)
+            if getattr(level, field.name) != getattr(plain, field.name)
+        ]
     return (*named, *values)
 
 
@@ -89,12 +91,14 @@ def variant_commands(
     variants: Iterable[Variant],
     seeds: Sequence[int],
 ) -> tuple[str, ...]:
-    """Per variant the command that trains it with every seed.
+    """Per variant the command that trains it with every seed; none for a level without a name that has no run yet.
 
     Args:    overrides: of the study; those of the report are left out. base: their config. trained: of runs, by id.
     """
     kept = [item for item in overrides if not item.startswith(("report.", "gate.", "report_dir="))]
     listed, known = f"seed={','.join(map(str, seeds))}", list(trained.values())
     own = [variant_overrides(variant, base, known) for variant in variants]
-    commands = [["python", "-m", "ablation.train", "-m", *without(kept, one), *one, listed] for one in own]
+    commands = [
+        ["python", "-m", "ablation.train", "-m", *without(kept, one), *one, listed] for one in own if one is not None
+    ]
     return tuple(dict.fromkeys(map(shlex.join, commands)))

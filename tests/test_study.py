@@ -197,6 +197,18 @@ def test_runs_of_a_grid_at_another_setting_are_no_variant_of_this_one(tmp_path: 
     assert ("runs at other settings", "2, in grids") in found.facts
 
 
+def test_a_variant_that_was_never_trained_and_has_no_name_has_no_command(tmp_path: Path) -> None:
+    """A section may set values beside its level, so that a variant of it has a level of no name."""
+    base = ("trainer.epochs=3", "width=eighth", "depth=resnet10", "dropout=p20", "augment=flip50")
+    for level in ("norm=batch", "norm=none"):
+        write_run(tmp_path, *base, level)
+    gathered = gather(tmp_path)
+    study = build(gathered, choose(gathered, [*base], compose_config), compose_config)
+    found = [levels_of(compose_config([*shlex.split(text)[4:-1], "seed=0"])) for text in study.variant_commands]
+    changes = [() if row.variant == "base" else row.variant.split() for row in study.matrix]
+    assert len(found) == sum(all(text.count("=") == 1 for text in one) for one in changes) < len(study.matrix)
+
+
 def test_the_command_of_every_variant_is_one_that_the_program_accepts(tmp_path: Path) -> None:
     for levels in ((), ("norm=none",), ("norm=none", "dropout=p10"), ("norm.groups=4", "norm.kind=group")):
         write_run(tmp_path, SHORT, *levels)
