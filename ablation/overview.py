@@ -67,7 +67,7 @@ def besides(study: Study, item: Comparison, row: Row, say: Say) -> Iterator[str]
     for grid in (one for one in study.robustness if one.first.factor == item.section.factor):
         for part in (one for one in grid.interactions if one.level == row.level):
             place = f"{grid.second.factor}={part.other}"
-            yield say("At {there}: {word}.", there=place, word=survival_word(part, grid, say))
+            yield say("Trained also at {there}: {word}.", there=place, word=survival_word(part, grid, say))
 
 
 def beware(item: Comparison, row: Row, say: Say, own: bool = True) -> str:
