@@ -15,7 +15,7 @@ from ablation.fates import SeedRun
 from ablation.formats import NOTHING, Column, interval, number, percent, points, probability
 from ablation.images import ClassEffect, Flips
 from ablation.phrases import Say
-from ablation.plots import Curve, mean_curve
+from ablation.plots import Curves, curves_of, mean_curve
 from ablation.stats import Interval
 from ablation.verdict import ALPHA
 
@@ -98,12 +98,12 @@ def _link(directory: str, folder: Path | None) -> str:
     return Markup('<a href="{}/">{}</a>').format(quote(path), Path(directory).name)
 
 
-def curve_numbers(rows: Sequence[tuple[str, Sequence[Curve]]], say: Say) -> list[Column]:
+def curve_numbers(comparison: Comparison, curves: Curves, say: Say) -> list[Column]:
     """Mean validation accuracy of finished runs with half its 95 % interval, at a few epochs; a row per level.
 
-    Args:    rows: label and curves of each level.
+    Args:    curves: as plots.by_run.
     """
-    means = [(label, *mean_curve(curves, "val_acc")) for label, curves in rows]
+    means = [(row.level, *mean_curve(curves_of(row, curves), "val_acc")) for row in comparison.rows]
     last = max((int(epochs[-1]) for _, epochs, _, _ in means if len(epochs)), default=0)
     shown = sorted({round(float(epoch)) for epoch in np.linspace(1, last, MOST_EPOCHS)}) if last else []
 

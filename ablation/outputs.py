@@ -63,7 +63,8 @@ def outputs(study: Study, gathered: Gathered, choice: Choice, folder: Path) -> d
     lines = plots.by_run(curves)
     shown = [item for item in study.comparisons if item.has_runs]
     styles = look.level_styles(study.comparisons)
-    images = None if study.origin else thumbnails.shown_images(choice.config, choice.runs["data_fingerprint"])
+    data, wanted = choice.config.data, choice.config.report.thumbnails
+    images = None if study.origin else thumbnails.shown_images(data, wanted, choice.runs["data_fingerprint"])
     files = {
         "runs.csv": to_csv(choice.runs, gathered.columns).encode(),
         "curves.csv": to_csv(curves, gathered.columns).encode(),

@@ -40,7 +40,7 @@ from ablation.leaderboard import Entry
 from ablation.look import Style
 from ablation.payload import payload, row_ids
 from ablation.phrases import Say, ranges, runs, speaker
-from ablation.plots import by_run, curves_of
+from ablation.plots import by_run
 from ablation.rundir import State
 from ablation.schema import Metric
 from ablation.selection import describe_variant
@@ -123,7 +123,7 @@ def render(
         leaderboard=leaderboard, board=board,
         speed=speed, ways=speed.ways(variants, base, lines), metrics=_metrics(study),
         target=speed.target_of(variants[base]) if base in variants else float("nan"),
-        every_run=every_run, curves_of=curves_of, lines_by_run=lines, folder=folder,
+        every_run=every_run, lines_by_run=lines, folder=folder,
         run_rows={str(row["run_id"]): row for row in table.to_dict("records")},
         ids=row_ids(study), payload=Markup(payload(study, styles, curves)), script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -16,7 +16,7 @@ from ablation.errors import UserError
 from ablation.images import Flipped
 from ablation.look import Style, clipped, house_style
 from ablation.phrases import ENGLISH, Say
-from ablation.schema import Config, DataName
+from ablation.schema import DataConfig, DataName
 
 MOST = 8  # pictures in a row of the figure; the label tells how many there are
 _GAP = 0.12  # between two pictures, as a share of their width
@@ -46,23 +46,22 @@ def strips(comparison: Comparison, styles: Iterable[Style]) -> list[Strip]:
     return found
 
 
-def shown_images(config: Config, fingerprints: Iterable[str]) -> Array | None:
+def shown_images(source: DataConfig, wanted: bool | None, fingerprints: Iterable[str]) -> Array | None:
     """The validation images, shape (N, H, W, C); None where they are not to be shown, or not those of the runs.
 
-    Args:    fingerprints: of the data that the runs were trained on.
+    Args:    source: the data; wanted: report.thumbnails; fingerprints: of the data that the runs were trained on.
     Raises:  UserError: report.thumbnails=true, and the folder of images is gone or has changed.
     """
-    wanted = config.report.thumbnails
-    if wanted is False or (wanted is None and config.data.name is not DataName.fashion_mini):
+    if wanted is False or (wanted is None and source.name is not DataName.fashion_mini):
         return None
-    found = data.describe(config.data).fingerprint
+    found = data.describe(source).fingerprint
     trained = sorted({text for text in fingerprints if text})
     if trained == [found]:
-        return data.load(config.data).val.images
+        return data.load(source).val.images
     if wanted is None:
         return None
     raise UserError(
-        f"report.thumbnails=true: the images of data={config.data.name.name} have fingerprint {found}, those of the "
+        f"report.thumbnails=true: the images of data={source.name.name} have fingerprint {found}, those of the "
         f"runs {' and '.join(trained) or 'none'}. Give the folder that the runs were trained on, or leave it out."
     )
 

@@ -13,7 +13,7 @@ from ablation.every_run import class_numbers, curve_numbers, every_run
 from ablation.formats import NOTHING
 from ablation.gather import gather
 from ablation.phrases import ENGLISH
-from ablation.plots import by_run, curves_of
+from ablation.plots import by_run
 from ablation.rundir import RESULT, State
 from ablation.study import build, choose
 from tests.factory import write_run
@@ -73,13 +73,12 @@ def test_a_run_of_a_table_has_its_place_there_and_no_link(read: tuple[Any, Any, 
 
 def test_the_numbers_of_the_curves_are_means_with_t_intervals(read: tuple[Any, Any, Any]) -> None:
     norm, _, gathered = read
-    rows = [(row.level, curves_of(row, by_run(gathered.curves))) for row in norm.rows]
-    table = curve_numbers(rows, ENGLISH)
+    table = curve_numbers(norm, by_run(gathered.curves), ENGLISH)
     assert [column.heading for column in table] == ["level", "epoch 1", "epoch 2", "epoch 3", "epoch 4"]
     last = np.array([0.72, 0.74, 0.76])
     half = st.t.ppf(0.975, 2) * last.std(ddof=1) / np.sqrt(3)
     assert table[-1].cells == ("71.00 \u00b12.48", f"74.00 \u00b1{100 * half:.2f}", NOTHING)
-    assert curve_numbers([("none", [])], ENGLISH) == []
+    assert curve_numbers(norm, {}, ENGLISH) == []
 
 
 def test_without_predictions_no_class_is_compared(read: tuple[Any, Any, Any]) -> None:

@@ -1,7 +1,6 @@
 """Images that changed sides: the pictures are those of the data, and private ones stay private."""
 
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +43,11 @@ def test_of_many_images_the_first_are_shown_and_all_are_counted() -> None:
 def test_embedded_images_are_shown_to_runs_that_had_them() -> None:
     config = compose_config([])
     own = data.describe(config.data).fingerprint
-    shown = shown_images(config, [own, own, ""])
+    shown = shown_images(config.data, None, [own, own, ""])
     assert shown is not None
     assert zlib.crc32(shown.tobytes()) == zlib.crc32(data.load(config.data).val.images.tobytes())
-    assert shown_images(config, ["another"]) is None
-    assert shown_images(replace(config, report=replace(config.report, thumbnails=False)), [own]) is None
+    assert shown_images(config.data, None, ["another"]) is None
+    assert shown_images(config.data, False, [own]) is None
 
 
 def test_images_of_a_folder_are_shown_on_request_only(tmp_path: Path) -> None:
@@ -60,11 +59,11 @@ def test_images_of_a_folder_are_shown_on_request_only(tmp_path: Path) -> None:
     wanted = ["data=imagefolder", f"data.root={tmp_path}", "data.image_size=8", "data.per_class=null", cache]
     plain, asked = compose_config(wanted), compose_config([*wanted, "report.thumbnails=true"])
     fingerprint = data.describe(plain.data).fingerprint
-    assert shown_images(plain, [fingerprint]) is None
-    shown = shown_images(asked, [fingerprint])
+    assert shown_images(plain.data, plain.report.thumbnails, [fingerprint]) is None
+    shown = shown_images(asked.data, asked.report.thumbnails, [fingerprint])
     assert shown is not None
     assert shown[:, 0, 0].tolist() == [[255, 0, 0], [0, 0, 255]]
     with pytest.raises(UserError, match=f"have fingerprint {fingerprint}, those of the runs another"):
-        shown_images(asked, ["another"])
+        shown_images(asked.data, asked.report.thumbnails, ["another"])
     with pytest.raises(UserError, match="there is no folder train"):
-        shown_images(compose_config([*wanted, "report.thumbnails=true", f"data.root={tmp_path}/gone"]), [fingerprint])
+        shown_images(compose_config([*wanted, f"data.root={tmp_path}/gone"]).data, True, [fingerprint])
