@@ -116,8 +116,9 @@ def test_start_has_the_spread_of_its_published_rules() -> None:
 
 
 def test_dropout_zeroes_the_stated_share_and_keeps_the_mean() -> None:
-    layer = SeededDropout(0.3).train()
+    layer = SeededDropout(0.3, 100).train()
     layer.start_epoch(0, 0, "cpu")
+    layer.start_batch(1000, slice(1000))
     out = layer(torch.ones(1000, 100))
     assert (out == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
     torch.testing.assert_close(out[out != 0].unique(), torch.tensor([1 / 0.7]))
@@ -125,10 +126,11 @@ def test_dropout_zeroes_the_stated_share_and_keeps_the_mean() -> None:
 
 
 def test_dropout_masks_repeat_for_an_epoch_and_change_with_it() -> None:
-    layer, ones = SeededDropout(0.5).train(), torch.ones(50, 50)
+    layer, ones = SeededDropout(0.5, 50).train(), torch.ones(50, 50)
 
     def mask(seed: int, epoch: int) -> torch.Tensor:
         layer.start_epoch(seed, epoch, "cpu")
+        layer.start_batch(50, slice(50))
         return layer(ones)
 
     assert torch.equal(mask(1, 2), mask(1, 2))
@@ -140,6 +142,7 @@ def test_dropout_masks_repeat_for_an_epoch_and_change_with_it() -> None:
 def test_dropout_acts_on_logits_or_on_features(place: str, rank: int) -> None:
     net = full_net("dropout=p30", f"dropout.where={place}").train()
     net.start_epoch(0, 0, "cpu")
+    net.start_batch(4, slice(4))
     logits = net(torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert ((logits == 0).any().item()) is (place == "after_fc")
 
