@@ -48,7 +48,7 @@ class Training:
     notice: str | None = None  # what was wrong with the checkpoint
     _last: Snapshot | None = None  # after the last epoch, as long as it is not saved
     _best: tuple[Row, Snapshot] | None = None  # likewise, of the best epoch so far
-    _saved: float = field(default_factory=time.monotonic)  # when last.pt was written
+    _saved: float = field(default_factory=lambda: time.monotonic())  # when last.pt was written
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "writer"))
     _writing: Future[None] | None = None
 
