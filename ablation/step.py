@@ -141,10 +141,16 @@ def record_graph(body: Callable[[], None]) -> Callable[[], object]:
 
 def build_step(step: Step) -> Step | RecordedStep:
     """The step in the fastest way that this device, these images and these processes allow."""
+    if step.images.device == "cpu":
+        return step
+    reason = None
     if step.images.device != "cuda":
-        return step
-    if step.share > 1 or not step.images.resident:
-        reason = "several processes share it" if step.share > 1 else "the images do not fit beside the net"
-        log.warning("%s", f"{SLOWER}: {reason}")
-        return step
-    return RecordedStep(step, record_graph)
+        reason = f"{step.images.device} has none"
+    elif step.share > 1:
+        reason = "several processes share it"
+    elif not step.images.resident:
+        reason = "the images do not fit beside the net"
+    if reason is None:
+        return RecordedStep(step, record_graph)
+    log.warning("%s", f"{SLOWER}: {reason}")
+    return step

@@ -208,14 +208,16 @@ def test_only_resident_images_of_one_process_are_trained_by_a_graph(caplog: pyte
     images = build_images(3)
     plain = Step(net, net, build_optimizer(net, 0.9, 0.0), images, transform, False)
     assert build_step(plain) is plain
-    images.device = "cuda"
     with caplog.at_level(logging.WARNING, "ablation"):
+        images.device = "mps"
+        assert build_step(plain) is plain
+        images.device = "cuda"
         assert build_step(plain) is plain
         images._resident = torch.empty(0)
         assert isinstance(build_step(plain), RecordedStep)
         plain.share = 2
         assert build_step(plain) is plain
-    reasons = ["the images do not fit beside the net", "several processes share it"]
+    reasons = ["mps has none", "the images do not fit beside the net", "several processes share it"]
     assert [entry.getMessage() for entry in caplog.records] == [f"{step.SLOWER}: {reason}" for reason in reasons]
 
 
