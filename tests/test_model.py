@@ -90,6 +90,25 @@ def test_every_kind_of_norm_has_a_layer() -> None:
     assert set(NORMS) == set(NormKind)
 
 
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_instance_normalisation_is_that_of_torch(affine: bool, training: bool) -> None:
+    ours, theirs = NORMS[NormKind.instance](6, None, affine), torch.nn.InstanceNorm2d(6, affine=affine)
+    with torch.no_grad():
+        for place, name in enumerate(dict(theirs.named_parameters())):
+            for layer in (ours, theirs):
+                layer.get_parameter(name).copy_(torch.arange(6.0) + place)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    found = []
+    for layer in (ours.train(training), theirs.train(training)):
+        images = torch.randn(3, 6, 5, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        out = layer(images * 3 + 1)
+        (out * torch.arange(20.0).view(5, 4).sin()).sum().backward()
+        assert images.grad is not None
+        found.append((out.detach(), images.grad))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_parameters_of_equal_name_and_shape_start_equal_in_every_variant(level: str) -> None:
     reference = dict(full_net("seed=5", "width=quarter").named_parameters())
