@@ -25,7 +25,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 ORDER = (
     "errors datasets origin schema phrases",
     "config sections folders rundir shapes environment identity",
-    "commandline stored imagefolder data",
+    "composition commandline stored imagefolder data",
     "jobs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world loop",
