@@ -143,9 +143,14 @@ def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:
 
     Raises:  UserError: names every mistake with what is allowed and the nearest name.
     """
-    found = [problem for one in parse(overrides) for problem in _override_problems(one, sweep)]
+    found = [problem for text in overrides for problem in _problems(text, sweep)]
     if found:
         raise UserError("\n".join(found))
+
+
+@cache
+def _problems(text: str, sweep: bool) -> tuple[str, ...]:
+    return tuple(_override_problems(_parsed(text), sweep))
 
 
 def _override_problems(override: Override, sweep: bool) -> Iterator[str]:

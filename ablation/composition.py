@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablation.config import CONF_DIR, choices, register_schema, to_config
+from ablation.config import CONF_DIR, register_schema, to_config
 from ablation.errors import UserError
 from ablation.identity import level_configs
 from ablation.schema import FACTORS, Config
@@ -79,7 +79,8 @@ def _is_number(one: Override) -> bool:
 
 
 def _is_level(one: Override) -> bool:
-    return _is_plain(one) and one.key_or_group in FACTORS and one.value() in choices(one.key_or_group)
+    factor, value = one.key_or_group, one.value()
+    return _is_plain(one) and factor in FACTORS and isinstance(value, str) and value in level_configs(factor)
 
 
 def _is_plain(one: Override) -> bool:
@@ -110,7 +111,7 @@ def _decided_by_level(chosen: Mapping[str, str]) -> frozenset[str] | None:
     files = [CONF_DIR / group / f"{name}.yaml" for group, name in chosen.items() if not group.startswith("hydra/")]
     touched = set[str]()
     for path in (CONF_DIR / "config.yaml", *files):
-        content = OmegaConf.to_container(OmegaConf.load(path))
+        content = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else None
         if not isinstance(content, dict):
             return None
         listed = content.pop("defaults", [])
