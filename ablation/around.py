@@ -32,7 +32,8 @@ def base_levels(variants: Iterable[Mapping[Any, Any]], preset: str) -> dict[str,
     plain = levels_of(compose_config([f"preset={preset}"], partial=True))
     shared = {f: found[0][f] for f in FACTORS if found and len({one[f] for one in found}) == 1}
     changed = [(factor, level) for factor, level in shared.items() if level != plain[factor]]
-
+    if not changed:
+        return {}
     sections = [load_section(name) for name in section_names()]
 
     def listed(base: dict[str, str]) -> int:

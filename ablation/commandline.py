@@ -9,23 +9,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import is_dataclass, replace
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
-import hydra
-import yaml
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from ablation.config import CONF_DIR, check, choices, register_schema, to_config
+from ablation.composition import composed, explained, settings
+from ablation.config import check, choices, to_config
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
 from ablation.schema import FACTORS, Config
@@ -33,8 +28,6 @@ from ablation.schema import FACTORS, Config
 GROUPS = (*FACTORS, "recipe", "data", "preset")  # what `name=choice` selects; a test compares it with conf/
 LAUNCHER_JOBS = "hydra.launcher.jobs"
 LET_SPEAK_S = 60
-# Hydra 1.3 warns without a version base and 1.4 warns with one.
-VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
 
 
 class Terminated(KeyboardInterrupt):
@@ -115,46 +108,8 @@ def compose_config(overrides: Sequence[str], *, partial: bool = False) -> Config
     Raises:  UserError: an override is mistyped, unknown or out of range.
     """
     check_overrides(overrides, sweep=False)
-    # The seed changes nothing else, so variants are composed once and share the result over seeds.
-    seeds = [text.removeprefix("seed=") for text in overrides if text.startswith("seed=")]
-    config = _composed(tuple(text for text in overrides if not text.startswith("seed=")))
-    config = replace(config, seed=int(seeds[-1])) if seeds else config
+    config = composed(parse(overrides))
     return config if partial else check(config)
-
-
-@cache
-def _composed(overrides: tuple[str, ...]) -> Config:
-    register_schema()
-    # Inside a sweep Hydra is already set up on conf/, and cannot be set up twice.
-    ready = GlobalHydra.instance().is_initialized()
-    setup = nullcontext() if ready else hydra.initialize_config_dir(config_dir=str(CONF_DIR), **VERSION_BASE)
-    with explained(), setup:
-        return to_config(hydra.compose("config", overrides=list(overrides)))
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Turn what Hydra, OmegaConf and YAML raise about a config into a `UserError` with their reason."""
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-        raise UserError(" ".join(line for line in lines if "object_type=" not in line)) from error
-
-
-@cache
-def settings() -> dict[str, Any]:
-    """Every setting by its dotted name with its type, as the schema has them."""
-
-    def walk(node: type, prefix: str) -> Iterator[tuple[str, Any]]:
-        for name, kind in get_type_hints(node).items():
-            if isinstance(kind, type) and is_dataclass(kind):
-                yield from walk(kind, f"{prefix}{name}.")
-            else:
-                yield prefix + name, kind
-
-    return dict(walk(Config, ""))
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -162,18 +117,18 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
     Raises:  UserError: one is not of the form key=value.
     """
-    parsed: list[Override] = []
-    for text in overrides:
-        try:
-            found = OverridesParser.create().parse_overrides([text])
-        except HydraException:
-            found = []
-        if not found or not found[0].key_or_group:
-            raise UserError(
-                f"{text!r} is not of the form key=value, for example norm=instance or seed=3.{_quoting(text)}"
-            )
-        parsed += found
-    return parsed
+    return [_parsed(text) for text in overrides]
+
+
+@cache
+def _parsed(text: str) -> Override:
+    try:
+        found = OverridesParser.create().parse_overrides([text])
+    except HydraException:
+        found = []
+    if not found or not found[0].key_or_group:
+        raise UserError(f"{text!r} is not of the form key=value, for example norm=instance or seed=3.{_quoting(text)}")
+    return found[0]
 
 
 def _quoting(text: str) -> str:
@@ -188,9 +143,14 @@ def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:
 
     Raises:  UserError: names every mistake with what is allowed and the nearest name.
     """
-    found = [problem for one in parse(overrides) for problem in _override_problems(one, sweep)]
+    found = [problem for text in overrides for problem in _problems(text, sweep)]
     if found:
         raise UserError("\n".join(found))
+
+
+@cache
+def _problems(text: str, sweep: bool) -> tuple[str, ...]:
+    return tuple(_override_problems(_parsed(text), sweep))
 
 
 def _override_problems(override: Override, sweep: bool) -> Iterator[str]:

@@ -83,7 +83,6 @@ def facts_of(env: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any
 
 def mixed_by_sweep(done: Iterable[Job], todo: Iterable[Job], torch_version: str | None) -> dict[str, str]:
     """The warnings that the finished runs of a sweep will share with those it is about to train."""
-    rows = [facts_of(RunDir(job.path).read_json(ENV), RunDir(job.path).read_json(RESULT)) for job in done]
     planned = [
         {
             "data_fingerprint": job.info.fingerprint,
@@ -97,4 +96,7 @@ def mixed_by_sweep(done: Iterable[Job], todo: Iterable[Job], torch_version: str 
         }
         for job in todo
     ]
-    return mixed([*rows, *planned]) if planned else {}
+    if not planned:
+        return {}
+    directories = [RunDir(job.path) for job in done]
+    return mixed([*(facts_of(one.read_json(ENV), one.read_json(RESULT)) for one in directories), *planned])

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from ablation import report, train
-from ablation.commandline import GROUPS, settings
+from ablation.commandline import GROUPS
+from ablation.composition import settings
 from ablation.errors import RunFailed, UserError, nearest
 
 

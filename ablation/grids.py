@@ -11,7 +11,7 @@ from ablation.gather import Gathered, loose_setting
 from ablation.identity import Variant, digest, levels_of
 from ablation.schema import Config, Stage
 from ablation.sections import load_section, section_names
-from ablation.selection import Plan, Runs, cell_config, of_setting
+from ablation.selection import Plan, Runs, of_setting
 from ablation.stats import LEAST_PAIRS
 
 # Settings whose other values tell whether a conclusion is robust: the learning rate, and the budget.
@@ -72,9 +72,7 @@ def crossed_sections(pool: Pool, overrides: Sequence[str], compose: Callable[...
         section = load_section(name)
         if section.cross is None:
             continue
-        configs = {
-            (a, b): cell_config(pool.config, overrides, section.overrides(a, b), compose) for a, b in section.cells
-        }
+        configs = {(a, b): compose([*overrides, *section.overrides(a, b)]) for a, b in section.cells}
         cells = pool.cells({key: (config, levels_of(config)) for key, config in configs.items()})
         first = Side(section.factor, section.reference, tuple(section.levels))
         second = Side(section.cross.factor, section.cross.reference, tuple(section.cross.levels))

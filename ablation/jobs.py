@@ -65,13 +65,15 @@ def prepare(configs: Iterable[Config], threads: int | None = None) -> list[Job]:
     jobs: dict[str, Job] = {}
     known: dict[str, dict[str, RunDir]] = {}
     infos: dict[str, DataInfo] = {}
+    bases: dict[str, Config] = {}
     for config in map(_settled, configs):
         if (source := repr(config.data)) not in infos:
             infos[source] = describe(config.data)
         if config.runs_dir not in known:
             known[config.runs_dir] = by_run_id(Path(config.runs_dir))
-        base = compose_config([f"preset={config.preset}"], partial=True)
-        job = _job(config, infos[source], base, known[config.runs_dir], threads or cores_of_process())
+        if config.preset not in bases:
+            bases[config.preset] = compose_config([f"preset={config.preset}"], partial=True)
+        job = _job(config, infos[source], bases[config.preset], known[config.runs_dir], threads or cores_of_process())
         jobs.setdefault(job.run_id, job)
     return list(jobs.values())
 

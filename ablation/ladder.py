@@ -13,7 +13,7 @@ from ablation.identity import levels_of, named
 from ablation.phrases import Say, mark
 from ablation.schema import Config
 from ablation.sections import load_section, section_names
-from ablation.selection import cell_config, describe_variant
+from ablation.selection import describe_variant
 from ablation.stats import Interval, paired_difference
 from ablation.typeset import csv_text, latex_table, markdown, plain_markdown, raw
 from ablation.wording import settings_notes
@@ -63,8 +63,7 @@ def ladders(pool: Pool, overrides: Sequence[str], compose: Callable[..., Config]
         section = load_section(name)
         if not section.rungs:
             continue
-        cells = [section.overrides(level) for level in section.levels]
-        configs = [cell_config(pool.config, overrides, cell, compose) for cell in cells]
+        configs = [compose([*overrides, *section.overrides(level)]) for level in section.levels]
         variants = [levels_of(config) for config in configs]
         wanted = zip(section.levels, configs, variants, strict=True)
         found = pool.cells({(level, ""): (config, variant) for level, config, variant in wanted})

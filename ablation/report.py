@@ -4,36 +4,32 @@
 depend on the runs, the command line and the code alone, so nothing is written again while these are unchanged.
 """
 
-import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation import __version__
 from ablation.commandline import compose_config, run_command
-from ablation.config import CONF_DIR
 from ablation.errors import RunFailed, UserError
 from ablation.folders import walk
 from ablation.origin import Source, as_composed, typed_names
 from ablation.phrases import mark, speaker
 from ablation.rundir import METRICS, RESULT, STATUS
-from ablation.schema import Language
+from ablation.schema import Config
+from ablation.stamp import Stamp, inputs_digest, stamped
 from ablation.work import Work, others, own, run_folders
 
 # pandas and matplotlib take a second or two that `--help` does not need, so the functions import what uses them.
 if TYPE_CHECKING:
-    from ablation.gather import Gathered
     from ablation.study import Study
 
 SCHEMA = 3
 SUMMARY, PAGE = "report.json", "index.html"
 WATCH_S = 5.0  # seconds between two looks at the runs
-_LIBRARIES = ("matplotlib", "numpy", "pandas", "scipy", "seaborn", "jinja2")
 
 
 def help_text() -> str:
@@ -70,36 +66,6 @@ Factors given here (norm=..., width=...) change the base variant that every sect
 Exit codes: 0 the report is there, 1 the gate found a regression, 2 a mistake in the command or no run at all."""
 
 
-def inputs_digest(gathered: "Gathered", overrides: Sequence[str], language: Language) -> str:
-    """A hash of all that decides the outputs: runs, command line, conf/, program, libraries, and a font if one does.
-
-    Args:    overrides: the command line, with a hash of any other content that was read.
-    """
-    from ablation.gather import to_csv
-
-    folder = Path(__file__).resolve().parent
-    files = [*folder.glob("*.py"), *folder.glob("templates/*"), *folder.glob("texts/*"), *CONF_DIR.rglob("*.yaml")]
-    content = [
-        repr(tuple(overrides)),
-        to_csv(gathered.runs, gathered.columns),
-        to_csv(gathered.curves, gathered.columns),
-        repr(gathered.left_out),
-        *(path.read_text(encoding="utf-8") for path in sorted(files)),
-        *(f"{name}={version(name)}" for name in _LIBRARIES),
-    ]
-    if language is not Language.en:  # its letters may have come to this machine since
-        from ablation.look import wide_font
-
-        content.append(str(wide_font()))
-    return hashlib.sha256("\0".join(content).encode()).hexdigest()
-
-
-def is_up_to_date(folder: Path, inputs: str) -> bool:
-    """Whether the folder's report was made from the same inputs and all its files are still there."""
-    known = _read_summary(folder)
-    return known.get("inputs") == inputs and all((folder / name).exists() for name in known["files"])
-
-
 def _read_summary(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
@@ -133,6 +99,19 @@ def write(folder: Path, files: Mapping[str, bytes], summary: Mapping[str, Any]) 
     (folder / SUMMARY).write_bytes(f"{text}\n".encode())
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """A report before it is made: its folder, what was told of the runs, whether some go on, and what makes it.
+
+    make gives the files to write, none where those there are up to date; what report.json holds; and what to tell.
+    """
+
+    folder: Path
+    told: Sequence[str]
+    going: bool
+    make: Callable[[], tuple[dict[str, bytes], dict[str, Any], list[str]]]
+
+
 def make(overrides: list[str]) -> bool:
     """Gather, compare, draw and write; prints a few lines about what was read, found and written.
 
@@ -140,45 +119,64 @@ def make(overrides: list[str]) -> bool:
     Raises:  UserError: the overrides cannot be composed, there is no run to report, or the gate cannot compare.
              RunFailed: the gate found a regression.
     """
-    from ablation.gate import check_setting, read_report
-
     config = compose_config(overrides)
     reference = config.gate.reference
     if reference is None and any(text.startswith("gate.") for text in overrides):
         raise UserError("gate.margin alone compares nothing. Give gate.reference=<an earlier report.json> as well.")
+    if reference is not None:
+        from ablation.gate import check_setting, read_report
     earlier = None if reference is None else read_report(Path(reference))
     overrides = [text for text in overrides if not text.startswith("gate.")]  # the gate changes nothing in the report
-    work = (own if config.report.source is Source.runs else others)(config, overrides)
-    folder = work.folder
-    if reference is not None and (folder / SUMMARY).resolve() == Path(reference).resolve():
+    draft, inputs = _draft(config, overrides)
+    if reference is not None and (draft.folder / SUMMARY).resolve() == Path(reference).resolve():
         raise UserError(
             f"gate.reference={reference} is the file that this report writes, so the next gate would pass. "
             "Keep a copy of it elsewhere, or write this report under another report.name."
         )
-    if (known := _read_summary(folder)) and (known.get("origin") or {}).get("place", "") != work.place:
-        raise UserError(f"{folder} is a report of other runs. Give this one a report.name of its own.")
-    print("\n".join(work.told))
-    inputs = inputs_digest(work.gathered, [*overrides, work.content], config.report.lang)
-    files, now, told = _made(work, inputs)
+    print("\n".join(draft.told))
+    files, now, told = draft.make()
     if earlier is not None:
         check_setting(now, earlier)  # before anything is written
     if files:
-        write(folder, files, now)
+        write(draft.folder, files, now)
+        Stamp.of(draft.folder, [*files, SUMMARY], inputs, draft.told, draft.going).write(draft.folder)
     print("\n".join(told))
     if earlier is not None:
         hold_gate(now, earlier, config.gate.margin / 100)
-    return bool(work.gathered.runs["state"].isin(["running", "pending"]).any())
+    return draft.going
+
+
+def _draft(config: Config, overrides: Sequence[str]) -> tuple[_Draft, str]:
+    """The report of these overrides, made already or not, and the hash of its inputs."""
+    work = None if config.report.source is Source.runs else others(config, overrides)
+    inputs = inputs_digest(config, overrides, () if work is None else _read_of(work))
+    known = stamped(Path(config.report_dir), inputs)
+    if known is not None and not config.report.thumbnails:  # asked for, they are of images that are no input
+        folder, stamp = known
+        told = speaker(config.report.lang)(mark("report is up to date: {page}"), page=folder / PAGE)
+        return _Draft(folder, stamp.told, stamp.going, lambda: ({}, _read_summary(folder), [told])), inputs
+    found = own(config, overrides) if work is None else work
+    summary = _read_summary(found.folder)
+    if summary and (summary.get("origin") or {}).get("place", "") != found.place:
+        raise UserError(f"{found.folder} is a report of other runs. Give this one a report.name of its own.")
+    going = bool(found.gathered.runs["state"].isin(["running", "pending"]).any())
+    return _Draft(found.folder, found.told, going, lambda: _made(found, inputs)), inputs
+
+
+def _read_of(work: Work) -> list[str]:
+    """All that was read of runs that another program made."""
+    from ablation.gather import to_csv
+
+    tables = (work.gathered.runs, work.gathered.curves)
+    return [work.content, *(to_csv(table, work.gathered.columns) for table in tables)]
 
 
 def _made(work: Work, inputs: str) -> tuple[dict[str, bytes], dict[str, Any], list[str]]:
-    """The files to write, what report.json holds, and what to tell; no files where those there are up to date."""
-    from ablation.gate import read_report
+    """The files to write, what report.json holds, and what to tell."""
     from ablation.headlines import headlines
     from ablation.outputs import outputs
 
     folder, say = work.folder, speaker(work.choice.config.report.lang)
-    if is_up_to_date(folder, inputs):
-        return {}, read_report(folder / SUMMARY), [say("report is up to date: {page}", page=folder / PAGE)]
     study = work.study()
     files = outputs(study, work.gathered, work.choice, folder)
     return files, summary_of(study, inputs, files), [*headlines(study), say("wrote {page}", page=folder / PAGE)]

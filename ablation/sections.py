@@ -7,7 +7,9 @@ read them here.
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
+from pathlib import Path
 
 from omegaconf import MISSING, OmegaConf
 
@@ -75,13 +77,18 @@ def load_section(name: str) -> Section:
 
     Raises:  UserError: a reference is none of the levels, or the levels are not those of the rungs.
     """
-    merged = OmegaConf.merge(OmegaConf.structured(Section), OmegaConf.load(CONF_DIR / "section" / f"{name}.yaml"))
+    return _section(CONF_DIR / "section" / f"{name}.yaml")
+
+
+@cache
+def _section(path: Path) -> Section:
+    merged = OmegaConf.merge(OmegaConf.structured(Section), OmegaConf.load(path))
     section = OmegaConf.to_object(merged)
     assert isinstance(section, Section)
     axes: list[Section | Axis] = [section, *([section.cross] if section.cross else [])]
     for axis in axes:
         if axis.reference not in axis.levels:
-            raise UserError(f"conf/section/{name}.yaml: reference={axis.reference} is none of levels={axis.levels}.")
+            raise UserError(f"conf/section/{path.name}: reference={axis.reference} is none of levels={axis.levels}.")
     if section.rungs and list(section.rungs) != section.levels:
-        raise UserError(f"conf/section/{name}.yaml: levels={section.levels} are not the rungs {list(section.rungs)}.")
+        raise UserError(f"conf/section/{path.name}: levels={section.levels} are not the rungs {list(section.rungs)}.")
     return section

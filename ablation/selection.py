@@ -4,16 +4,14 @@ A section's rows are the levels its YAML lists plus any other level of its facto
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from ablation.commandline import settings
-from ablation.config import check
 from ablation.fates import usable
 from ablation.gather import LeftOut, loose_setting
-from ablation.identity import Variant, changed_factors, digest, level_configs, levels_of, named
+from ablation.identity import Variant, changed_factors, digest, levels_of, named
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Precision
 from ablation.sections import Section, load_section, section_names
@@ -33,45 +31,17 @@ class Plan:
         return self.variants[self.section.reference]
 
 
-def cell_config(base: Config, overrides: Sequence[str], cell: Sequence[str], compose: Callable[..., Config]) -> Config:
-    """The config of a section's cell: what `compose` makes of both, found without Hydra where that is plain.
-
-    Args:    base: the config of `overrides`; cell: what the section sets.
-    Raises:  UserError: the cell cannot be composed with these overrides.
-    """
-    found = base
-    for key, text in (item.split("=", 1) for item in cell):
-        if _is_plain_level(base, overrides, key, text):
-            chosen: dict[str, Any] = {key: level_configs(key)[text]}
-            found = replace(found, **chosen)
-        elif (kind := settings().get(key)) in (int, float, bool) and "." in key:
-            group, name = key.split(".")
-            value = text == "true" if kind is bool else kind(text)
-            found = replace(found, **{group: replace(getattr(found, group), **{name: value})})
-        else:
-            return compose([*overrides, *cell])
-    return check(found)
-
-
-def _is_plain_level(base: Config, overrides: Sequence[str], factor: str, name: str) -> bool:
-    """Whether choosing a factor's level replaces all of its values: nothing sets one of them beside."""
-    if factor not in FACTORS or name not in level_configs(factor):
-        return False
-    beside = any(text.lstrip("+").startswith(f"{factor}.") for text in overrides)
-    return not beside and getattr(base, factor) in level_configs(factor).values()
-
-
 def plan_sections(overrides: Sequence[str], compose: Callable[..., Config]) -> list[Plan]:
     """Every section of one factor with the variants its levels mean under a command line.
 
     Raises:  UserError: a section cannot be composed with these overrides.
     """
-    plans, base = [], compose(overrides)
+    plans = []
     for name in section_names():
         section = load_section(name)
         if not section.is_simple:
             continue
-        configs = {a: cell_config(base, overrides, section.overrides(a), compose) for a in section.levels}
+        configs = {level: compose([*overrides, *section.overrides(level)]) for level in section.levels}
         variants = {level: levels_of(config) for level, config in configs.items()}
         plans.append(Plan(name, section, variants))
     return plans

@@ -7,7 +7,7 @@ from functools import lru_cache
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablation.commandline import explained
+from ablation.composition import explained
 from ablation.config import to_config
 from ablation.errors import UserError
 from ablation.rundir import CONFIG, RunDir

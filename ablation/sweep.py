@@ -9,7 +9,7 @@ import importlib
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
@@ -29,13 +29,17 @@ from ablation.config import PLUGINS
 from ablation.engines import FrozenConfigs, at_once, left_behind, threads_of, train_frozen
 from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
+from ablation.identity import canonical
 from ablation.jobs import Job, Policy, freeze, open_data, prepare, remaining, short_labels
 from ablation.launch import LocalLauncher
 from ablation.phrases import runs
 from ablation.plan import plan_text
 from ablation.rundir import LOG, RunBusy, RunDir, State
+from ablation.schema import Config
 from ablation.sections import load_section
 from ablation.sweepview import watched
+
+NET = ("depth", "width", "stem", "residual", "norm")  # the factors that make a net; the others act around it
 
 
 class AblationSweeper(Sweeper):
@@ -106,10 +110,26 @@ class AblationSweeper(Sweeper):
         return None
 
     def _jobs(self, batches: Sequence[list[str]]) -> list[Job]:
-        """All jobs, seeds outermost so that a sweep cut short leaves whole comparisons."""
         assert self.config is not None
-        configs = sorted((compose_config(overrides) for overrides in batches), key=lambda config: config.seed)
+        configs = in_order(map(compose_config, batches), seeds_outermost=True)
         return prepare(configs, threads_of(self.config.hydra.launcher, len(configs)))
+
+
+def in_order(configs: Iterable[Config], *, seeds_outermost: bool) -> list[Config]:
+    """The order in which the runs of a sweep start, those of one net next to each other.
+
+    Args:    seeds_outermost: all runs of the first seed come first, so that a sweep cut short leaves whole
+             comparisons; otherwise all runs of the first net.
+    """
+    found = list(configs)
+    nets = [repr([canonical(getattr(config, factor).effective()) for factor in NET]) for config in found]
+    place = {net: index for index, net in enumerate(dict.fromkeys(nets))}
+
+    def key(index: int) -> tuple[int, int]:
+        seed, net = found[index].seed, place[nets[index]]
+        return (seed, net) if seeds_outermost else (net, seed)
+
+    return [found[index] for index in sorted(range(len(found)), key=key)]
 
 
 def expand(arguments: Sequence[str], sections: Sequence[str] = ()) -> Iterator[list[str]]:

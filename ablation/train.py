@@ -14,14 +14,13 @@ from omegaconf import DictConfig
 from ablation.around import report_command
 from ablation.commandline import (
     LAUNCHER_JOBS,
-    VERSION_BASE,
     check_overrides,
-    explained,
     override_values,
     parse,
     resolved,
     run_command,
 )
+from ablation.composition import VERSION_BASE, explained
 from ablation.config import CONF_DIR, register_schema
 from ablation.engines import check_engine
 from ablation.environment import first_here, processes, yield_cores

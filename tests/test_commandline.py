@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from ablation import identity
-from ablation.commandline import GROUPS, Terminated, compose_config, run_command, settings
+from ablation.commandline import GROUPS, Terminated, compose_config, run_command
+from ablation.composition import settings
 from ablation.config import choices
 from ablation.errors import RunFailed, UserError, hint, nearest
 from ablation.rundir import find_runs

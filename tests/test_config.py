@@ -11,7 +11,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from ablation.commandline import GROUPS, compose_config, settings
+from ablation.commandline import GROUPS, compose_config
+from ablation.composition import settings
 from ablation.config import CONF_DIR, check, choices, comment_of, problems
 from ablation.errors import UserError
 from ablation.identity import differences, level_values, levels_of, run_id_of

@@ -25,7 +25,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 ORDER = (
     "errors datasets origin schema phrases",
     "config sections folders rundir shapes environment identity",
-    "commandline stored imagefolder data",
+    "composition commandline stored imagefolder data",
     "jobs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",
@@ -37,7 +37,8 @@ ORDER = (
     "runvalues gather fates selection wording comparison facts crossing grids grid_wording "
     "formats typeset grid_tables ladder evidence remake matrix naming study tables leaderboard look compact plots "
     "every_run pace thumbnails forest charts drawing overview provisional speed payload writeup page pictures "
-    "gate outputs headlines table cells roles outside foreign events trackers tensorboard mlflow readers work report",
+    "gate outputs headlines table cells roles outside foreign events trackers tensorboard mlflow readers work stamp "
+    "report",
     # entry points that train and then report
     "followup robustness more_seeds",
 )

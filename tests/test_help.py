@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ablation.commandline import check_overrides, settings
+from ablation.commandline import check_overrides
+from ablation.composition import settings
 from ablation.config import CONF_DIR, choices, comment_of
 from ablation.help import EXAMPLES, MEANING, train_help
 from ablation.predict import DEFAULTS, predict_help

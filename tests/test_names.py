@@ -21,6 +21,7 @@ from ablation.gather import Gathered, gather, to_csv
 from ablation.phrases import ENGLISH
 from ablation.rundir import PREDICTIONS, RESULT, write_json
 from ablation.schema import FACTORS, Language, Metric
+from ablation.stamp import inputs_digest
 from ablation.study import Study, build, choose
 from ablation.typeset import latex, plain_markdown
 from tests.factory import write_run, write_sections
@@ -189,13 +190,12 @@ def test_a_font_that_is_newer_than_matplotlibs_list_is_found(monkeypatch: pytest
     assert find() is None
 
 
-def test_a_font_that_came_makes_a_chinese_report_anew(
-    found: tuple[Gathered, Comparison, Study], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_font_that_came_makes_a_chinese_report_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digests = []
     for font in (None, "SimHei"):
         monkeypatch.setattr(look, "wide_font", lambda font=font: font)
-        digests.append([report.inputs_digest(found[0], [], language) for language in Language])
+        configs = [compose_config([f"runs_dir={tmp_path}", f"report.lang={one.name}"]) for one in Language]
+        digests.append([inputs_digest(config, []) for config in configs])
     (english, chinese), (english_then, chinese_then) = digests
     assert english == english_then
     assert len({english, chinese, chinese_then}) == 3

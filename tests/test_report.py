@@ -17,6 +17,7 @@ import pytest
 from ablation import headlines, look, report
 from ablation.commandline import compose_config
 from ablation.rundir import STATUS, State
+from ablation.stamp import STAMP
 from ablation.study import name_of
 from tests.factory import write_run, write_sections
 
@@ -93,7 +94,7 @@ def folder(study: Path) -> Path:
 
 def test_all_files_are_there_and_listed(folder: Path) -> None:
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert set(summary_of(folder)["files"]) == files - {"report.json"}
+    assert set(summary_of(folder)["files"]) == files - {"report.json", STAMP}
     levels = ["norm_curves_batch", "norm_curves_none", "norm_curves_instance", "norm_curves_layer", "norm_overlay",
               "residual_curves_with", "residual_curves_without", "residual_overlay"]  # fmt: skip
     assert {f"figures/{name}.{kind}" for name in levels for kind in ("svg", "png", "pdf")} <= files

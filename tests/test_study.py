@@ -11,8 +11,6 @@ from ablation.gather import gather
 from ablation.identity import levels_of
 from ablation.phrases import ENGLISH
 from ablation.rundir import State
-from ablation.sections import load_section, section_names
-from ablation.selection import cell_config
 from ablation.study import MatrixRow, Study, build, choose, name_of
 from tests.factory import config_of, write_run
 
@@ -157,18 +155,6 @@ def test_commands_leave_out_what_their_section_sets_itself(tmp_path: Path) -> No
     assert commands["dropout"] == f"make sweep-dropout SEEDS=0 'ARGS={SHORT} width=eighth'"
     assert commands["norm"] == f"make sweep-norm SEEDS=0 'ARGS={SHORT} width=eighth'"
     assert commands["depth"] == f"make sweep-depth SEEDS=0 'ARGS={SHORT} norm=instance width=eighth'"
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [(), ("width=eighth", "norm=group8"), ("norm.affine=false",), ("recipe=half_width",), ("stem=k7_pool", SHORT)],
-)
-def test_a_cell_found_without_hydra_is_what_hydra_composes(overrides: tuple[str, ...]) -> None:
-    base = compose_config(overrides)
-    for name in section_names():
-        section = load_section(name)
-        for cell in (section.overrides(*one) for one in section.cells):
-            assert cell_config(base, overrides, cell, compose_config) == compose_config([*overrides, *cell])
 
 
 def test_a_grid_is_in_the_matrix_once_begun_and_its_runs_are_not_idle(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from ablation.errors import UserError
 from ablation.identity import levels_of
 from ablation.jobs import prepare
 from ablation.rundir import LAST, RunDir, State, find_runs, write_json
+from ablation.schema import Config
 from ablation.sections import load_section, section_names
-from ablation.sweep import expand, opening, summary
+from ablation.sweep import expand, in_order, opening, summary
 from ablation.sweepview import SweepView
 
 TINY = ("data.per_class=5", "width=eighth", "depth=resnet10", "trainer.epochs=1", "trainer.threads=1")
@@ -74,6 +75,25 @@ def test_the_five_sections_need_eleven_variants() -> None:
     found = variants(["dropout", "norm", "lr_schedule", "residual", "depth"])
     assert len(found) == 4 + 3 + 3 + 2 + 3
     assert len({tuple(variant.items()) for variant in found}) == 11
+
+
+def test_runs_of_one_net_start_next_to_each_other_within_a_seed_or_a_seed_within_a_net() -> None:
+    """First mentioned first: norm=none of dropout, then batch, then the others; what acts around the net moves none."""
+    sections = ["dropout", "norm", "lr_schedule", "depth"]
+    configs = [compose_config(overrides) for overrides in expand(["seed=1,0"], sections)]
+    wanted = [("none", "resnet18")] * 5 + [("batch", "resnet18")] * 5
+    wanted += [("instance", "resnet18"), ("batch", "resnet14"), ("batch", "resnet34")]
+
+    def nets(found: Sequence[Config]) -> list[tuple[str, str]]:
+        return [(levels_of(one)["norm"], levels_of(one)["depth"]) for one in found]
+
+    outermost = in_order(configs, seeds_outermost=True)
+    assert [one.seed for one in outermost] == [0] * 13 + [1] * 13
+    assert nets(outermost) == 2 * wanted
+    assert [one.dropout.p for one in outermost[:5]] == [0.0, 0.1, 0.2, 0.3, 0.0]
+    inside = in_order(configs, seeds_outermost=False)
+    assert nets(inside) == [net for net in dict.fromkeys(wanted) for _ in range(2 * wanted.count(net))]
+    assert [one.seed for one in inside] == [0] * 5 + [1] * 5 + [0] * 5 + [1] * 5 + [0, 1] * 3
 
 
 def test_lists_ranges_and_globs_multiply() -> None:
