@@ -14,9 +14,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,12 +26,17 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from ablation.allotment import Allotment
 from ablation.commandline import end_on_signals
 from ablation.errors import RunFailed, UserError
+from ablation.gpus import VISIBLE, gpus, no_sharing, sharing
 from ablation.jobs import Job, Policy, facts, frozen
 from ablation.rundir import LOG, RunBusy, RunDir, State
 
-POLL = 0.1  # seconds between looks at the running processes
+POLL = 0.1  # seconds between looks at the time that runs take, and at processes that do not tell of their end
+# What the fork server imports so that no run has to: a run's modules, and what torch and numpy import when they are
+# first used, PyTorch's compiler above all (seconds), which an optimiser asks whether it is at work.
+PRELOAD = ("ablation.run", "torch._dynamo", "torch.utils.serialization", "numpy.ctypeslib", "numpy.ma")
 GRACE = 10.0  # seconds a run gets to end by itself
 GENTLE = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")  # a run ended by one of these goes on when asked again
 
@@ -45,6 +51,10 @@ class RunProcess(Protocol):
     @property
     def exitcode(self) -> int | None:
         """None while it runs, -n after signal n."""
+
+    @property
+    def sentinel(self) -> int | None:
+        """What `multiprocessing.connection.wait` waits for until its end; None where there is no such thing."""
 
     def is_alive(self) -> bool:
         """Whether it runs."""
@@ -114,13 +124,19 @@ def run_all(
                     return
                 if tries[attempt.job.run_id] <= policy.retries:
                     waiting.append(attempt.job)
-            time.sleep(POLL)
+            _wait([attempt.process for attempt in running])
     finally:
         try:
             end([attempt.process for attempt in running])
         finally:
             for attempt in running:
                 settle(attempt, policy, called_off=True)
+
+
+def _wait(processes: Sequence[RunProcess]) -> None:
+    """Until one of them ends, POLL seconds at most."""
+    if all(process.is_alive() for process in processes):
+        wait([sentinel for process in processes if (sentinel := process.sentinel) is not None], POLL)
 
 
 def end(processes: Sequence[RunProcess]) -> None:
@@ -164,16 +180,24 @@ def settle(attempt: Attempt, policy: Policy, called_off: bool = False) -> State 
     return run.state() if run.is_held() else state
 
 
-def start_forked(job: Job) -> RunProcess:
-    """A process for a run from the fork server, which has torch imported, in a few hundredths of a second."""
+def start_forked(job: Job, variables: Mapping[str, str] | None = None) -> RunProcess:
+    """A process for a run from the fork server, which has torch imported, in a few hundredths of a second.
+
+    Args:    variables: added to its environment before it does anything.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ablation.run"])
-    process = context.Process(target=_forked, args=(job,), name=job.run_id)
+    main = getattr(
+        sys.modules["__main__"], "__spec__", None
+    )  # each process runs it again, so what it imports is wanted
+    ours = [name for name in sys.modules if name.startswith("ablation.") and not (main and name == main.name)]
+    context.set_forkserver_preload([*PRELOAD, *ours])
+    process = context.Process(target=_forked, args=(job, dict(variables or {})), name=job.run_id)
     process.start()
     return process
 
 
-def _forked(job: Job) -> None:
+def _forked(job: Job, variables: Mapping[str, str]) -> None:
+    os.environ.update(variables)
     parent = multiprocessing.parent_process()
     assert parent is not None
     sys.exit(train_in_process(job, parent.join))
@@ -216,11 +240,34 @@ def _end_with_parent(wait: Callable[[], Any]) -> None:
     os._exit(130)
 
 
-class LocalLauncher(Launcher):
-    """Runs jobs on this machine, `jobs` at once, each in its own process."""
+class Spread:
+    """Starts each run on the GPU that has fewest of our runs, the only one that its process sees."""
 
-    def __init__(self, jobs: int = 1):
-        self.jobs = jobs
+    def __init__(self, names: Sequence[str], variables: Mapping[str, str]):
+        self._on: dict[str, list[RunProcess]] = {name: [] for name in names}
+        self._variables = variables
+
+    def __call__(self, job: Job) -> RunProcess:
+        """A process for a run; a run on the CPU is started as ever."""
+        if job.device != "cuda":
+            return start_forked(job)
+        for name in self._on:
+            self._on[name] = [process for process in self._on[name] if process.is_alive()]
+        chosen = min(self._on, key=lambda name: len(self._on[name]))  # the first of equals
+        process = start_forked(job, {**self._variables, VISIBLE: chosen})
+        self._on[chosen].append(process)
+        return process
+
+
+class LocalLauncher(Launcher):
+    """Runs jobs on this machine, several at once, each in its own process and on one GPU where there are any.
+
+    Args:    jobs, per_gpu: how many at once, and on one GPU: numbers, or auto.
+    """
+
+    def __init__(self, jobs: int | str = "auto", per_gpu: int | str = "auto"):
+        self.asked = (jobs, per_gpu) != ("auto", "auto")
+        self.allotment = Allotment(1, 1, "")  # the sweep tells what it is
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Nothing of Hydra's context is needed: a run is made from its directory."""
@@ -228,5 +275,22 @@ class LocalLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train the frozen runs in the directories that stand in place of overrides, one each."""
         jobs = frozen(Path(directory) for (directory,) in job_overrides)
-        run_all(jobs, self.jobs, Policy.of(jobs[0]), start_forked)
+        with self._places(jobs) as (at_once, start):
+            run_all(jobs, at_once, Policy.of(jobs[0]), start)
         return [JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED) for overrides in job_overrides]
+
+    @contextmanager
+    def _places(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Callable[[Job], RunProcess]]]:
+        """How many train at once, and what starts them: on GPUs spread evenly, MPS running where they share one."""
+        at_once = self.allotment.at_once
+        names = gpus() if any(job.device == "cuda" for job in jobs) else []
+        if not names:
+            yield at_once, start_forked
+        elif at_once <= len(names) or no_sharing(names):
+            yield at_once, Spread(names, {})
+        else:
+            with sharing(names) as variables:
+                if variables is None:
+                    at_once = at_once if self.asked else len(names)
+                    print(f"warning: NVIDIA's MPS could not be started, {at_once} at a time take turns.", flush=True)
+                yield at_once, Spread(names, variables or {})

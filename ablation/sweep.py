@@ -26,7 +26,7 @@ from ablation.around import report_command
 from ablation.commandline import compose_config, override_values, parse
 from ablation.comparability import mixed_by_sweep
 from ablation.config import PLUGINS
-from ablation.engines import FrozenConfigs, at_once, left_behind, threads_of, train_frozen
+from ablation.engines import FrozenConfigs, allotted, left_behind, train_frozen
 from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, Policy, freeze, open_data, prepare, remaining, short_labels
@@ -60,12 +60,12 @@ class AblationSweeper(Sweeper):
         """
         assert self.config is not None
         jobs = self._jobs(list(expand(arguments, self.sections)))
-        together = at_once(self.config.hydra.launcher, len(jobs))
         if jobs[0].config.plan:
             asked = {name: list(map(compose_config, expand(arguments, [name]))) for name in self.sections}
-            print(plan_text(jobs, together, asked))
+            allotment, jobs = allotted(self.config.hydra.launcher, jobs)
+            print(plan_text(jobs, allotment, asked))
             return []
-        todo = [job for job in jobs if remaining(job)[0]]
+        todo = self._ready(jobs)
         open_data(todo)
         print(opening(jobs, todo), flush=True)
         done = [job for job in jobs if RunDir(job.path).state() is State.finished]
@@ -90,6 +90,18 @@ class AblationSweeper(Sweeper):
             raise RunFailed("\n".join(troubles))
         return []
 
+    def _ready(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs to train, with their threads; the launcher learns how many at once, and says so."""
+        wanted = {job.run_id for job in jobs if remaining(job)[0]}
+        if not wanted:
+            return []
+        assert self.config is not None
+        allotment, jobs = allotted(self.config.hydra.launcher, jobs)
+        if isinstance(self.launcher, LocalLauncher):
+            self.launcher.allotment = allotment
+            print(allotment.brief(len(wanted)), flush=True)
+        return [job for job in jobs if job.run_id in wanted]
+
     def _train(self, todo: Sequence[Job]) -> str | None:
         """Launch the jobs, again while an engine that broke down gets any further; returns what it broke down of."""
         assert self.launcher is not None
@@ -109,7 +121,7 @@ class AblationSweeper(Sweeper):
         """All jobs, seeds outermost so that a sweep cut short leaves whole comparisons."""
         assert self.config is not None
         configs = sorted((compose_config(overrides) for overrides in batches), key=lambda config: config.seed)
-        return prepare(configs, threads_of(self.config.hydra.launcher, len(configs)))
+        return prepare(configs)
 
 
 def expand(arguments: Sequence[str], sections: Sequence[str] = ()) -> Iterator[list[str]]:

@@ -26,7 +26,7 @@ ORDER = (
     "errors datasets origin schema phrases",
     "config sections folders rundir shapes environment identity",
     "commandline stored imagefolder data",
-    "jobs around comparability questions plan help",
+    "allotment gpus jobs needs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world loop",
     "progress training run label agreement",
