@@ -60,13 +60,17 @@ def _ask(command: Sequence[str], said: str = "", variables: dict[str, str] | Non
     """What a program prints, given `said` on its standard input; None where it is absent, fails or does not answer."""
     if shutil.which(command[0]) is None:
         return None
-    try:
-        done = subprocess.run(
-            command, input=said, env=variables, capture_output=True, text=True, timeout=PATIENCE, start_new_session=True
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 and "Cannot find MPS control" not in done.stdout + done.stderr else None
+    with tempfile.TemporaryFile("w+") as out:  # a daemon that it leaves behind would keep a pipe open
+        try:
+            done = subprocess.run(
+                command, input=said, env=variables, stdout=out, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE,
+                start_new_session=True,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        out.seek(0)
+        answer = out.read()
+    return answer if done.returncode == 0 and "Cannot find MPS control" not in answer else None
 
 
 def no_sharing(names: Sequence[str]) -> str:
