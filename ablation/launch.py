@@ -1,6 +1,6 @@
 """One process per run: started, watched, ended and judged here, whatever engine carries the sweep.
 
-On this machine (`LocalLauncher`) processes come from a fork server that has torch imported, `jobs` at once. On a
+On this machine (`ablation.local`) processes come from a fork server that has torch imported, `jobs` at once. On a
 cluster engine each of its workers starts a fresh one (`ablation.engines`). A run inherits nothing but its job, and
 returns nothing: its directory says it all. Whatever happens to its process, an exception, `sys.exit`, a signal or a
 hang, stays there; the other runs go on.
@@ -14,23 +14,17 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Protocol
 
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
-from ablation.allotment import Allotment
 from ablation.commandline import end_on_signals
 from ablation.errors import RunFailed, UserError
-from ablation.gpus import VISIBLE, gpus, no_sharing, sharing
-from ablation.jobs import Job, Policy, facts, frozen
+from ablation.jobs import Job, Policy, facts
 from ablation.rundir import LOG, RunBusy, RunDir, State
 
 POLL = 0.1  # seconds between looks at the time that runs take, and at processes that do not tell of their end
@@ -180,18 +174,22 @@ def settle(attempt: Attempt, policy: Policy, called_off: bool = False) -> State 
     return run.state() if run.is_held() else state
 
 
+def forking() -> ForkServerContext:
+    """Starts processes from a fork server that has imported what a run needs."""
+    context = multiprocessing.get_context("forkserver")
+    # Every process executes the main module again, so that shall find imported what it imports, if not itself.
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    ours = [name for name in sys.modules if name.startswith("ablation.") and not (main and name == main.name)]
+    context.set_forkserver_preload([*PRELOAD, *ours])
+    return context
+
+
 def start_forked(job: Job, variables: Mapping[str, str] | None = None) -> RunProcess:
     """A process for a run from the fork server, which has torch imported, in a few hundredths of a second.
 
     Args:    variables: added to its environment before it does anything.
     """
-    context = multiprocessing.get_context("forkserver")
-    main = getattr(
-        sys.modules["__main__"], "__spec__", None
-    )  # each process runs it again, so what it imports is wanted
-    ours = [name for name in sys.modules if name.startswith("ablation.") and not (main and name == main.name)]
-    context.set_forkserver_preload([*PRELOAD, *ours])
-    process = context.Process(target=_forked, args=(job, dict(variables or {})), name=job.run_id)
+    process = forking().Process(target=_forked, args=(job, dict(variables or {})), name=job.run_id)
     process.start()
     return process
 
@@ -238,59 +236,3 @@ def _end_with_parent(wait: Callable[[], Any]) -> None:
     """A run must not outlive its sweep; the last finished epoch is saved, so an abrupt end loses nothing else."""
     wait()
     os._exit(130)
-
-
-class Spread:
-    """Starts each run on the GPU that has fewest of our runs, the only one that its process sees."""
-
-    def __init__(self, names: Sequence[str], variables: Mapping[str, str]):
-        self._on: dict[str, list[RunProcess]] = {name: [] for name in names}
-        self._variables = variables
-
-    def __call__(self, job: Job) -> RunProcess:
-        """A process for a run; a run on the CPU is started as ever."""
-        if job.device != "cuda":
-            return start_forked(job)
-        for name in self._on:
-            self._on[name] = [process for process in self._on[name] if process.is_alive()]
-        chosen = min(self._on, key=lambda name: len(self._on[name]))  # the first of equals
-        process = start_forked(job, {**self._variables, VISIBLE: chosen})
-        self._on[chosen].append(process)
-        return process
-
-
-class LocalLauncher(Launcher):
-    """Runs jobs on this machine, several at once, each in its own process and on one GPU where there are any.
-
-    Args:    jobs, per_gpu: how many at once, and on one GPU: numbers, or auto.
-    """
-
-    def __init__(self, jobs: int | str = "auto", per_gpu: int | str = "auto"):
-        self.asked = (jobs, per_gpu) != ("auto", "auto")
-        self.allotment = Allotment(1, 1, "")  # the sweep tells what it is
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing of Hydra's context is needed: a run is made from its directory."""
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Train the frozen runs in the directories that stand in place of overrides, one each."""
-        jobs = frozen(Path(directory) for (directory,) in job_overrides)
-        with self._places(jobs) as (at_once, start):
-            run_all(jobs, at_once, Policy.of(jobs[0]), start)
-        return [JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED) for overrides in job_overrides]
-
-    @contextmanager
-    def _places(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Callable[[Job], RunProcess]]]:
-        """How many train at once, and what starts them: on GPUs spread evenly, MPS running where they share one."""
-        at_once = self.allotment.at_once
-        names = gpus() if any(job.device == "cuda" for job in jobs) else []
-        if not names:
-            yield at_once, start_forked
-        elif at_once <= len(names) or no_sharing(names):
-            yield at_once, Spread(names, {})
-        else:
-            with sharing(names) as variables:
-                if variables is None:
-                    at_once = at_once if self.asked else len(names)
-                    print(f"warning: NVIDIA's MPS could not be started, {at_once} at a time take turns.", flush=True)
-                yield at_once, Spread(names, variables or {})

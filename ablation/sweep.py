@@ -30,7 +30,7 @@ from ablation.engines import FrozenConfigs, allotted, left_behind, train_frozen
 from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, Policy, freeze, open_data, prepare, remaining, short_labels
-from ablation.launch import LocalLauncher
+from ablation.local import LocalLauncher
 from ablation.phrases import runs
 from ablation.plan import plan_text
 from ablation.rundir import LOG, RunBusy, RunDir, State

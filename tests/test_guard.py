@@ -31,7 +31,7 @@ ORDER = (
     "streams augment batches model optim checkpoint world loop",
     "progress training run label agreement",
     # entry points of the torch half, which import it only when there is work
-    "sweepview launch engines sweep predict verify train",
+    "sweepview launch local engines sweep predict verify train",
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
     "runvalues gather fates selection wording comparison facts crossing grids grid_wording "
