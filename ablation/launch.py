@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
-from pathlib import Path
 from typing import Any, Protocol
 
 from ablation.commandline import end_on_signals
@@ -129,7 +128,7 @@ def run_all(
 
 def _wait(processes: Sequence[RunProcess]) -> None:
     """Until one of them ends, POLL seconds at most."""
-    if all(process.is_alive() for process in processes):
+    if processes and all(process.is_alive() for process in processes):
         wait([sentinel for process in processes if (sentinel := process.sentinel) is not None], POLL)
 
 
