@@ -117,7 +117,8 @@ def run_all(
                     return
                 if tries[attempt.job.run_id] <= policy.retries:
                     waiting.append(attempt.job)
-            _wait([attempt.process for attempt in running])
+            if len(running) == at_once or not waiting:
+                _wait([attempt.process for attempt in running])
     finally:
         try:
             end([attempt.process for attempt in running])
