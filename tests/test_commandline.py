@@ -140,7 +140,7 @@ def test_a_mistake_ends_with_one_message_and_exit_code_2_before_any_file_is_writ
         (["-m", "hydra.launcher.jobs=0", "plan=true"], "error: hydra.launcher.jobs=0: allowed is a whole number"),
         (["-m", "hydra.launcher.jobs=all"], "error: hydra.launcher.jobs=all: allowed is a whole number of at least 1"),
         (["-m", "hydra.launcher.per_gpu=0"], "error: hydra.launcher.per_gpu=0: allowed is a whole number of at least"),
-        (["-m", "hydra/launcher=basic", "hydra.launcher.per_gpu=2"], "of hydra/launcher=local and not of basic"),
+        (["-m", "hydra/launcher=basic", "hydra.launcher.per_gpu=2"], "error: hydra.launcher.per_gpu is a setting of "),
         (["-m", "hydra.launcher.jobs=1.5", "plan=true"], "error: hydra.launcher.jobs=1.5: allowed is a whole number"),
         (["width.scale=inf", "plan=true"], "error: width.scale=inf: allowed is a number in (0, 16]"),
     ],
