@@ -125,8 +125,8 @@ def allot_here(jobs: Sequence[Job], together: int | str = "auto", per_gpu: int |
     )
     device = next((job.device for job in jobs if job.device != "cpu"), "cpu")
     names = gpus() if device == "cuda" else []
-    free, total = memory()
-    return allot(need_of(jobs), Machine(device, cores(), free, total, max(1, len(names)), no_sharing(names)), wish)
+    unshared = no_sharing(names) if device == "cuda" else "processes take turns on it"
+    return allot(need_of(jobs), Machine(device, cores(), *memory(), max(1, len(names)), unshared), wish)
 
 
 def threads_of(launcher: DictConfig, n_jobs: int) -> int:

@@ -68,6 +68,8 @@ class AblationSweeper(Sweeper):
         todo = self._ready(jobs)
         open_data(todo)
         print(opening(jobs, todo), flush=True)
+        if todo and isinstance(self.launcher, LocalLauncher):
+            print(self.launcher.allotment.brief(len(todo)), flush=True)
         done = [job for job in jobs if RunDir(job.path).state() is State.finished]
         for warning in mixed_by_sweep(done, todo, package_version("torch")).values():
             print(f"warning: {warning}", flush=True)
@@ -91,7 +93,7 @@ class AblationSweeper(Sweeper):
         return []
 
     def _ready(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs to train, with their threads; the launcher learns how many at once, and says so."""
+        """The jobs to train, with their threads; our launcher learns how many at once."""
         wanted = {job.run_id for job in jobs if remaining(job)[0]}
         if not wanted:
             return []
@@ -99,7 +101,6 @@ class AblationSweeper(Sweeper):
         allotment, jobs = allotted(self.config.hydra.launcher, jobs)
         if isinstance(self.launcher, LocalLauncher):
             self.launcher.allotment = allotment
-            print(allotment.brief(len(wanted)), flush=True)
         return [job for job in jobs if job.run_id in wanted]
 
     def _train(self, todo: Sequence[Job]) -> str | None:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -109,10 +110,29 @@ def test_without_nvidia_smi_the_drivers_folder_counts(
 
 def test_counting_gpus_imports_no_torch(programs: Path) -> None:
     code = "import sys; from ablation.gpus import gpus; print(gpus()); sys.exit('torch' in sys.modules)"
-    import sys
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"{[ONE, TWO]}\n")
+
+
+UNTOUCHED = """
+import importlib, torch
+from ablation.launch import PRELOAD
+
+def refuse(*_, **__):
+    raise SystemExit("asked for a GPU")
+
+for name in ("is_available", "device_count", "current_device", "_lazy_init"):
+    setattr(torch.cuda, name, refuse)
+for name in PRELOAD:
+    importlib.import_module(name)
+"""
+
+
+@pytest.mark.slow
+def test_the_fork_server_leaves_gpus_alone() -> None:
+    """CUDA begun in a process is of no use in those forked from it, and a run's GPU is chosen after the fork."""
+    done = subprocess.run([sys.executable, "-c", UNTOUCHED], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_mps_is_started_with_folders_of_its_own_and_ended_also_after_an_error(programs: Path) -> None:
