@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from ablation.phrases import runs
 
-# How many times as fast a second thread makes one run, by the work of its training step in GFLOP. Side by side, two
-# runs of one thread always did more: 1.05 to 3 times. Measured by `python -m benchmarks.threads` on two cores (Zen 5,
-# bf16); provisional, on a machine that was not quiet.
+# How many times as fast a second thread makes one run, by the work of its training step in GFLOP: the last column of
+# what `python -m benchmarks.threads` prints on two cores. Provisional: guessed, for want of a quiet machine.
 SECOND_THREAD = ((0.05, 0.7), (0.3, 0.9), (1.0, 1.2), (4.0, 1.5), (30.0, 1.7), (200.0, 1.8))
 PAYS = 1.1  # times as fast: less is not worth having other rounding for
 BENCHMARK = "python -m benchmarks.threads"

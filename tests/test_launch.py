@@ -79,7 +79,7 @@ def test_a_failed_run_is_tried_again_as_often_as_asked(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_first_failure_stops_a_sweep_that_asks_for_it(tmp_path: Path) -> None:
-    sweep = ("-m", "seed=0,1,2", "on_failure=stop")
+    sweep = ("-m", "seed=0,1,2", "on_failure=stop", "hydra.launcher.jobs=1")
     code, out = finish(start(tmp_path, *sweep, faults={"batch-0": "raise"}))
     assert code == 1
     assert "3 runs: 1 failed, 2 pending" in out or "3 runs: 2 pending, 1 failed" in out
