@@ -9,8 +9,8 @@ LAUNCHER ?= local
 LR       ?= x10
 EPOCHS   ?=
 MOST     ?= 20
-# The demo's small nets use one core each; a full-size run uses them all.
-JOBS   ?= $(if $(filter demo,$(PRESET)),$(CORES),1)
+# Runs at once: a number, or auto for what the cores, GPUs and memory here carry best (make plan says which and why).
+JOBS   ?= auto
 
 BIN      := .venv/bin
 READY    := .venv/.ready

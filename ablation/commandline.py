@@ -26,7 +26,9 @@ from ablation.errors import RunFailed, UserError, hint
 from ablation.schema import FACTORS, Config
 
 GROUPS = (*FACTORS, "recipe", "data", "preset")  # what `name=choice` selects; a test compares it with conf/
+# Settings of our launcher, each a number or auto: what they mean.
 LAUNCHER_JOBS = "hydra.launcher.jobs"
+LOCAL_SETTINGS = {LAUNCHER_JOBS: "how many runs train at once", "hydra.launcher.per_gpu": "how many share a GPU"}
 LET_SPEAK_S = 60
 
 
@@ -157,10 +159,10 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
     key, text = override.key_or_group, override.input_line or ""
     if override.is_delete():
         yield f"{text}: nothing can be removed from the config. Choose another level or value for {key}."
-    elif key == LAUNCHER_JOBS:
-        jobs: Any = override.value()
-        if type(jobs) is not int or jobs < 1:
-            yield f"{text}: allowed is a whole number of at least 1, how many runs train at once."
+    elif key in LOCAL_SETTINGS:
+        number: Any = override.value()
+        if number != "auto" and (type(number) is not int or number < 1):
+            yield f"{text}: allowed is a whole number of at least 1, {LOCAL_SETTINGS[key]}, or auto."
     elif key.startswith("hydra"):
         return
     elif override.is_sweep_override() and not override.is_discrete_sweep():

@@ -31,7 +31,8 @@ def register_schema() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(group="hydra/sweeper", name="ablation", node={"_target_": f"{PLUGINS}.AblationSweeper", "sections": []})
-    store.store(group="hydra/launcher", name="local", node={"_target_": f"{PLUGINS}.LocalLauncher", "jobs": 1})
+    local = {"_target_": f"{PLUGINS}.LocalLauncher", "jobs": "auto", "per_gpu": "auto"}
+    store.store(group="hydra/launcher", name="local", node=local)
 
 
 def choices(group: str) -> list[str]:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,14 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict, read_write
 
-from ablation.commandline import LAUNCHER_JOBS
-from ablation.environment import cores, yield_cores
+from ablation.allotment import Allotment, Machine, Wish, allot
+from ablation.commandline import LAUNCHER_JOBS, LOCAL_SETTINGS
+from ablation.environment import cores, memory, yield_cores
 from ablation.errors import UserError, hint
+from ablation.gpus import gpus, no_sharing
 from ablation.jobs import Job, Policy, frozen
 from ablation.launch import RunProcess, run_all, train_in_process
+from ablation.needs import earlier_threads, need_of
 from ablation.rundir import RunDir, State
 from ablation.sweepview import LOOK
 
@@ -66,10 +69,11 @@ def check_engine(arguments: Sequence[str]) -> None:
         problem = _engine_problem(name)
         if problem:
             raise UserError(f"hydra/launcher={name} {problem}")
-        if name != "local" and any(text.startswith(f"{LAUNCHER_JOBS}=") for text in arguments):
-            setting = ENGINES[name].at_once if name in ENGINES else None
+        ours = [text.partition("=")[0] for text in arguments if text.partition("=")[0] in LOCAL_SETTINGS]
+        if name != "local" and ours:
+            setting = ENGINES[name].at_once if name in ENGINES and ours[0] == LAUNCHER_JOBS else None
             other = f" How many train at once there: {setting}." if setting else ""
-            raise UserError(f"{LAUNCHER_JOBS} is a setting of hydra/launcher=local and not of {name}.{other}")
+            raise UserError(f"{ours[0]} is a setting of hydra/launcher=local and not of {name}.{other}")
 
 
 def _engine_problem(name: str) -> str | None:
@@ -94,8 +98,39 @@ def _engine_problem(name: str) -> str | None:
     return None
 
 
+def allotted(launcher: DictConfig, jobs: Sequence[Job]) -> tuple[Allotment, list[Job]]:
+    """How many of a sweep's runs a launcher trains at once, and the runs with the threads that each gets.
+
+    Args:    jobs: all of the sweep, done or not, so that a thread count does not depend on what is left.
+    """
+    if "jobs" in launcher:
+        found = allot_here(jobs, launcher.jobs, launcher.per_gpu)
+    else:
+        found = Allotment(at_once(launcher, len(jobs)), threads_of(launcher, len(jobs)), "")
+    return found, [replace(job, threads=job.config.trainer.threads or found.threads) for job in jobs]
+
+
+def allot_here(jobs: Sequence[Job], together: int | str = "auto", per_gpu: int | str = "auto") -> Allotment:
+    """The allotment of runs to this machine.
+
+    Args:    together, per_gpu: numbers of runs, or auto.
+    """
+    asked = [job.config.trainer.threads for job in jobs]
+    given = [threads for threads in asked if threads is not None]
+    wish = Wish(
+        jobs=None if together == "auto" else int(together),
+        per_gpu=None if per_gpu == "auto" else int(per_gpu),
+        threads=max(given) if len(given) == len(asked) else None,
+        earlier=None if given else earlier_threads(jobs),
+    )
+    device = next((job.device for job in jobs if job.device != "cpu"), "cpu")
+    names = gpus() if device == "cuda" else []
+    unshared = no_sharing(names) if device == "cuda" else "processes take turns on it"
+    return allot(need_of(jobs), Machine(device, cores(), *memory(), max(1, len(names)), unshared), wish)
+
+
 def threads_of(launcher: DictConfig, n_jobs: int) -> int:
-    """Threads of each run under a launcher's config: what the engine gives it, else this machine's cores shared out.
+    """Threads of each run under an engine's config: what the engine gives it, else this machine's cores shared out.
 
     Args:    n_jobs: runs to be launched; submitit's local executor starts all of them at once.
     """
@@ -110,10 +145,8 @@ def threads_of(launcher: DictConfig, n_jobs: int) -> int:
 
 
 def at_once(launcher: DictConfig, n_jobs: int) -> int:
-    """How many runs a launcher trains at the same time, as far as its config tells."""
+    """How many runs an engine trains at the same time, as far as its config tells."""
     settings: dict[str, Any] = dict(launcher)
-    if "jobs" in settings:
-        return int(settings["jobs"])
     if "n_jobs" in settings:  # joblib counts negative numbers back from all cores
         number = int(settings["n_jobs"])
         return number if number > 0 else max(1, cores() + 1 + number)
@@ -187,6 +220,8 @@ class FreshProcess:
     def exitcode(self) -> int | None:
         """None while it runs, -n after signal n."""
         return self._process.poll()
+
+    sentinel = None
 
     def is_alive(self) -> bool:
         """Whether it runs."""

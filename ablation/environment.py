@@ -4,8 +4,10 @@
 recognised in a fraction of a second.
 """
 
+import math
 import os
 import platform
+import re
 import subprocess
 import sys
 from functools import cache
@@ -23,6 +25,22 @@ _BF16_FLAGS = ("avx512_bf16", "amx_bf16")  # without either, CPU bf16 is emulate
 def cores() -> int:
     """Processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> tuple[float, float]:
+    """MB of memory that this process and new ones may still take, and that there are in all.
+
+    Where a container is given less than the machine has, that counts. Infinite where the system does not tell.
+    """
+    known = dict(re.findall(r"^(\w+):\s+(\d+) kB", _text("/proc/meminfo"), re.MULTILINE))
+    total = float(known.get("MemTotal", math.inf)) * 1.024e-3
+    free = float(known.get("MemAvailable", math.inf)) * 1.024e-3
+    limit = _text("/sys/fs/cgroup/memory.max").strip()
+    if limit.isdecimal():
+        used = re.findall(r"^anon (\d+)", _text("/sys/fs/cgroup/memory.stat"), re.MULTILINE)
+        free = min(free, (int(limit) - int(used[0] if used else 0)) / 1e6)
+        total = min(total, int(limit) / 1e6)
+    return free, total
 
 
 def processes() -> int:
@@ -74,11 +92,16 @@ def resolve_device(wanted: Device) -> str:
     return wanted.name
 
 
-def _cpu_flags() -> str:
+def _text(path: str) -> str:
+    """A file of the system's; empty where there is none."""
     try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def _cpu_flags() -> str:
+    return _text("/proc/cpuinfo")
 
 
 @cache

@@ -1,6 +1,6 @@
 """One process per run: started, watched, ended and judged here, whatever engine carries the sweep.
 
-On this machine (`LocalLauncher`) processes come from a fork server that has torch imported, `jobs` at once. On a
+On this machine (`ablation.local`) processes come from a fork server that has torch imported, `jobs` at once. On a
 cluster engine each of its workers starts a fresh one (`ablation.engines`). A run inherits nothing but its job, and
 returns nothing: its directory says it all. Whatever happens to its process, an exception, `sys.exit`, a signal or a
 hang, stays there; the other runs go on.
@@ -14,23 +14,22 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
 from typing import Any, Protocol
-
-from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 
 from ablation.commandline import end_on_signals
 from ablation.errors import RunFailed, UserError
-from ablation.jobs import Job, Policy, facts, frozen
+from ablation.jobs import Job, Policy, facts
 from ablation.rundir import LOG, RunBusy, RunDir, State
 
-POLL = 0.1  # seconds between looks at the running processes
+POLL = 0.1  # seconds between looks at the time that runs take, and at processes that do not tell of their end
+# What the fork server imports so that no run has to: a run's modules, and what torch and numpy import when they are
+# first used, PyTorch's compiler above all (seconds), which an optimiser asks whether it is at work.
+PRELOAD = ("ablation.run", "torch._dynamo", "torch.utils.serialization", "numpy.ctypeslib", "numpy.ma")
 GRACE = 10.0  # seconds a run gets to end by itself
 GENTLE = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")  # a run ended by one of these goes on when asked again
 
@@ -45,6 +44,10 @@ class RunProcess(Protocol):
     @property
     def exitcode(self) -> int | None:
         """None while it runs, -n after signal n."""
+
+    @property
+    def sentinel(self) -> int | None:
+        """What `multiprocessing.connection.wait` waits for until its end; None where there is no such thing."""
 
     def is_alive(self) -> bool:
         """Whether it runs."""
@@ -114,13 +117,20 @@ def run_all(
                     return
                 if tries[attempt.job.run_id] <= policy.retries:
                     waiting.append(attempt.job)
-            time.sleep(POLL)
+            if len(running) == at_once or not waiting:
+                _wait([attempt.process for attempt in running])
     finally:
         try:
             end([attempt.process for attempt in running])
         finally:
             for attempt in running:
                 settle(attempt, policy, called_off=True)
+
+
+def _wait(processes: Sequence[RunProcess]) -> None:
+    """Until one of them ends, POLL seconds at most."""
+    if processes and all(process.is_alive() for process in processes):
+        wait([sentinel for process in processes if (sentinel := process.sentinel) is not None], POLL)
 
 
 def end(processes: Sequence[RunProcess]) -> None:
@@ -164,16 +174,28 @@ def settle(attempt: Attempt, policy: Policy, called_off: bool = False) -> State 
     return run.state() if run.is_held() else state
 
 
-def start_forked(job: Job) -> RunProcess:
-    """A process for a run from the fork server, which has torch imported, in a few hundredths of a second."""
+def forking() -> ForkServerContext:
+    """Starts processes from a fork server that has imported what a run needs."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ablation.run"])
-    process = context.Process(target=_forked, args=(job,), name=job.run_id)
+    # Every process executes the main module again, so that shall find imported what it imports, if not itself.
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    ours = [name for name in sys.modules if name.startswith("ablation.") and not (main and name == main.name)]
+    context.set_forkserver_preload([*PRELOAD, *ours])
+    return context
+
+
+def start_forked(job: Job, variables: Mapping[str, str] | None = None) -> RunProcess:
+    """A process for a run from the fork server, which has torch imported, in a few hundredths of a second.
+
+    Args:    variables: added to its environment before it does anything.
+    """
+    process = forking().Process(target=_forked, args=(job, dict(variables or {})), name=job.run_id)
     process.start()
     return process
 
 
-def _forked(job: Job) -> None:
+def _forked(job: Job, variables: Mapping[str, str]) -> None:
+    os.environ.update(variables)
     parent = multiprocessing.parent_process()
     assert parent is not None
     sys.exit(train_in_process(job, parent.join))
@@ -214,19 +236,3 @@ def _end_with_parent(wait: Callable[[], Any]) -> None:
     """A run must not outlive its sweep; the last finished epoch is saved, so an abrupt end loses nothing else."""
     wait()
     os._exit(130)
-
-
-class LocalLauncher(Launcher):
-    """Runs jobs on this machine, `jobs` at once, each in its own process."""
-
-    def __init__(self, jobs: int = 1):
-        self.jobs = jobs
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Nothing of Hydra's context is needed: a run is made from its directory."""
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Train the frozen runs in the directories that stand in place of overrides, one each."""
-        jobs = frozen(Path(directory) for (directory,) in job_overrides)
-        run_all(jobs, self.jobs, Policy.of(jobs[0]), start_forked)
-        return [JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED) for overrides in job_overrides]

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ablation.allotment import Allotment, threads_in_words
 from ablation.environment import cores
 from ablation.identity import code_digest
 from ablation.jobs import Job, remaining, short_labels
@@ -95,10 +96,12 @@ def volume(number: float) -> str:
     return f"{number:.{1 if number < 9.95 else 0}f} {units[0]}"
 
 
-def plan_text(jobs: Sequence[Job], at_once: int = 1, sections: Mapping[str, Sequence[Config]] | None = None) -> str:
+def plan_text(
+    jobs: Sequence[Job], allotment: Allotment | None = None, sections: Mapping[str, Sequence[Config]] | None = None
+) -> str:
     """What the jobs compare, what is to be done for each, how many they are, and the time and disk they take.
 
-    Args:    at_once: how many train at the same time.
+    Args:    allotment: how many train at the same time, and why; one of them unless given.
              sections: by name, the configs that a section needs, its levels in order for every other setting.
     """
     questions = question_lines(jobs, sections or {})
@@ -107,7 +110,9 @@ def plan_text(jobs: Sequence[Job], at_once: int = 1, sections: Mapping[str, Sequ
     todo = [one for one in standings if one.kind in TO_DO]
     if todo:
         measured = list(_measured(Path(jobs[0].config.runs_dir)))
-        lines += [_time_line(todo, at_once, measured), *_disk_lines(todo, measured)]
+        told = [f"{allotment.told(len(todo))}."] if allotment and allotment.why else []
+        at_once = allotment.at_once if allotment else 1
+        lines += [*told, _time_line(todo, at_once, measured), *_disk_lines(todo, measured)]
     return "\n".join(lines)
 
 
@@ -212,7 +217,7 @@ def _time_line(todo: Sequence[Standing], at_once: int, measured: Sequence[Measur
     high = _span([end[1] for end in ends], min(at_once, fitting))
     apart = high > low * CLEAR
     about = f"{duration(low)} to {duration(high)}" if apart else f"about {duration((low + high) / 2)}"
-    threads = f" of {job.threads} thread{'' if job.threads == 1 else 's'}" if job.device == "cpu" else ""
+    threads = f" of {threads_in_words(job.threads)}" if job.device == "cpu" else ""
     line = f"Time: {about} with {runs(at_once)}{threads} at a time, judging by {runs(len(alike))} that finished."
     if new:
         line += f" For {runs(new)} none of the same variant has finished; the most similar ones give a guess."

@@ -1,8 +1,9 @@
-"""Sizes of the feature maps of the net, and whether a normalisation layer can work on them; no tensors needed."""
+"""The net without tensors: sizes of its maps, its convolutions, and whether a normalisation layer can work on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from ablation.schema import NormKind
+from ablation.schema import Config, NormKind
 
 
 def _halved(size: int) -> int:
@@ -49,3 +50,45 @@ def norm_problems(
     if kind is NormKind.batch and last_map < 2 and batch_size < 2:
         return ["trainer.batch_size=1: batch normalisation needs two images where the last map is a single pixel."]
     return []
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution of the net: channels in and out, kernel size, and height (= width) of its output."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    size: int
+
+    @property
+    def weights(self) -> int:
+        """Number of its parameters."""
+        return self.inputs * self.outputs * self.kernel**2
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations for one image."""
+        return self.weights * self.size**2
+
+
+def convolutions(config: Config, in_channels: int, image_size: int) -> Iterator[Convolution]:
+    """Every convolution of a config's net in order, as model.py builds it."""
+    stem, width = config.stem, config.width.first_stage
+    first, *stages = map_sizes(image_size, stem.pool)
+    yield Convolution(in_channels, width, stem.kernel, first)
+    inputs = width
+    for stage, (count, size) in enumerate(zip(config.depth.blocks, stages, strict=True)):
+        outputs = width * 2**stage
+        for number in range(count):
+            yield Convolution(inputs, outputs, 3, size)
+            yield Convolution(outputs, outputs, 3, size)
+            if config.residual.shortcut and number == 0 and stage > 0:
+                yield Convolution(inputs, outputs, 1, size)
+            inputs = outputs
+
+
+def net_macs(config: Config, in_channels: int, image_size: int, n_classes: int) -> int:
+    """Multiply-accumulate operations of one image's forward pass, convolutions and the linear layer only."""
+    layers = list(convolutions(config, in_channels, image_size))
+    return sum(layer.macs for layer in layers) + layers[-1].outputs * n_classes

@@ -26,12 +26,12 @@ from ablation.around import report_command
 from ablation.commandline import compose_config, override_values, parse
 from ablation.comparability import mixed_by_sweep
 from ablation.config import PLUGINS
-from ablation.engines import FrozenConfigs, at_once, left_behind, threads_of, train_frozen
+from ablation.engines import FrozenConfigs, allotted, left_behind, train_frozen
 from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
 from ablation.identity import canonical
 from ablation.jobs import Job, Policy, freeze, open_data, prepare, remaining, short_labels
-from ablation.launch import LocalLauncher
+from ablation.local import LocalLauncher
 from ablation.phrases import runs
 from ablation.plan import plan_text
 from ablation.rundir import LOG, RunBusy, RunDir, State
@@ -64,14 +64,16 @@ class AblationSweeper(Sweeper):
         """
         assert self.config is not None
         jobs = self._jobs(list(expand(arguments, self.sections)))
-        together = at_once(self.config.hydra.launcher, len(jobs))
         if jobs[0].config.plan:
             asked = {name: list(map(compose_config, expand(arguments, [name]))) for name in self.sections}
-            print(plan_text(jobs, together, asked))
+            allotment, jobs = allotted(self.config.hydra.launcher, jobs)
+            print(plan_text(jobs, allotment, asked))
             return []
-        todo = [job for job in jobs if remaining(job)[0]]
+        todo = self._ready(jobs)
         open_data(todo)
         print(opening(jobs, todo), flush=True)
+        if todo and isinstance(self.launcher, LocalLauncher):
+            print(self.launcher.allotment.brief(len(todo)), flush=True)
         done = [job for job in jobs if RunDir(job.path).state() is State.finished]
         for warning in mixed_by_sweep(done, todo, package_version("torch")).values():
             print(f"warning: {warning}", flush=True)
@@ -94,6 +96,17 @@ class AblationSweeper(Sweeper):
             raise RunFailed("\n".join(troubles))
         return []
 
+    def _ready(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs to train, with their threads; our launcher learns how many at once."""
+        wanted = {job.run_id for job in jobs if remaining(job)[0]}
+        if not wanted:
+            return []
+        assert self.config is not None
+        allotment, jobs = allotted(self.config.hydra.launcher, jobs)
+        if isinstance(self.launcher, LocalLauncher):
+            self.launcher.allotment = allotment
+        return [job for job in jobs if job.run_id in wanted]
+
     def _train(self, todo: Sequence[Job]) -> str | None:
         """Launch the jobs, again while an engine that broke down gets any further; returns what it broke down of."""
         assert self.launcher is not None
@@ -111,8 +124,10 @@ class AblationSweeper(Sweeper):
 
     def _jobs(self, batches: Sequence[list[str]]) -> list[Job]:
         assert self.config is not None
-        configs = in_order(map(compose_config, batches), seeds_outermost=True)
-        return prepare(configs, threads_of(self.config.hydra.launcher, len(configs)))
+        configs = list(map(compose_config, batches))
+        # Runs of one net share what torch.compile made of it, which takes longer than a short run.
+        compiled = any(config.trainer.compile for config in configs)
+        return prepare(in_order(configs, seeds_outermost=not compiled))
 
 
 def in_order(configs: Iterable[Config], *, seeds_outermost: bool) -> list[Config]:

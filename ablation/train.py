@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from ablation.around import report_command
 from ablation.commandline import (
-    LAUNCHER_JOBS,
+    LOCAL_SETTINGS,
     check_overrides,
     override_values,
     parse,
@@ -22,7 +22,7 @@ from ablation.commandline import (
 )
 from ablation.composition import VERSION_BASE, explained
 from ablation.config import CONF_DIR, register_schema
-from ablation.engines import check_engine
+from ablation.engines import allot_here, check_engine
 from ablation.environment import first_here, processes, yield_cores
 from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ablation.world import World
 
 MULTIRUN = ("-m", "--multirun")
-SWEEP_ONLY = ("on_failure", "time_limit", "hydra/launcher", LAUNCHER_JOBS)
+SWEEP_ONLY = ("on_failure", "time_limit", "hydra/launcher", *LOCAL_SETTINGS)
 OPTIONS_WITH_VALUE = (
     "--cfg",
     "-c",
@@ -57,10 +57,13 @@ def train_one(cfg: DictConfig) -> None:
     Raises:  UserError: the run is refused, or another process trains it.
              RunFailed: it ended with an error, now or earlier.
     """
-    job = prepare([resolved(cfg)])[0]
+    job, allotment = prepare([resolved(cfg)])[0], None
+    if job.processes == 1:
+        allotment = allot_here([job])
+        job = replace(job, threads=allotment.threads)
     if job.config.plan:
         if first_here():
-            print(plan_text([job]))
+            print(plan_text([job], allotment))
         return
     if train_job(job):
         print(f"next: {report_command(HydraConfig.get().overrides.task, [job])}")

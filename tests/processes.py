@@ -52,7 +52,8 @@ def hear_ctrl_c() -> None:
 def start(folder: Path, *overrides: str, faults: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """A command in a folder of its own, in a session of its own as in a terminal, with faults in its runs."""
     folder.mkdir(exist_ok=True)
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "faults"), "FAULTS": json.dumps(faults or {})}
+    path = os.pathsep.join(map(str, (ROOT / "tests" / "faults", ROOT)))  # this checkout, whichever is installed
+    environment = os.environ | {"PYTHONPATH": path, "FAULTS": json.dumps(faults or {})}
     return subprocess.Popen(
         command(*overrides), cwd=folder, env=environment, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=hear_ctrl_c,

@@ -267,7 +267,6 @@ def test_slurm_without_its_commands_or_accounting_is_refused(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("launcher", "together", "threads"),
     [
-        ({"_target_": "x.LocalLauncher", "jobs": 2}, 2, 4),
         ({"_target_": "x.JoblibLauncher", "n_jobs": 4}, 4, 2),
         ({"_target_": "x.JoblibLauncher", "n_jobs": -1}, 8, 1),
         ({"_target_": "x.JoblibLauncher", "n_jobs": -2}, 7, 1),

@@ -26,12 +26,12 @@ ORDER = (
     "errors datasets origin schema phrases",
     "config sections folders rundir shapes environment identity",
     "composition commandline stored imagefolder data",
-    "jobs around comparability questions plan help",
+    "allotment gpus jobs needs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",
     "progress training run label agreement",
     # entry points of the torch half, which import it only when there is work
-    "sweepview launch engines sweep predict verify train",
+    "sweepview launch local engines sweep predict verify train",
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
     "runvalues gather fates selection wording comparison facts crossing grids grid_wording "

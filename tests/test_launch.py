@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from ablation import rundir
-from ablation.jobs import Policy, frozen, prepare
-from ablation.launch import run_all, start_forked
+from ablation import launch, rundir
+from ablation.jobs import Job, Policy, frozen, prepare
+from ablation.launch import forking, run_all, start_forked
 from ablation.rundir import RunDir, State, find_runs
 from ablation.schema import Config
 from tests.processes import TIMES, by_name, finish, linux, processes_in, start, status, wait_for, without_times
@@ -78,7 +79,7 @@ def test_a_failed_run_is_tried_again_as_often_as_asked(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_first_failure_stops_a_sweep_that_asks_for_it(tmp_path: Path) -> None:
-    sweep = ("-m", "seed=0,1,2", "on_failure=stop")
+    sweep = ("-m", "seed=0,1,2", "on_failure=stop", "hydra.launcher.jobs=1")
     code, out = finish(start(tmp_path, *sweep, faults={"batch-0": "raise"}))
     assert code == 1
     assert "3 runs: 1 failed, 2 pending" in out or "3 runs: 2 pending, 1 failed" in out
@@ -192,16 +193,98 @@ def test_fifty_kills_and_fifty_resumes_end_with_the_same_bits(tiny: Callable[...
     assert kills == 50, f"the run was done after {kills} kills; make it longer"
     run_all([storm], 1, Policy(), start_forked)
     assert run.state() is State.finished
-    assert without_times(run) == without_times(RunDir(calm.path))
-    one, other = (torch.load(job.path / rundir.LAST, weights_only=True) for job in (storm, calm))
+    assert_same_bits(run, RunDir(calm.path))
+
+
+def assert_same_bits(run: RunDir, other: RunDir) -> None:
+    """Two runs have the same weights, momentum, metrics, predictions and results, times aside."""
+    assert without_times(run) == without_times(other)
+    ours, theirs = (torch.load(one / rundir.LAST, weights_only=True) for one in (run, other))
     for part in ("model", "momentum"):
-        assert one[part].keys() == other[part].keys()
-        assert all(torch.equal(one[part][name], other[part][name]) for name in one[part])
-    results = [RunDir(job.path).read_json(rundir.RESULT) for job in (storm, calm)]
-    ours = [{key: value for key, value in result.items() if key not in TIMES} for result in results]
-    assert ours[0] == ours[1]
-    with np.load(storm.path / rundir.PREDICTIONS) as a, np.load(calm.path / rundir.PREDICTIONS) as b:
+        assert ours[part].keys() == theirs[part].keys()
+        assert all(torch.equal(ours[part][name], theirs[part][name]) for name in ours[part])
+    results = [one.read_json(rundir.RESULT) for one in (run, other)]
+    without = [{key: value for key, value in result.items() if key not in TIMES} for result in results]
+    assert without[0] == without[1]
+    with np.load(run / rundir.PREDICTIONS) as a, np.load(other / rundir.PREDICTIONS) as b:
         assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+# Runs side by side
+
+
+@pytest.mark.slow
+def test_runs_side_by_side_are_bit_for_bit_what_they_are_alone(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    variants = [("seed=0",), ("seed=1",), ("norm=instance",), ("norm=none", "dropout=p20", "augment=flip50")]
+    beside, alone = (
+        prepare([tiny(*one, f"runs_dir={tmp_path}/{folder}") for one in variants]) for folder in ("beside", "alone")
+    )
+    run_all(beside, 2, Policy(), start_forked)
+    run_all(alone, 1, Policy(), start_forked)
+    assert {job.threads for job in beside} == {1}
+    for one, other in zip(beside, alone, strict=True):
+        assert_same_bits(RunDir(one.path), RunDir(other.path))
+
+
+def train_and_tell(job: Job, told: Path) -> None:
+    """Body of a process: train, and write down which modules that imported."""
+    from ablation.progress import Progress
+    from ablation.run import execute
+
+    before = set(sys.modules)
+    execute(job, Progress())
+    told.write_text("\n".join(sorted(set(sys.modules) - before)))
+
+
+@pytest.mark.slow
+def test_a_forked_run_imports_nothing_that_costs_time(tiny: Callable[..., Config], tmp_path: Path) -> None:
+    process = forking().Process(target=train_and_tell, args=(prepare([tiny()])[0], tmp_path / "told"))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    packages = {name.split(".")[0] for name in (tmp_path / "told").read_text().split()}
+    assert packages <= {"encodings"}  # the zip format's letters
+
+
+class Scripted:
+    """A process that ends when the test says so."""
+
+    pid: int | None = None
+    exitcode: int | None = 0
+
+    def __init__(self, number: int):
+        self.sentinel: int | None = number
+        self.alive = True
+
+    def is_alive(self) -> bool:
+        return self.alive
+
+    def join(self, timeout: float | None = None) -> None:
+        assert not self.alive
+
+    def terminate(self) -> None:
+        pytest.fail("ended")
+
+    kill = terminate
+
+
+def test_the_next_run_starts_as_soon_as_one_ends(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the end of a process that is waited for, of whichever is first, and not some time."""
+    started: list[Scripted] = []
+    waited: list[list[int]] = []
+
+    def begin(job: Job) -> Scripted:
+        started.append(Scripted(job.config.seed))
+        return started[-1]
+
+    def until_one_ends(sentinels: list[int], timeout: float) -> None:
+        waited.append(sentinels)
+        started[sentinels[-1]].alive = False
+
+    monkeypatch.setattr(launch, "wait", until_one_ends)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("slept"))
+    run_all(prepare([tiny(f"seed={seed}") for seed in range(4)]), 2, Policy(), begin)
+    assert waited == [[0, 1], [0, 2], [0, 3], [0]]
 
 
 # Field bugs O10 and S3: twenty runs leave the sweep's own processes as they were

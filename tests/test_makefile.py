@@ -124,8 +124,8 @@ def test_no_letter_of_a_path_is_read_by_make_or_the_shell(path: str) -> None:
         ({"JOBS": "3"}, "hydra.launcher.jobs=3"),
         ({"PRESET": "writeup"}, "preset=writeup"),
         ({"DATA": "/x", "PRESET": "demo"}, "preset=demo"),
-        ({"PRESET": "writeup"}, "hydra.launcher.jobs=1"),
-        ({"DATA": "/x"}, "hydra.launcher.jobs=1"),
+        ({}, "hydra.launcher.jobs=auto"),
+        ({"DATA": "/x"}, "hydra.launcher.jobs=auto"),
     ],
     ids=str,
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ablation import data, jobs, plan, train
+from ablation.allotment import Allotment
 from ablation.commandline import compose_config
 from ablation.identity import code_digest
 from ablation.jobs import Job, facts, prepare
@@ -38,6 +39,10 @@ def put(
         times = {"seconds_train": seconds * epochs, "seconds_eval": 20.0 * epochs, "epochs": epochs}
         write_json(run / RESULT, times | {"n_train": job.info.n_train, "val_final": 0.5})
     return run
+
+
+def together(number: int) -> Allotment:
+    return Allotment(number, 1, "")
 
 
 def lines(text: str, start: str) -> list[str]:
@@ -73,7 +78,7 @@ def test_an_empty_plan_trains_writes_and_decodes_nothing(
 
 def test_a_section_names_its_question_reference_and_what_each_level_changes(tiny: Make) -> None:
     found, configs = section(tiny, "norm", seeds=[0, 1])
-    text = plan_text(found, 1, {"norm": configs})
+    text = plan_text(found, None, {"norm": configs})
     assert text.startswith("Section 3.2: Normalisation\n  reference norm=batch\n")
     assert text.count("reference") == 1
     assert text.count("    none      changes only norm (batch -> none)\n") == 1
@@ -83,7 +88,7 @@ def test_a_section_names_its_question_reference_and_what_each_level_changes(tiny
 
 def test_a_level_that_changes_several_factors_is_marked_with_all_of_them(tiny: Make) -> None:
     found, configs = section(tiny, "recipe", "width=quarter")
-    text = plan_text(found, 1, {"recipe": configs})
+    text = plan_text(found, None, {"recipe": configs})
     (marked,) = lines(text, "half_width")
     assert "CONFOUNDED, changes 2 factors: lr_schedule (step7 -> step4), width (quarter -> eighth)" in marked
     assert "resnet18    changes only stem (k3_nopool -> k7_pool)" in text
@@ -93,14 +98,14 @@ def test_a_level_that_changes_several_factors_is_marked_with_all_of_them(tiny: M
 
 def test_what_a_section_holds_fixed_is_named_and_confounds_nothing(tiny: Make) -> None:
     found, configs = section(tiny, "dropout")
-    text = plan_text(found, 1, {"dropout": configs})
+    text = plan_text(found, None, {"dropout": configs})
     assert "reference dropout=none, throughout with norm=none" in text
     assert text.count("changes only dropout") == 3
 
 
 def test_a_section_at_several_widths_is_a_comparison_at_each(tiny: Make) -> None:
     (wide, first), (narrow, second) = (section(tiny, "norm", f"width={name}") for name in ("quarter", "eighth"))
-    text = plan_text([*wide, *narrow], 1, {"norm": [*first, *second]})
+    text = plan_text([*wide, *narrow], None, {"norm": [*first, *second]})
     assert text.count("Section 3.2") == 1
     assert "reference norm=batch, throughout with width=quarter" in text
     assert "reference norm=batch, throughout with width=eighth" in text
@@ -109,15 +114,15 @@ def test_a_section_at_several_widths_is_a_comparison_at_each(tiny: Make) -> None
 
 def test_a_level_equal_to_the_reference_is_told(tiny: Make) -> None:
     found, configs = section(tiny, "norm")
-    text = plan_text(found, 1, {"norm": [configs[0], configs[0], configs[2]]})
+    text = plan_text(found, None, {"norm": [configs[0], configs[0], configs[2]]})
     assert "none      the same as the reference" in text
 
 
 def test_a_reference_that_is_not_planned_is_told(tiny: Make) -> None:
     found, configs = section(tiny, "norm")
     missing = "The reference is not among these runs. Unless it is trained already, add norm=batch."
-    assert missing in plan_text(found[1:], 1, {"norm": configs})
-    assert missing not in plan_text(found, 1, {"norm": configs})
+    assert missing in plan_text(found[1:], None, {"norm": configs})
+    assert missing not in plan_text(found, None, {"norm": configs})
 
 
 def test_a_sweep_without_sections_is_compared_with_the_preset_where_its_runs_differ(tiny: Make) -> None:
@@ -209,13 +214,13 @@ def test_runs_at_once_share_the_time_as_far_as_the_cores_carry_them(
     put(found[0], State.finished, seconds=280.0)  # 10 min for two epochs
     monkeypatch.setattr(plan, "cores", lambda: 2)
     assert "Time: about 40 min with 1 run of 1 thread at a time" in plan_text(found)
-    assert "Time: about 20 min with 2 runs of 1 thread at a time" in plan_text(found, 2)
-    assert "The longer time" not in plan_text(found, 3)  # two rounds either way
-    crowded = plan_text(found, 9)
+    assert "Time: about 20 min with 2 runs of 1 thread at a time" in plan_text(found, together(2))
+    assert "The longer time" not in plan_text(found, together(3))  # two rounds either way
+    crowded = plan_text(found, together(9))
     assert "Time: 10 min to 20 min with 4 runs of 1 thread at a time" in crowded
     assert "The longer time is for 2 runs at a time, all that the 2 cores here carry." in crowded
     # Three runs of 10 min on two places take two rounds, not one and a half.
-    assert "Time: about 20 min" in plan_text(found[:4], 2)
+    assert "Time: about 20 min" in plan_text(found[:4], together(2))
 
 
 def test_another_number_of_threads_makes_a_range(tiny: Make) -> None:

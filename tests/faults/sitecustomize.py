@@ -1,9 +1,13 @@
 """Faults for tests: with this folder on PYTHONPATH, runs named in FAULTS break in their second epoch.
 
-FAULTS is JSON, {"<norm>-<seed>": kind}. Python imports a module of this name at the start of every process, the fork
-server and the workers of cluster engines included, so nothing in the product has to know of faults.
+FAULTS is JSON, {"<norm>-<seed>": kind}. With FAKE_GPUS set, the sweep takes this machine for one that has GPUs; its
+runs train on the CPU, and each writes what its process is told of GPUs into the file `seen` of its directory.
+
+Python imports a module of this name at the start of every process, the fork server and the workers of cluster engines
+included, so nothing in the product has to know of faults.
 """
 
+import dataclasses
 import importlib.machinery
 import importlib.util
 import json
@@ -11,10 +15,12 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 FAULTS = json.loads(os.environ.get("FAULTS", "{}"))
+FAKE_GPUS = "FAKE_GPUS" in os.environ
 
 
 def segfault() -> None:
@@ -68,6 +74,10 @@ def break_run(module: ModuleType) -> None:
         if kind and kind.startswith("second_"):  # in the second process of a run alone
             kind = kind.removeprefix("second_") if os.environ["RANK"] == "1" else None
         current["fault"] = kind
+        if FAKE_GPUS:
+            seen = {name: value for name, value in os.environ.items() if name.startswith("CUDA_")}
+            (job.path / "seen").write_text(json.dumps(seen))
+            job = dataclasses.replace(job, device="cpu")
         return honest_execute(job, *others)
 
     def train_epoch(*arguments: Any) -> Any:
@@ -87,11 +97,19 @@ def break_run(module: ModuleType) -> None:
     module.execute, loop.train_epoch, training.save_last = execute, train_epoch, save_last  # type: ignore[attr-defined]
 
 
+def pretend(module: ModuleType) -> None:
+    """Let `ablation.environment` find GPUs."""
+    module._available = lambda device: device in ("cpu", "cuda")  # type: ignore[attr-defined]
+
+
 class Breaker:
-    """Finds `ablation.run` as usual and breaks it after its import."""
+    """Finds a module as usual and breaks it after its import."""
+
+    def __init__(self, name: str, broken: Callable[[ModuleType], None]):
+        self.name, self.broken = name, broken
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name != "ablation.run":
+        if name != self.name:
             return None
         sys.meta_path.remove(self)  # type: ignore[arg-type]
         spec = importlib.util.find_spec(name)
@@ -101,11 +119,13 @@ class Breaker:
 
         def exec_module(module: ModuleType) -> None:
             honest(module)
-            break_run(module)
+            self.broken(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
-if FAULTS:
-    sys.meta_path.insert(0, Breaker())  # type: ignore[arg-type]
+if FAULTS or FAKE_GPUS:
+    sys.meta_path.insert(0, Breaker("ablation.run", break_run))  # type: ignore[arg-type]
+if FAKE_GPUS:
+    sys.meta_path.insert(0, Breaker("ablation.environment", pretend))  # type: ignore[arg-type]
