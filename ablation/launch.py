@@ -102,9 +102,7 @@ def run_all(
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
                 tries[job.run_id] += 1
-                if tries[job.run_id] > 1:
-                    with suppress(OSError, RunBusy), RunDir(job.path).held():
-                        RunDir(job.path).update_status(State.failed, attempt=tries[job.run_id])
+                _count(job, tries[job.run_id])
                 running.append(Attempt(job, start(job), time.monotonic()))
             for attempt in list(running):
                 attempt.watch(policy.time_limit)
@@ -125,6 +123,13 @@ def run_all(
         finally:
             for attempt in running:
                 settle(attempt, policy, called_off=True)
+
+
+def _count(job: Job, attempt: int) -> None:
+    """Write down that a run is tried for the second time or more."""
+    if attempt > 1:
+        with suppress(OSError, RunBusy), RunDir(job.path).held():
+            RunDir(job.path).update_status(State.failed, attempt=attempt)
 
 
 def _wait(processes: Sequence[RunProcess]) -> None:
