@@ -9,8 +9,8 @@ times a whole run of ours against its bare steps.
 
 rounds:  counted ones, after one to warm up
 repeats: how often a measurement is taken again while other processes use the processor
-images:  training images a round at full width, a multiple of 64, and seven times as many at quarter width; auto: such
-         that fp32 takes about six seconds at half of the machine's peak
+images:  training images a round at full width, a multiple of 64 from 128 on, and seven times as many at quarter
+         width; auto: such that fp32 takes about six seconds at half of the machine's peak
 data:    a folder with train/ and val/ of real 64x64 images, in place of made-up ones
 out:     where peers.md and peers.json go (benchmarks/results)
 """
@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablation.errors import UserError
 from benchmarks.machine import REPEATS, Measured, alternate, measure, record
 from benchmarks.peers import images, summary
 from benchmarks.peers.child import Child
@@ -196,7 +197,7 @@ def compared(words: dict[str, str], width: str, root: Path, peak: dict[str, floa
     modes, repeats = words["mode"], int(words["repeats"])
     run, found = begun(prepared(root, width, words["data"], *RUN[width]), root)
     peak.update(peak or found["peak"])
-    count = batches(peak) if words["images"] == "auto" else max(1, round(int(words["images"]) / BATCH))
+    count = batches(peak) if words["images"] == "auto" else max(2, round(int(words["images"]) / BATCH))
     work = prepared(root, width, words["data"], BATCH * count * MORE[width], images.CLASSES)
     work = replace(work, weights=run.weights, macs=run.macs)
     arms = arms_of(modes, width)
@@ -229,4 +230,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(str(error)) from None

@@ -69,7 +69,8 @@ def arms_table(width: str, one: Mapping[str, Any], peak: Mapping[str, float]) ->
         f"training with loading; ms an image are those of the whole epoch. Training an image takes "
         f"{one['flops'] / 1e9:.3f} GFLOP; the peak of a core is {peak['fp32']:.0f} GFLOP/s in fp32 and "
         f"{peak['bf16']:.0f} in bf16, as matrix products and unpadded convolutions reach it (operations on the zeros "
-        "of a border count as done, though libraries may skip them). "
+        "of a border count as done, though libraries may skip them). Memory is that of the arm's process without its "
+        "loader process; CPU time is that of both. "
     )
     return Table(f"{width.capitalize()} width: arms", columns, rows, note + DIFFERENCES)
 
