@@ -18,6 +18,7 @@ out:     where peers.md and peers.json go (benchmarks/results)
 import importlib.util
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -192,40 +193,55 @@ def batches(peak: dict[str, float]) -> int:
     return max(3, round(SECONDS * 0.5 * peak["fp32"] / (GFLOP * BATCH)))
 
 
-def compared(words: dict[str, str], width: str, root: Path, peak: dict[str, float]) -> dict[str, Any]:
-    """All measurements at one width; fills `peak` when that is not known yet."""
-    modes, repeats = words["mode"], int(words["repeats"])
-    run, found = begun(prepared(root, width, words["data"], *RUN[width]), root)
-    peak.update(peak or found["peak"])
-    count = batches(peak) if words["images"] == "auto" else max(2, round(int(words["images"]) / BATCH))
+def raced(words: dict[str, str], run: Work, count: int, root: Path) -> dict[str, Any]:
+    """All arms at one width.
+
+    Args:    run: with the starting weights; count: training batches a round at full width.
+    """
+    width = run.width
     work = prepared(root, width, words["data"], BATCH * count * MORE[width], images.CLASSES)
     work = replace(work, weights=run.weights, macs=run.macs)
-    arms = arms_of(modes, width)
+    arms = arms_of(words["mode"], width)
     return {
         "n_train": work.n_train,
         "n_val": work.n_val,
         "macs": work.macs,
         "flops": train_flops(work.macs, width),
-        "arms": race(work, arms, int(words["rounds"]), repeats, root) if arms else {},
-        "whole": whole(run, repeats, root) if "R" in modes else {},
+        "arms": race(work, arms, int(words["rounds"]), int(words["repeats"]), root),
     }
 
 
+def measured(words: dict[str, str], widths: list[str], root: Path, data: dict[str, Any]) -> Iterator[None]:
+    """Fill `data`, yielding whenever there is more of it."""
+    runs = {}
+    for width in widths:
+        runs[width], found = begun(prepared(root, width, words["data"], *RUN[width]), root)
+        data["peak"] = data["peak"] or found["peak"]
+        if set(words["mode"]) & set("ABC"):
+            auto = words["images"] == "auto"
+            count = batches(data["peak"]) if auto else max(2, round(int(words["images"]) / BATCH))
+            data["widths"][width] = raced(words, runs[width], count, root)
+            yield
+    for width in widths if "R" in words["mode"] else ():
+        data["runs"][width] = whole(runs[width], int(words["repeats"]), root)
+        yield
+
+
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write, after each part anew."""
     words = arguments(DEFAULTS)
     widths = words["width"].split(",")
     if wrong := (set(widths) - set(WIDTHS)) | (set(words["mode"]) - set("ABCR,")):
         raise SystemExit(f"{sorted(wrong)[0]!r} is not known. Allowed: width={','.join(WIDTHS)} and mode=A,B,C,R.")
-    load, peak, begin = record()["load"], dict[str, float](), time.perf_counter()
+    data: dict[str, Any] = {"load_before": record()["load"], "peak": {}, "widths": {}, "runs": {}}
+    begin, printed = time.perf_counter(), 0
     with tempfile.TemporaryDirectory(prefix="peers-") as temporary:
-        results = {width: compared(words, width, Path(temporary), peak) for width in widths}
-    data = {"peak": peak, "load_before": load, "minutes": (time.perf_counter() - begin) / 60, "widths": results}
-    found = summary.tables(data)
-    print("\n\n".join(table.markdown() for table in found))
-    for warning in (text for width, one in results.items() for text in summary.suspicions(width, one["arms"])):
-        print(warning)
-    path = write("peers", "Training beside others", found, data, PACKAGES, Path(words["out"]))
+        for _ in measured(words, widths, Path(temporary), data):
+            data["minutes"] = (time.perf_counter() - begin) / 60
+            found = summary.tables(data)
+            print("", *(table.markdown() for table in found[printed:]), sep="\n\n", flush=True)
+            printed = len(found)
+            path = write("peers", "Training beside others", found, data, PACKAGES, Path(words["out"]))
     print(f"\nWritten to {path} after {data['minutes']:.0f} minutes")
 
 

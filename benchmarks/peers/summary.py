@@ -22,15 +22,12 @@ Arms = Mapping[str, Mapping[str, Any]]
 
 
 def tables(data: Mapping[str, Any]) -> list[Table]:
-    """All tables of a measurement, width by width."""
+    """All tables of a measurement, the arms of each width first."""
     found = []
     for width, one in data["widths"].items():
-        if one["arms"]:
-            arms = one["arms"]
-            found += [arms_table(width, one, data["peak"]), ratios_table(width, arms), losses_table(width, arms)]
-        if one["whole"]:
-            found.append(whole_table(width, one["whole"]))
-    return found
+        arms = one["arms"]
+        found += [arms_table(width, one, data["peak"]), ratios_table(width, arms), losses_table(width, arms)]
+    return found + [whole_table(width, one) for width, one in data["runs"].items()]
 
 
 def speeds(arm: Mapping[str, Any]) -> list[float]:
