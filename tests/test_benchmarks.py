@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import machine, tables
 from benchmarks.machine import Measured, Ratio, Watch, alternate, measure, ratio, rotated
-from benchmarks.peers import summary
+from benchmarks.peers import images, summary
 from benchmarks.peers.__main__ import ARMS, Arm, arms_of, batches, begun, prepared
 from benchmarks.peers.child import Child
 from benchmarks.peers.work import BATCH, Work, train_flops
@@ -135,6 +136,49 @@ def test_a_round_at_full_width_takes_about_six_seconds_in_fp32() -> None:
     count = batches({"fp32": 259.0, "bf16": 480.0})
     assert count * BATCH * 3.33 / (0.5 * 259) == pytest.approx(6, abs=0.9)
     assert batches({"fp32": 20.0, "bf16": 20.0}) == 3
+
+
+def test_images_of_a_folder_are_taken_class_by_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "CLASSES", 3)
+    images.synthesise(tmp_path / "all", 9, 6)
+    images.take(tmp_path / "all", tmp_path / "some", 5, 3)
+    taken = sorted(str(path.relative_to(tmp_path / "some")) for path in (tmp_path / "some").rglob("*.jpg"))
+    assert [path for path in taken if path.startswith("train")] == [
+        "train/class_000/000000.jpg",
+        "train/class_000/000003.jpg",
+        "train/class_001/000001.jpg",
+        "train/class_001/000004.jpg",
+        "train/class_002/000002.jpg",
+    ]
+    assert len(taken) == 8
+    with pytest.raises(SystemExit, match="train has 9 images in 3 classes, and 10 are needed"):
+        images.take(tmp_path / "all", tmp_path / "more", 10, 3)
+    with pytest.raises(SystemExit, match="has no folder train"):
+        images.take(tmp_path, tmp_path / "none", 5, 3)
+
+
+def test_made_up_images_are_the_same_every_time_and_differ_by_class() -> None:
+    first, again = (images.jpeg(images.picture(3, np.random.default_rng(7))) for _ in range(2))
+    assert first == again
+    one, same, other = (images.picture(label, np.random.default_rng(7)).astype(float) for label in (3, 3, 4))
+    assert np.abs(one - same).max() == 0
+    assert np.abs(one - other).mean() > 10  # same phases, same noise
+
+
+def test_a_loader_gets_our_order_and_our_flips() -> None:
+    """Against what the loop itself draws: the same indices, and the same of them flipped, epoch by epoch."""
+    from ablation.augment import epoch_draws
+    from ablation.batches import epoch_order
+    from benchmarks.peers.draws import Order
+    from benchmarks.peers.work import FLIP, SEED
+
+    order = Order(50)
+    for epoch in range(2):
+        keys = np.array(list(order))
+        assert (keys % 50).tolist() == epoch_order(50, SEED, epoch).tolist()
+        flipped = {int(key % 50) for key in keys if key >= 50}
+        assert flipped == set(np.flatnonzero(epoch_draws(50, SEED, epoch)[:, 0].numpy() < FLIP).tolist())
+        assert 10 < len(flipped) < 40
 
 
 def _epoch(seconds: float, trained: float, loss: float = 1.0) -> dict[str, float]:
