@@ -102,8 +102,7 @@ def run_all(
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
                 tries[job.run_id] += 1
-                _count(job, tries[job.run_id])
-                running.append(Attempt(job, start(job), time.monotonic()))
+                running.append(_attempt(job, tries[job.run_id], start))
             for attempt in list(running):
                 attempt.watch(policy.time_limit)
                 if attempt.process.is_alive():
@@ -125,11 +124,12 @@ def run_all(
                 settle(attempt, policy, called_off=True)
 
 
-def _count(job: Job, attempt: int) -> None:
-    """Write down that a run is tried for the second time or more."""
-    if attempt > 1:
+def _attempt(job: Job, number: int, start: Callable[[Job], RunProcess]) -> Attempt:
+    """Start a run; which attempt it is goes on record from the second on."""
+    if number > 1:
         with suppress(OSError, RunBusy), RunDir(job.path).held():
-            RunDir(job.path).update_status(State.failed, attempt=attempt)
+            RunDir(job.path).update_status(State.failed, attempt=number)
+    return Attempt(job, start(job), time.monotonic())
 
 
 def _wait(processes: Sequence[RunProcess]) -> None:

@@ -4,30 +4,31 @@
 Both end where training could begin: torch and everything a run needs is imported.
 """
 
-import multiprocessing
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
+
+from ablation.launch import PRELOAD, forking
 
 
 def ready() -> None:
     """Body of a process that has what a run needs."""
-    import ablation.run  # noqa: F401
+    for name in PRELOAD:
+        import_module(name)
 
 
 def forked() -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ablation.run"])
-    process = context.Process(target=ready)
+    process = forking().Process(target=ready)
     process.start()
     process.join()
     assert process.exitcode == 0
 
 
 def fresh() -> None:
-    subprocess.run([sys.executable, "-c", "import ablation.run"], check=True)
+    subprocess.run([sys.executable, "-c", "from benchmarks.startup import ready; ready()"], check=True)
 
 
 def seconds(action: Callable[[], None]) -> float:
