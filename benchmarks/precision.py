@@ -1,0 +1,74 @@
+"""What bf16 costs in accuracy: the same runs in both precisions, paired by seed.
+
+`python -m benchmarks.precision [seeds=0,1,2,3,4] [runs_dir=DIR] [out=DIR] [OVERRIDE ...]` trains the reference variant
+under the overrides (the embedded images without any) in bf16 and in fp32, as far as it is not trained in runs_dir,
+and writes the paired differences of validation accuracy with their 95 % t interval. `name=...` names the table.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from ablation.rundir import CONFIG, RESULT, find_runs
+from benchmarks.tables import RESULTS, Table, write
+
+SETTINGS = {"seeds": "0,1,2,3,4", "runs_dir": "", "out": str(RESULTS), "name": "precision"}
+
+
+def accuracies(folder: Path) -> dict[str, dict[int, tuple[float, float]]]:
+    """By precision and seed: validation accuracy of the last epoch, seconds of training."""
+    found: dict[str, dict[int, tuple[float, float]]] = {}
+    for run in find_runs(folder):
+        config, result = run.read_yaml(CONFIG), run.read_json(RESULT)
+        by_seed = found.setdefault(config["trainer"]["precision"], {})
+        by_seed[config["seed"]] = result["val_final"], result["seconds_train"]
+    return found
+
+
+def interval(differences: np.ndarray) -> tuple[float, float, float]:
+    """Mean of paired differences with the ends of its 95 % t interval."""
+    mean = float(differences.mean())
+    half = float(stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences))
+    return mean, mean - half, mean + half
+
+
+def tables(found: dict[str, dict[int, tuple[float, float]]], overrides: list[str]) -> list[Table]:
+    """Accuracy by seed, and what bf16 changes."""
+    seeds = sorted(found["bf16"].keys() & found["fp32"].keys())
+    bf16, fp32 = (np.array([found[precision][seed] for seed in seeds]) for precision in ("bf16", "fp32"))
+    mean, low, high = interval(100 * (bf16[:, 0] - fp32[:, 0]))
+    rows = [
+        [str(seed), f"{100 * a[0]:.2f}", f"{100 * b[0]:.2f}", f"{100 * (a[0] - b[0]):+.2f}"]
+        for seed, a, b in zip(seeds, bf16, fp32, strict=True)
+    ]
+    title = f"Validation accuracy in %, {' '.join(overrides) or 'the embedded images'}"
+    note = (
+        f"bf16 minus fp32: {mean:+.2f} pp, paired 95 % interval [{low:+.2f}, {high:+.2f}], n = {len(seeds)} seeds. "
+        f"Median seconds of training: {np.median(bf16[:, 1]):.0f} in bf16, {np.median(fp32[:, 1]):.0f} in fp32."
+    )
+    return [Table(title, ("seed", "bf16", "fp32", "difference"), rows, note)]
+
+
+def main() -> None:
+    """Train what is missing, compare, write and print."""
+    words = dict(word.partition("=")[::2] for word in sys.argv[1:] if word.partition("=")[0] in SETTINGS)
+    overrides = [word for word in sys.argv[1:] if word.partition("=")[0] not in SETTINGS]
+    settings = SETTINGS | words
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(settings["runs_dir"] or temporary)
+        sweep = ["trainer.precision=bf16,fp32", f"seed={settings['seeds']}", f"runs_dir={folder}"]
+        subprocess.run([sys.executable, "-m", "ablation.train", "-m", *sweep, *overrides], check=True)
+        found = accuracies(folder)
+    packages = ("torch", "numpy", "scipy")
+    path = write(
+        settings["name"], "bf16 against fp32", tables(found, overrides), found, packages, Path(settings["out"])
+    )
+    print(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
