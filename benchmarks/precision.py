@@ -45,7 +45,8 @@ def tables(found: dict[str, dict[int, tuple[float, float]]], overrides: list[str
         [str(seed), f"{100 * a[0]:.2f}", f"{100 * b[0]:.2f}", f"{100 * (a[0] - b[0]):+.2f}"]
         for seed, a, b in zip(seeds, bf16, fp32, strict=True)
     ]
-    title = f"Validation accuracy in %, {' '.join(overrides) or 'the embedded images'}"
+    data = " ".join(word for word in overrides if not word.startswith(("hydra.", "data.root=", "data.cache_dir=")))
+    title = f"Validation accuracy in %, {data or 'the embedded images'}"
     note = (
         f"bf16 minus fp32: {mean:+.2f} pp, paired 95 % interval [{low:+.2f}, {high:+.2f}], n = {len(seeds)} seeds. "
         f"Median seconds of training: {np.median(bf16[:, 1]):.0f} in bf16, {np.median(fp32[:, 1]):.0f} in fp32."
