@@ -182,7 +182,14 @@ def test_a_loader_gets_our_order_and_our_flips() -> None:
 
 
 def _epoch(seconds: float, trained: float, loss: float = 1.0) -> dict[str, float]:
-    return {"n_train": 100, "n_val": 10, "seconds_train": trained, "seconds": seconds, "loss": loss}
+    return {
+        "n_train": 100,
+        "n_val": 10,
+        "seconds_train": trained,
+        "seconds": seconds,
+        "cpu_seconds": seconds / 4,
+        "loss": loss,
+    }
 
 
 def _told(peer: str, modes: str, seconds: list[float], precision: str = "fp32") -> dict[str, Any]:
@@ -197,9 +204,9 @@ def test_ratios_pair_rounds_and_take_a_peers_fastest_variant() -> None:
         "timm slow": _told("timm", "B", [2.0, 4.0, 2.0]),
         "timm quick": _told("timm", "B", [1.5, 3.0, 1.5]),
     }
-    assert {peer: name for peer, (name, _, _) in summary.ratios(arms, "B").items()} == {"timm": "timm quick"}
-    name, rate, epoch = summary.ratios(arms, "A")["plain"]
-    assert (name, rate.median, rate.high, epoch.median) == ("plain", 3.0, 4.0, 3.0)
+    assert {peer: name for peer, (name, *_) in summary.ratios(arms, "B").items()} == {"timm": "timm quick"}
+    name, rate, epoch, used = summary.ratios(arms, "A")["plain"]
+    assert (name, rate.median, rate.high, epoch.median, used) == ("plain", 3.0, 4.0, 3.0, epoch)
     assert summary.ratios(arms, "C") == {}
     assert len(summary.suspicions("full", arms)) == 1
     assert "3.00 times as fast as plain in mode A is above 2.5" in summary.suspicions("full", arms)[0]

@@ -86,26 +86,33 @@ def pairs(arms: Arms, mode: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def ratios(arms: Arms, mode: str) -> dict[str, tuple[str, Ratio, Ratio]]:
-    """Peer -> (name of its arm, ours by its images a second, its by our seconds an epoch), paired by round."""
+def ratios(arms: Arms, mode: str) -> dict[str, tuple[str, Ratio, Ratio, Ratio]]:
+    """Peer -> (name of its arm, ours by its images a second, its by our seconds an epoch, and processor seconds)."""
     found = {}
     for peer, (ours, theirs) in pairs(arms, mode).items():
-        seconds = [[epoch["seconds"] for epoch in arms[name]["rounds"]] for name in (theirs, ours)]
-        found[peer] = theirs, ratio(speeds(arms[ours]), speeds(arms[theirs])), ratio(*seconds)
+        wall, used = (
+            ratio(*([epoch[key] for epoch in arms[name]["rounds"]] for name in (theirs, ours)))
+            for key in ("seconds", "cpu_seconds")
+        )
+        found[peer] = theirs, ratio(speeds(arms[ours]), speeds(arms[theirs])), wall, used
     return found
 
 
 def ratios_table(width: str, arms: Arms) -> Table:
     """How many times faster ours is."""
     rows = [
-        (f"{mode}, {words}", name, str(rate), str(epoch), str(rate.n))
+        (f"{mode}, {words}", name, str(rate), str(epoch), str(used), str(rate.n))
         for mode, words in MODES.items()
-        for name, rate, epoch in ratios(arms, mode).values()
+        for name, rate, epoch, used in ratios(arms, mode).values()
     ]
-    note = "Medians of the rounds' ratios with bootstrap 95 % intervals: above 1 ours is faster."
+    note = (
+        "Medians of the rounds' ratios with bootstrap 95 % intervals: above 1 ours is faster. Without a loader process "
+        "an epoch's processor time should give what its wall time gives; where it does not, others disturbed. An epoch "
+        "here is short, so that saving it weighs more than in a run."
+    )
     for warning in suspicions(width, arms):
         note += f" **{warning}**"
-    columns = ("mode", "against", "images/s", "epoch with evaluation", "n")
+    columns = ("mode", "against", "images/s", "epoch with evaluation", "its processor time", "n")
     return Table(f"{width.capitalize()} width: ours against each", columns, rows, note)
 
 
@@ -114,7 +121,7 @@ def suspicions(width: str, arms: Arms) -> list[str]:
     return [
         f"Warning: {rate.median:.2f} times as fast as {name} in mode {mode} is above {SUSPECT:g}: look for a fault."
         for mode in MODES
-        for name, rate, _ in ratios(arms, mode).values()
+        for name, rate, *_ in ratios(arms, mode).values()
         if width == "full" and rate.median > SUSPECT
     ]
 
