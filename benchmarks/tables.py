@@ -1,0 +1,64 @@
+"""Tables of a measurement on disk, as Markdown for readers and JSON for those who compute on, and the command line."""
+
+import datetime
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe, record
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, what it says in words, and cells as text; the first column is left-aligned."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """As Markdown, with its heading."""
+        lines = [self.columns, [":--"] + ["--:"] * (len(self.columns) - 1), *self.rows]
+        table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+        return "\n\n".join(part for part in (f"## {self.title}", table, self.note) if part)
+
+
+def write(
+    name: str, title: str, tables: Sequence[Table], data: Any, packages: Iterable[str], folder: Path = RESULTS
+) -> Path:
+    """Write NAME.md and NAME.json with the command, the date, the machine and the versions; returns the first.
+
+    Args:    data: what the tables were made from, for those who compute on (JSON).
+    """
+    module = sys.modules["__main__"].__spec__
+    program = ["python", "-m", module.name.removesuffix(".__main__")] if module else ["python", sys.argv[0]]
+    command = shlex.join([*program, *sys.argv[1:]])
+    date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    machine = record(packages)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [f"# {title}", f"`{command}`, {date}.", describe(machine), *(table.markdown() for table in tables)]
+    path = folder / f"{name}.md"
+    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    everything = {"command": command, "date": date, "machine": machine, "tables": [asdict(one) for one in tables]}
+    text = json.dumps(everything | {"data": data}, indent=1, ensure_ascii=False)
+    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def arguments(defaults: Mapping[str, str]) -> dict[str, str]:
+    """The command line's name=value words over the defaults.
+
+    Raises:  SystemExit: a word is none of these names.
+    """
+    words = dict(word.partition("=")[::2] for word in sys.argv[1:])
+    if unknown := set(words) - set(defaults):
+        allowed = " ".join(f"{name}={value}" for name, value in defaults.items())
+        raise SystemExit(f"{sorted(unknown)[0]!r} is not known. Allowed, with the defaults: {allowed}")
+    return {**defaults, **words}
