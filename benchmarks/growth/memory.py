@@ -65,7 +65,7 @@ def sample(images: Path, store: Path, runs: Path, at_once: int) -> tuple[float, 
     sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + PATIENCE
-        while sum(run.finished_epochs() > 0 for run in find_runs(runs)) < at_once:
+        while sum(bool((run.raw_status() or {}).get("epoch")) for run in find_runs(runs)) < at_once:
             if sweep.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"{at_once} runs did not get through an epoch in {PATIENCE:.0f} s, see {runs}")
             time.sleep(0.5)

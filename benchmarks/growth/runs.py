@@ -15,6 +15,7 @@ from tests.factory import write_run
 
 SIZES = (10, 30, 100, 300, 1000)
 GRID = {"norm": ("batch", "none", "instance", "group8", "layer"), "residual": ("with", "without")}
+SETTING = ("trainer.epochs=2", "trainer.device=cpu")
 GATHER = """
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def write(folder: Path, n_runs: int) -> None:
     }  # fmt: skip
     for seed, levels in product(range(_seeds(n_runs)), product(*GRID.values())):
         words = [f"{factor}={level}" for factor, level in zip(GRID, levels, strict=True)]
-        write_run(folder, "trainer.epochs=2", *words, f"seed={seed}", env=facts)
+        write_run(folder, *SETTING, *words, f"seed={seed}", env=facts)
 
 
 def _seeds(n_runs: int) -> int:
@@ -50,8 +51,7 @@ def command(folder: Path, n_runs: int) -> list[str]:
     """The sweep of so many runs."""
     lists = [f"{factor}={','.join(levels)}" for factor, levels in GRID.items()]
     seeds = f"seed={','.join(map(str, range(_seeds(n_runs))))}"
-    setting = ["trainer.epochs=2", "trainer.device=cpu", f"runs_dir={folder}"]
-    return [sys.executable, "-m", "ablation.train", "-m", *lists, seeds, *setting]
+    return [sys.executable, "-m", "ablation.train", "-m", *lists, seeds, *SETTING, f"runs_dir={folder}"]
 
 
 def seconds(words: list[str], expected: str) -> float:
