@@ -25,7 +25,7 @@ from benchmarks import patterns
 from benchmarks.growth import cache, curves, memory, runs
 from benchmarks.plain import ResNet
 from benchmarks.sweep.__main__ import same_work, table
-from benchmarks.sweep.arms import ARMS, CLASSES, GRID, SIZE, WIDTH, Work
+from benchmarks.sweep.arms import ARMS, CLASSES, GRID, SIZE, WIDTH, Arm, Work
 
 N_TRAIN, N_VAL = 20, 10
 
@@ -80,7 +80,7 @@ def test_numbers_that_cannot_be_shared_out_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "cell", list(product(("batch", "none", "instance"), ("resnet14", "resnet18"), ("none", "p10")))
+    "cell", [("batch", "resnet18", "none"), ("none", "resnet14", "p10"), ("instance", "resnet18", "p10")]
 )
 def test_nets_of_the_peers_are_ours(cell: tuple[str, str, str]) -> None:
     norm, depth, dropout = cell
@@ -127,9 +127,9 @@ def test_each_arm_trains_a_run(name: str, one_run: Work, tmp_path: Path) -> None
 
 
 def test_an_arm_that_fails_says_what_it_printed(one_run: Work, tmp_path: Path) -> None:
-    broken = Work(one_run.data / "nowhere", one_run.epochs, one_run.seeds)
-    with pytest.raises(RuntimeError, match=r"shell loop: exit code 1, 0 of 1 runs:[\s\S]*FileNotFoundError"):
-        ARMS["shell"].run(broken, tmp_path)
+    broken = Arm("broken", lambda work, folder: ["sh", "-c", "echo no memory; exit 3"], ARMS["shell"].accuracies)
+    with pytest.raises(RuntimeError, match="broken: exit code 3, 0 of 1 runs:\nno memory"):
+        broken.run(one_run, tmp_path)
 
 
 def test_a_sweeps_table_compares_rounds_in_pairs() -> None:
@@ -174,14 +174,14 @@ def test_curves_become_a_table_and_a_figure_of_equal_bytes(tmp_path: Path) -> No
 
 
 def test_made_up_runs_are_those_that_the_command_asks_for(tmp_path: Path) -> None:
-    runs.write(tmp_path, 20)
-    words = runs.command(tmp_path, 20)
+    runs.write(tmp_path, 10)
+    words = runs.command(tmp_path, 10)
     lists = dict(word.split("=", 1) for word in words[words.index("-m", 2) + 1 :])
     wanted = prepare(
         compose_config([f"norm={norm}", f"residual={residual}", f"seed={seed}", *runs.SETTING, f"runs_dir={tmp_path}"])
         for norm, residual, seed in product(*(lists[key].split(",") for key in ("norm", "residual", "seed")))
     )
-    assert len(wanted) == 20
+    assert len(wanted) == 10
     assert not any(remaining(job)[0] for job in wanted)
 
 
