@@ -1,11 +1,11 @@
 """Batches: which samples, in which order, as normalised float tensors on the device.
 
 `order` and the draws of an augmentation come from streams, so a batch holds the same images in every variant.
-Images are gathered from a uint8 array or memory map (N, H, W, C); no worker processes, nothing to seed.
+Images are gathered from uint8 (N, H, W, C): on a CPU from the array or memory map, on a GPU from a copy in its memory
+where there is room. No worker processes, nothing to seed.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -15,13 +15,16 @@ from torch import Tensor
 from ablation.data import Split
 from ablation.streams import stream
 
+ROOM = 0.5  # of a GPU's free memory that images may take; the rest is for the net and for runs beside this one
+UPLOAD = 65_536  # images copied to a GPU at once
 
-def epoch_order(n_samples: int, seed: int, epoch: int) -> np.ndarray:
+
+def epoch_order(n_samples: int, seed: int, epoch: int) -> Tensor:
     """A permutation of the sample indices (n_samples,) for one epoch."""
-    return torch.randperm(n_samples, generator=stream(seed, "order", epoch)).numpy()
+    return torch.randperm(n_samples, generator=stream(seed, "order", epoch))
 
 
-def cut(order: np.ndarray, batch_size: int, *, merge_single: bool) -> Iterator[np.ndarray]:
+def cut(order: Tensor, batch_size: int, *, merge_single: bool) -> Iterator[Tensor]:
     """Consecutive pieces of `order`, at most `batch_size` long.
 
     With `merge_single` a last piece of one sample joins the piece before it: batch statistics of a single sample do
@@ -34,24 +37,52 @@ def cut(order: np.ndarray, batch_size: int, *, merge_single: bool) -> Iterator[n
         yield order[start:stop]
 
 
-@dataclass(frozen=True)
 class Images:
     """A split together with how its images become tensors: normalisation, device and memory format."""
 
-    split: Split
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    device: str
-    memory_format: torch.memory_format
+    def __init__(
+        self,
+        split: Split,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: str,
+        memory_format: torch.memory_format,
+    ):
+        self.split, self.device, self.memory_format = split, device, memory_format
+        self._mean, self._std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std))
+        self._labels = torch.from_numpy(np.ascontiguousarray(split.labels)).to(device)
+        self._resident = _uploaded(split.images, device) if device == "mps" or _fits(split.images, device) else None
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def take(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) float32, normalised, and labels (B,) int64 of the given samples, on the device."""
-        pixels = torch.from_numpy(np.ascontiguousarray(self.split.images[indices])).to(self.device)
-        labels = torch.from_numpy(self.split.labels[indices]).to(self.device)
-        mean = torch.tensor(self.mean, device=self.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=self.device).view(1, -1, 1, 1)
-        images = (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
-        return images.contiguous(memory_format=self.memory_format), labels
+    @property
+    def resident(self) -> bool:
+        """Whether the pixels are in the memory of a GPU, so that a batch is gathered there."""
+        return self._resident is not None
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) float32, normalised, and labels (B,) int64 of the given samples, on the device.
+
+        Args:    indices: (B,) int64, on the device.
+        """
+        if self._resident is not None:
+            pixels = self._resident[indices]
+        else:
+            gathered = torch.from_numpy(np.ascontiguousarray(self.split.images[indices.cpu().numpy()]))
+            pixels = gathered.to(self.device)
+        images = (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
+        return images.contiguous(memory_format=self.memory_format), self._labels[indices]
+
+
+def _fits(images: np.ndarray, device: str) -> bool:
+    return device == "cuda" and images.nbytes < ROOM * torch.cuda.mem_get_info()[0]
+
+
+def _uploaded(images: np.ndarray, device: str) -> Tensor:
+    """A copy on the device, piece by piece: the host never holds a second one of a memory map."""
+    copy = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(images), UPLOAD):
+        piece = np.ascontiguousarray(images[start : start + UPLOAD])
+        copy[start : start + UPLOAD].copy_(torch.from_numpy(piece))
+    return copy

@@ -8,6 +8,7 @@ unpickling objects.
 
 import io
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +26,33 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be used: unreadable, or of another run or version."""
 
 
-def save_last(
-    run: RunDir, run_id: str, model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict[str, Any]], code: str
-) -> None:
-    """Save everything a resumed run needs: weights, buffers, momentum, and the metrics of all finished epochs."""
+@dataclass(frozen=True)
+class Snapshot:
+    """Weights and buffers, and momentum by parameter name, as copies on the device that training does not change."""
+
+    model: dict[str, torch.Tensor]
+    momentum: dict[str, torch.Tensor]
+
+
+def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer) -> Snapshot:
+    """Copy everything that a resumed run needs of a net and its optimiser."""
     momentum = {
-        name: buffer
+        name: buffer.clone()
         for name, parameter in model.named_parameters()
         if (buffer := optimizer.state[parameter].get("momentum_buffer")) is not None
     }
+    return Snapshot({name: tensor.detach().clone() for name, tensor in model.state_dict().items()}, momentum)
+
+
+def save_last(run: RunDir, run_id: str, state: Snapshot, rows: list[dict[str, Any]], code: str) -> None:
+    """Save everything a resumed run needs: weights, buffers, momentum, and the metrics of all finished epochs."""
     content = {
         "schema": CHECKPOINT_SCHEMA,
         "run_id": run_id,
         "code": code,
         "rows": rows,
-        "model": model.state_dict(),
-        "momentum": momentum,
+        "model": {name: tensor.cpu() for name, tensor in state.model.items()},
+        "momentum": {name: tensor.cpu() for name, tensor in state.momentum.items()},
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -100,9 +112,9 @@ def _refuse_other_shapes(path: Path, tensors: dict[str, torch.Tensor], model: nn
         raise CheckpointError(f"{path.name} holds the weights of another net.")
 
 
-def save_weights(path: Path, model: nn.Module, metadata: dict[str, str]) -> None:
+def save_weights(path: Path, state: Snapshot, metadata: dict[str, str]) -> None:
     """Save weights and buffers with a few strings about them."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in state.model.items()}
     write_atomic(path, safetensors.torch.save(tensors, metadata))
 
 

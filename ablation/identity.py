@@ -33,6 +33,7 @@ TRAINING_MODULES = (
     "model",
     "optim",
     "run",
+    "step",
     "streams",
     "training",
     "world",
@@ -108,9 +109,11 @@ def levels_of(config: Config) -> dict[str, str]:
 def setting_of(config: Config, fingerprint: str, precision: str) -> dict[str, Any]:
     """All that can change the numbers by design apart from factors and seed; runs are compared within one setting."""
     data, trainer, optim = config.data, config.trainer, config.optim
+    compiled = {"trainer.compile": True} if trainer.compile else {}  # other rounding; without it, as ever
     return dict(
         canonical(
-            {
+            compiled
+            | {
                 "data.name": data.name,
                 "data.per_class": data.per_class,
                 "data.image_size": data.image_size,

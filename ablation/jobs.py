@@ -35,6 +35,11 @@ class Job:
     path: Path
     processes: int = 1  # that train it together
 
+    @property
+    def eval_batch_size(self) -> int:
+        """Images in a batch of an evaluation: a GPU wants many to be busy, a CPU few that stay in its cache."""
+        return self.config.trainer.eval_batch_size or (250 if self.device == "cpu" else 2_000)
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -194,7 +199,7 @@ def remaining(job: Job) -> tuple[bool, str]:
         return False, f"failed before ({status.get('error')}); retry=failed trains it again"
     if state is State.running:
         return False, "is running in another process"
-    if not (epoch := run.finished_epochs()):
+    if not (epoch := run.saved_epochs()):
         return True, "not trained yet"
     return True, f"{'waits' if state in (None, State.pending) else state.value} after epoch {epoch}, to be resumed"
 

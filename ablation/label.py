@@ -33,5 +33,5 @@ def label(weights: Path, job: Job, images: np.ndarray) -> tuple[list[str], str]:
     splits = load(job.config.data)  # for the training images' mean and sd
     unlabelled = Split(images, np.zeros(len(images), np.int64))
     batches = Images(unlabelled, splits.mean, splits.std, job.device, memory_format(job.config))
-    found = evaluate(model, batches, job.config.trainer.eval_batch_size, job.precision == "bf16").predicted
+    found = evaluate(model, batches, job.eval_batch_size, job.precision == "bf16").predicted
     return [job.info.classes[number] for number in found], source

@@ -16,6 +16,8 @@ import torch.nn.functional as F  # noqa: N812  the field's usual name
 from torch import Tensor, nn
 
 from ablation.batches import Images, cut, epoch_order
+from ablation.optim import set_rate
+from ablation.step import RecordedStep, Step, build_step
 from ablation.world import ALONE, World
 
 Row = dict[str, float | int | None]  # keys: rundir.METRIC_COLUMNS
@@ -45,6 +47,7 @@ class Budget:
     draws: Callable[[int], Tensor]  # epoch from 0 -> uniform draws, one row per training sample
     transform: Callable[[Tensor, Tensor], Tensor]  # images (B, C, H, W), their rows of draws -> images
     world: World = ALONE
+    compile: bool = False  # forward and backward pass of training by torch.compile
 
 
 @dataclass(frozen=True)
@@ -62,54 +65,41 @@ def evaluate(model: nn.Module, images: Images, batch_size: int, autocast: bool, 
     model.eval()
     own = world.part(len(images))
     # Zeros where another process fills in, so that sums are exact; classes count from 1 meanwhile.
-    losses, ranked = torch.zeros(len(images), dtype=torch.float64), torch.zeros(len(images), 5, dtype=torch.int64)
+    losses = torch.zeros(len(images), device=images.device)
+    ranked = torch.zeros(len(images), 5, dtype=torch.int64, device=images.device)
+    order = torch.arange(len(images), device=images.device)
     with torch.no_grad():
-        for indices in cut(np.arange(own.start, own.stop), batch_size, merge_single=False):
+        for indices in cut(order[own], batch_size, merge_single=False):
             # A lone image may take another code path than a batch (measured: other last bits in fp32), so it gets
             # its own copy for company, which is not counted.
-            batch, labels = images.take(np.repeat(indices, 2) if len(indices) == 1 else indices)
+            batch, labels = images.take(indices.repeat(2) if len(indices) == 1 else indices)
             with torch.autocast(images.device, dtype=torch.bfloat16, enabled=autocast):
                 logits = model(batch)
             logits = logits.float()
             best = logits.topk(min(5, logits.shape[1]), dim=1).indices
-            each = F.cross_entropy(logits, labels, reduction="none")
-            losses[indices] = each[: len(indices)].cpu().double()
-            ranked[indices, : best.shape[1]] = best[: len(indices)].cpu() + 1
-    loss, classes = world.total(losses).mean().item(), world.total(ranked) - 1
+            losses[indices] = F.cross_entropy(logits, labels, reduction="none")[: len(indices)]
+            ranked[indices, : best.shape[1]] = best[: len(indices)] + 1
+    loss = world.total(losses.cpu().double()).mean().item()
+    classes = world.total(ranked.cpu()) - 1
     correct = (classes == torch.from_numpy(images.split.labels).view(-1, 1)).double()
     return Evaluation(loss, correct[:, 0].mean().item(), correct.sum(1).mean().item(), classes[:, 0].numpy())
 
 
-def train_epoch(
-    model: nn.Module, net: nn.Module, optimizer: torch.optim.Optimizer, images: Images, budget: Budget, epoch: int
-) -> tuple[float, float, float]:
-    """One pass over the training images; returns running loss and accuracy, and the mean gradient norm of a step.
-
-    Args:    net: the model, as what is called when several processes train it.
-    """
+def train_epoch(step: Step | RecordedStep, model: nn.Module, budget: Budget, epoch: int) -> tuple[float, float, float]:
+    """One pass over the training images; returns running loss and accuracy, and the mean gradient norm of a step."""
     model.train()
-    world = budget.world
-    sums = torch.zeros(2, dtype=torch.float64, device="cpu" if budget.device == "mps" else budget.device)
-    norms, draws, steps = torch.zeros_like(sums[0]), budget.draws(epoch), 0
-    for indices in cut(epoch_order(len(images), budget.seed, epoch), budget.batch_size, merge_single=True):
+    world, draws = budget.world, budget.draws(epoch)
+    step.begin(draws)
+    n_samples = len(draws)
+    order, steps = epoch_order(n_samples, budget.seed, epoch).to(budget.device), 0
+    for indices in cut(order, budget.batch_size, merge_single=True):
         rows = world.part(len(indices))
-        own = indices[rows]
-        batch, labels = images.take(own)
-        batch = budget.transform(batch, draws[torch.from_numpy(own)].to(budget.device))
         model.start_batch(len(indices), rows)  # type: ignore[operator]
-        with torch.autocast(budget.device, dtype=torch.bfloat16, enabled=budget.autocast):
-            logits = net(batch)
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum") / len(indices)
-        optimizer.zero_grad(set_to_none=True)
-        (loss * world.size).backward()  # type: ignore[no-untyped-call]  # the mean over processes is of the whole batch
-        optimizer.step()
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        norms += torch.nn.utils.get_total_norm(gradients).to(norms)
-        sums[0] += loss.detach().to(sums) * len(indices)
-        sums[1] += (logits.detach().argmax(1) == labels).sum().to(sums)
+        step(indices[rows], len(indices))
         steps += 1
-    loss_sum, hits = world.total(sums).tolist()
-    return loss_sum / len(images), hits / len(images), float(norms) / steps
+    loss_sum, hits, norms = step.sums.tolist()
+    loss_sum, hits = world.total(torch.tensor([loss_sum, hits], dtype=torch.float64)).tolist()
+    return loss_sum / n_samples, hits / n_samples, norms / steps
 
 
 def train_epochs(
@@ -119,14 +109,16 @@ def train_epochs(
 
     Raises:  Diverged: a loss, gradient or weight is not finite, or the validation loss is beyond LOSS_BOUND.
     """
-    net = budget.world.share(model, optimizer, done > 0)
+    net: Callable[[Tensor], Tensor] = budget.world.share(model, optimizer, done > 0)
+    if budget.compile:
+        net = torch.compile(net, dynamic=False)  # a tail batch has a size of its own, which stays the same
+    step = build_step(Step(model, net, optimizer, train, budget.transform, budget.autocast, budget.world.size))
     for epoch in range(done, budget.epochs):
         start = time.perf_counter()
         rate = budget.rate(epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(optimizer, rate)
         model.start_epoch(budget.seed, epoch, budget.device)  # type: ignore[operator]
-        train_loss, train_acc, grad_norm = train_epoch(model, net, optimizer, train, budget, epoch)
+        train_loss, train_acc, grad_norm = train_epoch(step, model, budget, epoch)
         middle = time.perf_counter()
         _refuse_divergence(model, epoch + 1, {"training loss": train_loss, "gradient norm": grad_norm})
         result = evaluate(model, val, budget.eval_batch_size, budget.autocast, budget.world)

@@ -22,7 +22,8 @@ NormFactory = Callable[[int], nn.Module]
 NORMS: dict[NormKind, Callable[[int, int | None, bool], nn.Module]] = {
     NormKind.batch: lambda channels, groups, affine: nn.BatchNorm2d(channels, affine=affine),
     NormKind.none: lambda channels, groups, affine: nn.Identity(),
-    NormKind.instance: lambda channels, groups, affine: nn.InstanceNorm2d(channels, affine=affine),
+    # The same function as torch's InstanceNorm2d, which takes up to four times as long on a CPU and no empty batch.
+    NormKind.instance: lambda channels, groups, affine: nn.GroupNorm(channels, channels, affine=affine),
     NormKind.group: lambda channels, groups, affine: nn.GroupNorm(groups or 1, channels, affine=affine),
     NormKind.layer: lambda channels, groups, affine: nn.GroupNorm(1, channels, affine=affine),
 }
@@ -31,34 +32,38 @@ CONTIGUOUS_NORMS = frozenset({NormKind.instance, NormKind.group, NormKind.layer}
 
 
 class SeededDropout(nn.Module):
-    """Dropout whose masks come from the stream (seed, "dropout", epoch), so a resumed epoch repeats them.
+    """Dropout of `features` numbers a sample, whose masks come from the stream (seed, "dropout", epoch).
 
-    Masks are drawn for the whole batch, also where only a part of it comes in here.
+    So a resumed epoch repeats them. They are drawn before the forward pass, into memory that stays where it is, and
+    for the whole batch, also where only a part of it comes in here.
     """
 
-    def __init__(self, p: float):
+    def __init__(self, p: float, features: int):
         super().__init__()
-        self.p = p
+        self.p, self.features = p, features
         self.generator: torch.Generator | None = None
-        self.batch: tuple[int, slice] | None = None
+        self._draws = torch.empty(0, features)
+        self._rows = slice(0)
 
     def start_epoch(self, seed: int, epoch: int, device: str) -> None:
         """Put the stream of masks at the start of an epoch."""
         self.generator = stream(seed, "dropout", epoch, device=device)
 
     def start_batch(self, batch_size: int, rows: slice) -> None:
-        """Say that only these rows of a batch come in next."""
-        self.batch = batch_size, rows
+        """Draw for a batch of which these rows come in next."""
+        if self.p == 0:
+            return
+        assert self.generator is not None, "start_epoch comes before training"
+        if len(self._draws) < batch_size or self._draws.device != self.generator.device:
+            self._draws = torch.empty(batch_size, self.features, device=self.generator.device)
+        self._draws[:batch_size].uniform_(generator=self.generator)
+        self._rows = rows
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero each element with probability p and scale the rest by 1 / (1 - p); identity in eval mode."""
         if not self.training or self.p == 0:
             return x
-        assert self.generator is not None, "start_epoch comes before training"
-        batch_size, rows = self.batch or (len(x), slice(None))
-        draws = torch.rand((batch_size, *x.shape[1:]), generator=self.generator, device=x.device)
-        keep = draws[rows] >= self.p
-        return x * keep / (1 - self.p)
+        return x * (self._draws[self._rows] >= self.p) / (1 - self.p)
 
 
 class BasicBlock(nn.Module):
@@ -118,8 +123,8 @@ class Net(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(width, n_classes)
         before = dropout_place is DropoutPlace.before_fc
-        self.dropout_features = SeededDropout(dropout if before else 0.0)
-        self.dropout_logits = SeededDropout(0.0 if before else dropout)
+        self.dropout_features = SeededDropout(dropout if before else 0.0, width)
+        self.dropout_logits = SeededDropout(0.0 if before else dropout, n_classes)
 
     def start_epoch(self, seed: int, epoch: int, device: str) -> None:
         """Tell every part that draws random numbers in training which epoch's stream to draw from."""
@@ -127,7 +132,7 @@ class Net(nn.Module):
             part.start_epoch(seed, epoch, device)
 
     def start_batch(self, batch_size: int, rows: slice) -> None:
-        """Tell them how many samples the next batch has, and which rows of it come in here."""
+        """Tell them how many samples the next batch has, and which rows of it come in here: before each batch."""
         for part in (self.dropout_features, self.dropout_logits):
             part.start_batch(batch_size, rows)
 

@@ -22,5 +22,25 @@ def learning_rate(base: float, schedule: LrScheduleConfig, epoch: int, epochs: i
 
 
 def build_optimizer(model: nn.Module, momentum: float, weight_decay: float) -> torch.optim.SGD:
-    """Stochastic gradient descent with momentum; the loop sets the learning rate at the start of every epoch."""
-    return torch.optim.SGD(model.parameters(), lr=0.0, momentum=momentum, weight_decay=weight_decay)
+    """Stochastic gradient descent with momentum; the loop sets the learning rate at the start of every epoch.
+
+    On a CUDA device the rate is a tensor there, since a recorded step would keep a number for ever, and the update is
+    one fused kernel.
+    """
+    device = next(model.parameters()).device
+    on_cuda = device.type == "cuda"
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.0, momentum=momentum, weight_decay=weight_decay, fused=on_cuda or None
+    )
+    for group in optimizer.param_groups if on_cuda else ():
+        group["lr"] = torch.zeros((), device=device)
+    return optimizer
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group of parameters this learning rate."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

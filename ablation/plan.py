@@ -119,7 +119,7 @@ def _standings(jobs: Sequence[Job]) -> Iterator[Standing]:
     for job, name in zip(jobs, names, strict=True):
         run = RunDir(job.path)
         state, status = run.state(), run.raw_status() or {}
-        epoch = run.finished_epochs()
+        epoch = run.saved_epochs()
         if remaining(job)[0]:
             kind = "resume" if epoch else "waiting" if state is State.pending else "train"
         else:

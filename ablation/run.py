@@ -5,6 +5,7 @@ The directory is the only truth: `execute` may be killed at any instant and call
 
 import errno
 import logging
+import os
 import platform
 import time
 import traceback
@@ -63,6 +64,15 @@ def set_threads(threads: int) -> None:
     """Use `threads` cores, and treat denormal numbers as zero: they cost far more time than they are worth."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+
+
+def set_cuda() -> None:
+    """Let a GPU repeat itself to the bit, and compute fp32 in fp32; must come before its first use."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False  # it chooses by a race, so two processes choose differently
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
 
 
 def execute(job: Job, progress: Progress, world: World = ALONE) -> State:
@@ -149,11 +159,19 @@ def _logging_to(run: RunDir) -> Iterator[None]:
 def _train(job: Job, run: RunDir, progress: Progress, world: World) -> State:
     config = job.config
     set_threads(job.threads)
+    if job.device == "cuda":
+        set_cuda()
     splits = load(config.data)
     model = build_net(config, job.info, world)
     sizes = _sizes(model, job.info, splits)
     model = model.to(job.device)
-    training = Training(job, run, model, build_optimizer(model, config.optim.momentum, config.optim.weight_decay))
+    optimizer = build_optimizer(model, config.optim.momentum, config.optim.weight_decay)
+    with Training(job, run, model, optimizer) as training:
+        return _train_on(training, splits, sizes, progress, world)
+
+
+def _train_on(training: Training, splits: Splits, sizes: dict[str, int], progress: Progress, world: World) -> State:
+    job, run, model, config = training.job, training.run, training.model, training.job.config
     if world.leads:
         training.resume()
         write_inputs(job)
@@ -171,6 +189,7 @@ def _train(job: Job, run: RunDir, progress: Progress, world: World) -> State:
                 log.info("%s", progress.epoch(row))
     except Diverged as end:
         if world.leads:
+            training.settle()
             run.update_status(State.diverged, error=str(end), epoch=len(training.rows))
             log.info("%s", end)
         return State.diverged
@@ -200,9 +219,10 @@ def _budget(job: Job, n_train: int) -> Budget:
         seed=config.seed,
         epochs=trainer.epochs,
         batch_size=trainer.batch_size,
-        eval_batch_size=trainer.eval_batch_size,
+        eval_batch_size=job.eval_batch_size,
         device=job.device,
         autocast=job.precision == "bf16",
+        compile=trainer.compile,
         rate=lambda epoch: learning_rate(config.optim.lr, config.lr_schedule, epoch, trainer.epochs),
         draws=lambda epoch: epoch_draws(n_train, config.seed, epoch),
         transform=partial(augment, hflip=level.hflip, vflip=level.vflip, crop_padding=level.crop_padding),

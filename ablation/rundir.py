@@ -199,11 +199,11 @@ class RunDir:
             return State.interrupted
         return state
 
-    def finished_epochs(self) -> int:
-        """Epochs that are saved, also where status.json, which counts them, is lost."""
+    def saved_epochs(self) -> int:
+        """Epochs after which the run can go on, also where status.json, which counts them, is lost."""
         status = self.raw_status()
         if status is not None:
-            return int(status.get("epoch") or 0)
+            return int(status.get("saved", status.get("epoch")) or 0)
         return len(self.read_metrics()) if (self / LAST).exists() else 0
 
     def has_result(self) -> bool:

@@ -104,8 +104,7 @@ def within(
     low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False, default: Any = MISSING
 ) -> Any:
     """A numeric field whose allowed range is checked by `problems`; open ends exclude the bound itself."""
-    bounds = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
-    return field(default=default, metadata=bounds)
+    return field(default=default, metadata={"low": low, "high": high, "open_low": open_low, "open_high": open_high})
 
 
 @dataclass
@@ -226,14 +225,16 @@ class DataConfig:
 
 @dataclass
 class TrainerConfig:
-    """Training budget and machine: epochs, batch sizes, device, precision, threads (null: cores per job)."""
+    """Training budget and machine; None is what suits the device, for threads the cores per job."""
 
     epochs: int = within(1, 100_000)
     batch_size: int = within(1, 65_536)
-    eval_batch_size: int = within(1, 65_536)
+    eval_batch_size: int | None = within(1, 65_536, default=None)
     device: Device = MISSING
     precision: Precision = MISSING
+    compile: bool = False
     threads: int | None = within(1, 1024, default=None)
+    checkpoint_every: float = within(0.0, default=60.0)  # seconds
 
 
 @dataclass

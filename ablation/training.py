@@ -1,21 +1,27 @@
-"""A run under way and its directory: going on after the last finished epoch, saving each one, and the results.
+"""A run under way and its directory: going on after the last saved epoch, saving, and the results.
 
-Order of writing after an epoch: weights of the best epoch, then last.pt (which holds the metrics too), then
-metrics.csv and status.json, which a resumed run writes again from last.pt. A kill between two of them costs nothing
-but the epoch's own work.
+Weights are copied at the end of every epoch, which costs next to nothing, and written now and then, by a thread
+beside the training: when enough time has passed, after the last epoch, and when the training is interrupted or
+fails. Order of writing: weights of the best epoch, then last.pt (which holds the metrics too), then metrics.csv and
+status.json, which a resumed run writes again from last.pt. A kill at any instant costs the epochs since last.pt and
+nothing else.
 """
 
 import io
 import logging
 import resource
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import torch
 from torch import nn
 
 from ablation import rundir
-from ablation.checkpoint import CheckpointError, load_last, save_last, save_weights
+from ablation.checkpoint import CheckpointError, Snapshot, load_last, save_last, save_weights, snapshot
 from ablation.identity import code_digest
 from ablation.jobs import Job
 from ablation.loop import Evaluation, Row
@@ -29,6 +35,7 @@ CODE = code_digest()  # at import: a fork server keeps running the code it read,
 class Training:
     """A run under way: what is trained, the metrics of its finished epochs, and the code that made them.
 
+    It is a context: at the end of the block everything is written, whatever ended it.
     `code` is the digest of the training code, or several joined by + when a run was resumed by other code.
     """
 
@@ -39,6 +46,23 @@ class Training:
     rows: list[Row] = field(default_factory=list)
     code: str = CODE
     notice: str | None = None  # what was wrong with the checkpoint
+    _last: Snapshot | None = None  # after the last epoch, as long as it is not saved
+    _best: tuple[Row, Snapshot] | None = None  # likewise, of the best epoch so far
+    _saved: float = field(default_factory=lambda: time.monotonic())  # when last.pt was written
+    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "writer"))
+    _writing: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            self.settle()
+        except Exception:
+            if error is None:
+                raise
+        finally:
+            self._writer.shutdown()
 
     def resume(self) -> None:
         """Go back to the last finished epoch, or to the one before it if its file is damaged; else start afresh."""
@@ -55,22 +79,58 @@ class Training:
                 log.warning("Resuming a run begun by other training code (%s, now %s).", code, CODE)
                 code = f"{code}+{CODE}"
             self.code = code
-            self.run.write_metrics(self.rows)
             break
+        if self.run.path.joinpath(rundir.METRICS).exists():  # of epochs that were not saved, too
+            self.run.write_metrics(self.rows)
+            self.run.update_status(State.running, epoch=len(self.rows), saved=len(self.rows))
         if troubles:
             place = f"went on after epoch {len(self.rows)}" if self.rows else "started again from the first epoch"
             self.notice = f"{' '.join(troubles)} Training {place}."
             log.warning("%s", self.notice)
 
     def save_epoch(self, row: Row) -> None:
-        """Save a finished epoch whole."""
+        """Keep a finished epoch, and have it written.
+
+        Raises:  OSError: an earlier one could not be written.
+        """
+        self.flush()
         self.rows.append(row)
+        self._last = snapshot(self.model, self.optimizer)
         if self.best is row:
+            self._best = (row, self._last)
+        trainer = self.job.config.trainer
+        due = len(self.rows) == trainer.epochs or time.monotonic() - self._saved >= trainer.checkpoint_every
+        state = (self._last, self._best) if due else (None, None)
+        self._writing = self._writer.submit(self._write, list(self.rows), *state)
+
+    def settle(self) -> None:
+        """Have every finished epoch written, now."""
+        self.flush()
+        if self._last is not None:
+            self._write(list(self.rows), self._last, self._best)
+
+    def flush(self) -> None:
+        """Wait for what is being written.
+
+        Raises:  OSError: it could not be.
+        """
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def _write(self, rows: list[Row], last: Snapshot | None, best: tuple[Row, Snapshot] | None) -> None:
+        """Write an epoch; the state only where it is given."""
+        if best is not None:
+            row, state = best
             facts = {"run_id": self.job.run_id, "epoch": str(row["epoch"]), "val_acc": repr(row["val_acc"])}
-            save_weights(self.run / rundir.BEST, self.model, facts)
-        save_last(self.run, self.job.run_id, self.model, self.optimizer, self.rows, self.code)
-        self.run.write_metrics(self.rows)
-        self.run.update_status(State.running, epoch=len(self.rows), notice=self.notice)
+            save_weights(self.run / rundir.BEST, state, facts)
+        if last is not None:
+            save_last(self.run, self.job.run_id, last, rows, self.code)
+        self.run.write_metrics(rows)
+        saved = {} if last is None else {"saved": len(rows)}
+        self.run.update_status(State.running, epoch=len(rows), notice=self.notice, **saved)
+        if last is not None:  # only now: what could not be written is tried once more at the end
+            self._last, self._best, self._saved = None, None, time.monotonic()
 
     @property
     def best(self) -> Row:
@@ -85,6 +145,7 @@ class Training:
         Args:    last: the validation images (labels: their classes) after the last epoch; clean: the training images.
                  seconds: time spent on evaluation since the last epoch.
         """
+        self.settle()
         buffer = io.BytesIO()
         np.savez(buffer, target=labels, predicted=last.predicted, correct=last.predicted == labels)
         write_atomic(self.run / rundir.PREDICTIONS, buffer.getvalue())

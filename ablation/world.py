@@ -161,6 +161,4 @@ class WholeBatchNorm2d(nn.BatchNorm2d):
 # In place of `model.NORMS`: layers that work on parts of a batch, an empty one included.
 PART_NORMS: dict[NormKind, Callable[[int, int | None, bool], nn.Module]] = {
     NormKind.batch: lambda channels, groups, affine: WholeBatchNorm2d(channels, affine=affine),
-    # The same function; torch's InstanceNorm2d refuses an empty batch.
-    NormKind.instance: lambda channels, groups, affine: nn.GroupNorm(channels, channels, affine=affine),
 }

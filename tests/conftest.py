@@ -17,7 +17,10 @@ settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
 
 # A net and a subset that train an epoch in a fraction of a second.
-TINY = ("data.per_class=10", "width=eighth", "depth=resnet10", "trainer.epochs=2", "trainer.threads=1")
+TINY = (
+    "data.per_class=10", "width=eighth", "depth=resnet10", "trainer.epochs=2", "trainer.threads=1",
+    "trainer.checkpoint_every=0",
+)  # fmt: skip
 
 
 @pytest.fixture

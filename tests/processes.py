@@ -15,7 +15,10 @@ from ablation import rundir
 from ablation.rundir import RunDir, find_runs
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ("data.per_class=10", "width=eighth", "depth=resnet10", "trainer.epochs=3", "trainer.threads=1")
+SMALL = (
+    "data.per_class=10", "width=eighth", "depth=resnet10", "trainer.epochs=3", "trainer.threads=1",
+    "trainer.checkpoint_every=0",
+)  # fmt: skip
 TIMES = ("seconds_train", "seconds_eval", "images_per_second", "peak_rss_mb")
 
 

@@ -28,6 +28,7 @@ from ablation.progress import Progress
 from ablation.run import execute
 from ablation.rundir import RunDir, State
 from ablation.schema import Config
+from ablation.step import Step
 from tests.conftest import interrupted
 from tests.processes import by_name, finish, start, status, without_times
 
@@ -125,9 +126,9 @@ def test_the_learning_rate_goes_on_after_a_resume(
     """StepLR(7, 0.1) from 1e-3 over 25 epochs, stopped after 9; and the optimiser steps with what the table says."""
     used, honest = [], loop.train_epoch
 
-    def train_epoch(model: object, net: object, optimizer: torch.optim.Optimizer, *rest: object) -> object:
-        used.append(optimizer.param_groups[0]["lr"])
-        return honest(model, net, optimizer, *rest)  # type: ignore[arg-type]
+    def train_epoch(step: Step, *rest: object) -> object:
+        used.append(step.optimizer.param_groups[0]["lr"])
+        return honest(step, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "train_epoch", train_epoch)
     job = prepare([tiny("trainer.epochs=25", "data.per_class=2", f"trainer.precision={precision}")])[0]
@@ -143,9 +144,9 @@ def test_the_order_of_images_goes_on_after_a_resume(
 ) -> None:
     seen, honest = list[bytes](), loop.epoch_order
 
-    def epoch_order(*arguments: int) -> np.ndarray:
+    def epoch_order(*arguments: int) -> torch.Tensor:
         order = honest(*arguments)
-        seen.append(order.tobytes())
+        seen.append(order.numpy().tobytes())
         return order
 
     monkeypatch.setattr(loop, "epoch_order", epoch_order)

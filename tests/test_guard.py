@@ -28,7 +28,7 @@ ORDER = (
     "commandline stored imagefolder data",
     "jobs around comparability questions plan help",
     # the torch half
-    "streams augment batches model optim checkpoint world loop",
+    "streams augment batches model optim checkpoint world step loop",
     "progress training run label agreement",
     # entry points of the torch half, which import it only when there is work
     "sweepview launch engines sweep predict verify train",
@@ -50,6 +50,7 @@ TORCH = {
     "optim",
     "checkpoint",
     "world",
+    "step",
     "loop",
     "training",
     "run",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 
 from ablation import rundir
-from ablation.checkpoint import CheckpointError, load_last
+from ablation.checkpoint import CheckpointError, load_last, load_weights
 from ablation.commandline import compose_config
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, Policy, facts, freeze, frozen, prepare, remaining
@@ -29,6 +30,129 @@ from ablation.schema import Config
 from ablation.training import Training
 from tests.conftest import TINY, interrupted
 from tests.processes import TIMES, status, wait_for, without_times
+
+# When a run is saved
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, str]], dict[str, torch.Tensor]]:
+    """Metrics and weights of the same run without any trouble."""
+    folder = tmp_path_factory.mktemp("whole")
+    job = prepare([compose_config([*TINY, f"runs_dir={folder}", "trainer.epochs=4", "dropout=p20"])])[0]
+    execute(job, Progress())
+    weights = torch.load(job.path / rundir.LAST, weights_only=True)["model"]
+    return without_times(RunDir(job.path)), weights
+
+
+def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def saves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Names of the weights' files as they are written, with the finished epochs at that time."""
+    written, honest = list[tuple[str, int]](), rundir.write_atomic
+
+    def write(path: Path, content: bytes, previous: Path | None = None) -> None:
+        if path.name in (rundir.LAST, rundir.BEST):
+            written.append((path.name, len(RunDir(path.parent).read_metrics())))
+        honest(path, content, previous)
+
+    monkeypatch.setattr("ablation.checkpoint.write_atomic", write)
+    return written
+
+
+SPARSE = ("trainer.epochs=4", "dropout=p20", "trainer.checkpoint_every=3600")
+
+
+def test_a_short_run_writes_its_weights_once_and_reports_every_epoch(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written = saves(monkeypatch)
+    sparse, dense = (
+        prepare([tiny(*SPARSE)])[0],
+        prepare([tiny("trainer.epochs=4", "dropout=p20", f"runs_dir={tmp_path}/dense")])[0],
+    )
+    assert sparse.run_id == dense.run_id
+    execute(sparse, Progress())
+    assert written == [(rundir.BEST, 3), (rundir.LAST, 3)]
+    run = RunDir(sparse.path)
+    assert (status(run)["epoch"], status(run)["saved"]) == (4, 4)
+    execute(dense, Progress())
+    nets = [build_net(sparse.config, sparse.info) for _ in range(2)]
+    facts_of = [load_weights(path / rundir.BEST, net) for path, net in zip((run.path, dense.path), nets, strict=True)]
+    assert facts_of[0] == facts_of[1]
+    assert same_weights(*(net.state_dict() for net in nets))
+    assert [name for name, _ in written[2:]].count(rundir.LAST) == 4
+
+
+def test_enough_time_makes_a_run_save_itself(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    """25 s pass in an epoch by a clock of the test: 50 s are over after the second, the fourth, and at the end."""
+    written, clock = saves(monkeypatch), {"now": 0.0}
+    monkeypatch.setattr("ablation.training.time", SimpleNamespace(monotonic=lambda: clock["now"]))
+    honest = Training.save_epoch
+
+    def save(training: Training, row: dict[str, float | int | None]) -> None:
+        training.flush()
+        clock["now"] += 25
+        honest(training, row)
+
+    monkeypatch.setattr(Training, "save_epoch", save)
+    execute(prepare([tiny("trainer.epochs=5", "trainer.checkpoint_every=50")])[0], Progress())
+    assert [epochs for name, epochs in written if name == rundir.LAST] == [1, 3, 4]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(3), RuntimeError("a fault of the test")])
+def test_a_run_that_is_interrupted_or_fails_saves_the_epochs_it_has(
+    end: BaseException, tiny: Callable[..., Config], whole: tuple[list[dict[str, str]], dict[str, torch.Tensor]]
+) -> None:
+    job = prepare([tiny(*SPARSE)])[0]
+    honest = Training.save_epoch
+
+    def save(training: Training, row: dict[str, float | int | None]) -> None:
+        honest(training, row)
+        if row["epoch"] == 3:
+            raise end
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "save_epoch", save)
+        with pytest.raises((KeyboardInterrupt, RunFailed)):
+            execute(job, Progress())
+    run = RunDir(job.path)
+    assert run.state() is (State.interrupted if isinstance(end, KeyboardInterrupt) else State.failed)
+    assert run.saved_epochs() == 3
+    execute(job, Progress())
+    assert (run / rundir.LOG).read_text().count("from epoch 4 of 4") == 1
+    assert without_times(run) == whole[0]
+
+
+@pytest.mark.parametrize("saved", [0, 2])
+def test_a_killed_run_goes_on_from_what_was_saved_and_counts_no_other_epoch(
+    saved: int, tiny: Callable[..., Config], whole: tuple[list[dict[str, str]], dict[str, torch.Tensor]]
+) -> None:
+    """A kill leaves metrics of more epochs than the saved state has."""
+    job = prepare([tiny(*SPARSE)])[0]
+    run = interrupted(job, 3)
+    metrics, state = (run / rundir.METRICS).read_bytes(), status(run)
+    (run / rundir.LAST).unlink()
+    if saved:
+        other = interrupted(prepare([tiny(*SPARSE, f"runs_dir={job.path.parent}-other")])[0], saved)
+        (run / rundir.LAST).write_bytes((other / rundir.LAST).read_bytes())
+    (run / rundir.METRICS).write_bytes(metrics)
+    write_json(run / rundir.STATUS, state | {"state": "running", "epoch": 3, "saved": saved})
+    todo, why = remaining(job)
+    assert todo
+    assert why == (f"interrupted after epoch {saved}, to be resumed" if saved else "not trained yet")
+    seen = list[tuple[int, int]]()
+
+    class Watching(Progress):
+        def start(self, *arguments: object) -> None:
+            super().start(*arguments)  # type: ignore[arg-type]
+            seen.append((status(run)["epoch"], len(run.read_metrics())))
+
+    assert execute(job, Watching()) is State.finished
+    assert seen == [(saved, saved)]
+    assert without_times(run) == whole[0]
+
 
 # Damage to the files of a run
 
@@ -71,16 +195,6 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, str]], dict[str, torch.Tensor]]:
-    """Metrics and weights of the same run without any trouble."""
-    folder = tmp_path_factory.mktemp("whole")
-    job = prepare([compose_config([*TINY, f"runs_dir={folder}", "trainer.epochs=4", "dropout=p20"])])[0]
-    execute(job, Progress())
-    weights = torch.load(job.path / rundir.LAST, weights_only=True)["model"]
-    return without_times(RunDir(job.path)), weights
-
-
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     kind: str, stopped: Job, whole: tuple[list[dict[str, str]], dict[str, torch.Tensor]]
@@ -96,8 +210,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
         assert "Training went on after epoch 2." in str(status(run)["notice"])
         assert "Training went on after epoch 2." in log
     assert without_times(run) == whole[0]
-    weights = torch.load(run / rundir.LAST, weights_only=True)["model"]
-    assert all(torch.equal(weights[name], whole[1][name]) for name in whole[1])
+    assert same_weights(torch.load(run / rundir.LAST, weights_only=True)["model"], whole[1])
     assert not (run / rundir.PREVIOUS).exists()
 
 

@@ -90,6 +90,25 @@ def test_every_kind_of_norm_has_a_layer() -> None:
     assert set(NORMS) == set(NormKind)
 
 
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_instance_normalisation_is_that_of_torch(affine: bool, training: bool) -> None:
+    ours, theirs = NORMS[NormKind.instance](6, None, affine), torch.nn.InstanceNorm2d(6, affine=affine)
+    with torch.no_grad():
+        for place, name in enumerate(dict(theirs.named_parameters())):
+            for layer in (ours, theirs):
+                layer.get_parameter(name).copy_(torch.arange(6.0) + place)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    found = []
+    for layer in (ours.train(training), theirs.train(training)):
+        images = torch.randn(3, 6, 5, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        out = layer(images * 3 + 1)
+        (out * torch.arange(20.0).view(5, 4).sin()).sum().backward()
+        assert images.grad is not None
+        found.append((out.detach(), images.grad))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_parameters_of_equal_name_and_shape_start_equal_in_every_variant(level: str) -> None:
     reference = dict(full_net("seed=5", "width=quarter").named_parameters())
@@ -116,8 +135,9 @@ def test_start_has_the_spread_of_its_published_rules() -> None:
 
 
 def test_dropout_zeroes_the_stated_share_and_keeps_the_mean() -> None:
-    layer = SeededDropout(0.3).train()
+    layer = SeededDropout(0.3, 100).train()
     layer.start_epoch(0, 0, "cpu")
+    layer.start_batch(1000, slice(1000))
     out = layer(torch.ones(1000, 100))
     assert (out == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
     torch.testing.assert_close(out[out != 0].unique(), torch.tensor([1 / 0.7]))
@@ -125,10 +145,11 @@ def test_dropout_zeroes_the_stated_share_and_keeps_the_mean() -> None:
 
 
 def test_dropout_masks_repeat_for_an_epoch_and_change_with_it() -> None:
-    layer, ones = SeededDropout(0.5).train(), torch.ones(50, 50)
+    layer, ones = SeededDropout(0.5, 50).train(), torch.ones(50, 50)
 
     def mask(seed: int, epoch: int) -> torch.Tensor:
         layer.start_epoch(seed, epoch, "cpu")
+        layer.start_batch(50, slice(50))
         return layer(ones)
 
     assert torch.equal(mask(1, 2), mask(1, 2))
@@ -140,6 +161,7 @@ def test_dropout_masks_repeat_for_an_epoch_and_change_with_it() -> None:
 def test_dropout_acts_on_logits_or_on_features(place: str, rank: int) -> None:
     net = full_net("dropout=p30", f"dropout.where={place}").train()
     net.start_epoch(0, 0, "cpu")
+    net.start_batch(4, slice(4))
     logits = net(torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert ((logits == 0).any().item()) is (place == "after_fc")
 

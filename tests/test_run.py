@@ -161,7 +161,7 @@ def test_metrics_are_sums_over_samples_divided_by_samples(tiny: Callable[..., Co
     val = loop.Images(splits.val, splits.mean, splits.std, "cpu", torch.contiguous_format)
     found = loop.evaluate(net, val, 999, False)  # a last batch of another size must weigh less
     with torch.no_grad():
-        logits = net.eval()(val.take(np.arange(2500))[0])
+        logits = net.eval()(val.take(torch.arange(2500))[0])
     labels = torch.from_numpy(splits.val.labels)
     chosen = logits.log_softmax(1)[torch.arange(2500), labels]
     assert found.loss == pytest.approx(-chosen.double().mean().item(), rel=1e-6)
@@ -175,11 +175,11 @@ Batch = tuple[bytes, bytes]  # indices of the samples of a training batch, and w
 
 def batches_seen(config: Config, monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
     """Every training batch of a whole run, in order."""
-    indices: list[np.ndarray] = []
+    indices: list[torch.Tensor] = []
     seen: list[Batch] = []
     honest_take, honest_budget, honest_load = loop.Images.take, run._budget, run.load
 
-    def take(images: loop.Images, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def take(images: loop.Images, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         indices.append(chosen)
         return honest_take(images, chosen)
 
@@ -187,7 +187,7 @@ def batches_seen(config: Config, monkeypatch: pytest.MonkeyPatch) -> list[Batch]
         made = honest_budget(job, n_train)
 
         def transform(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-            seen.append((indices[-1].tobytes(), (draws[:, :2] < 0.05).numpy().tobytes()))
+            seen.append((indices[-1].numpy().tobytes(), (draws[:, :2] < 0.05).numpy().tobytes()))
             return made.transform(images, draws)
 
         return replace(made, transform=transform)

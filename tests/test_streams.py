@@ -54,9 +54,9 @@ def test_order_is_a_permutation_that_changes_with_the_epoch() -> None:
 def test_cut_gives_every_sample_once_and_merges_a_single_one(
     n: int, size: int, merge: bool, lengths: list[int]
 ) -> None:
-    pieces = list(cut(np.arange(n), size, merge_single=merge))
+    pieces = list(cut(torch.arange(n), size, merge_single=merge))
     assert [len(piece) for piece in pieces] == lengths
-    assert np.concatenate(pieces).tolist() == list(range(n))
+    assert torch.cat(pieces).tolist() == list(range(n))
 
 
 def images(count: int = 4, size: int = 6) -> torch.Tensor:

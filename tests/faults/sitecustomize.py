@@ -79,10 +79,10 @@ def break_run(module: ModuleType) -> None:
         KINDS[current["fault"]]()
         return found
 
-    def save_last(run: Any, run_id: str, model: Any, optimizer: Any, rows: Any, code: str) -> None:
+    def save_last(run: Any, run_id: str, state: Any, rows: Any, code: str) -> None:
         if current["fault"] == "full_disk" and len(rows) == 2:
             raise OSError(28, "No space left on device", str(run.path / "last.pt"))
-        honest_save(run, run_id, model, optimizer, rows, code)
+        honest_save(run, run_id, state, rows, code)
 
     module.execute, loop.train_epoch, training.save_last = execute, train_epoch, save_last  # type: ignore[attr-defined]
 
