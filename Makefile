@@ -16,6 +16,7 @@ BIN      := .venv/bin
 READY    := .venv/.ready
 CLUSTERS := .venv/.clusters
 BROWSER  := .venv/.browser
+BENCH    := .venv/.bench
 OLDEST   := .venv-oldest/.ready
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
 LATEX    := texlive-xetex texlive-latex-recommended lmodern
@@ -42,7 +43,7 @@ PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters browser latex oldest demo test check format study plan robustness more-seeds report open clean
+.PHONY: help setup clusters browser bench latex oldest demo test check format study plan robustness more-seeds report open clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -73,6 +74,12 @@ browser: $(BROWSER)  ## What tests the page in a browser and, as root on Debian,
 	@command -v chromium >/dev/null \
 	|| { test "$$(id -u)" = 0 && apt-get -q update && apt-get -qy install --no-install-recommends chromium; } \
 	|| echo "chromium is not installed; the tests of the page in a browser are skipped."
+
+$(BENCH): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	touch $@
+
+bench: $(BENCH)  ## The programs that `python -m benchmarks.peers` compares with
 
 latex:  ## As root on Debian, what tests that the LaTeX tables compile
 	@command -v xelatex >/dev/null \
@@ -117,7 +124,7 @@ report: $(READY)  ## Tables, figures and the page from the runs there are
 open: report  ## The report in your browser
 	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"
 
-test: $(READY) $(OLDEST) $(if $(CI),clusters browser latex)  ## All tests; `make clusters browser latex` once adds those of engines, page and tables
+test: $(READY) $(OLDEST) $(if $(CI),clusters browser latex bench)  ## All tests; `make clusters browser latex bench` once adds those of engines, page, tables and peers
 	$(PYTEST) -m 'not cluster' $(SIDE_BY_SIDE)
 	$(PYTEST) -m cluster
 
