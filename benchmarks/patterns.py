@@ -3,14 +3,12 @@
 A class is a colour and a grating with a direction of its own; an image is that at a random phase under noise.
 """
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-QUALITY = 90
+from benchmarks.peers.images import jpeg
 
 
 def patterns(label: int, classes: int, count: int, size: int, draw: np.random.Generator) -> Iterator[np.ndarray]:
@@ -22,13 +20,6 @@ def patterns(label: int, classes: int, count: int, size: int, draw: np.random.Ge
     for _ in range(count):
         wave = np.sin(along + draw.uniform(0, 2 * np.pi))[..., None]
         yield (98 + 60 * colour + 30 * wave + draw.normal(0, 40, (size, size, 3))).clip(0, 255).astype(np.uint8)
-
-
-def jpeg(pixels: np.ndarray) -> bytes:
-    """An image as a file."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
-    return buffer.getvalue()
 
 
 def write_folder(root: Path, *, classes: int, n_train: int, n_val: int, size: int) -> None:
