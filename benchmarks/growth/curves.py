@@ -48,7 +48,7 @@ def table(title: str, of: str, curves: Sequence[Curve], note: str) -> Table:
     rows = []
     for curve in curves:
         cells = [f"{curve.values[size]:.4g}" if size in curve.values else "-" for size in sizes]
-        rows.append([curve.name, *cells, f"{curve.slope:.2f}", f"{curve.each:.3g}"])
+        rows.append([curve.name, *cells, f"{round(curve.slope, 2) + 0.0:.2f}", f"{curve.each:.3g}"])
     columns = [f"{of}:", *(f"{size:,}" for size in sizes), "log-log slope", "one more, at the end"]
     return Table(title, columns, rows, note)
 
@@ -56,15 +56,19 @@ def table(title: str, of: str, curves: Sequence[Curve], note: str) -> Table:
 def draw(title: str, of: str, cost: str, curves: Sequence[Curve]) -> Figure:
     """All curves over the size, both axes logarithmic, each named with its slope."""
     with house_style():
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
         axes = figure.add_subplot()
         for number, curve in enumerate(curves):
             sizes, values = zip(*sorted(curve.values.items()), strict=True)
             place = number % len(COLOURS)
             look = {"color": COLOURS[place], "marker": MARKERS[place], "dashes": DASHES[place] or (None, None)}
-            axes.loglog(sizes, values, label=f"{curve.name} (slope {curve.slope:.2f})", **look)
+            axes.loglog(sizes, values, label=f"{curve.name} (slope {round(curve.slope, 2) + 0.0:.2f})", **look)
         axes.set(xlabel=of, ylabel=cost, title=title)
-        axes.legend()
+        axes.set_xticks(sorted({size for curve in curves for size in curve.values}))
+        for axis in (axes.xaxis, axes.yaxis):  # plain numbers: powers of ten would need formulas, which the style omits
+            axis.set_major_formatter(lambda value, place: f"{value:,.10g}")
+            axis.set_minor_formatter("")
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
