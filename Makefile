@@ -76,7 +76,7 @@ browser: $(BROWSER)  ## What tests the page in a browser and, as root on Debian,
 	|| echo "chromium is not installed; the tests of the page in a browser are skipped."
 
 $(BENCH): $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,joblib]'
 	touch $@
 
 bench: $(BENCH)  ## The programs that `python -m benchmarks.peers` compares with

@@ -139,7 +139,8 @@ def agreement(width: int, device: str, n_images: int = 1_280, epochs: int = 3) -
         return [row["train_loss"] or 0.0 for row in rows]
 
     columns = [losses("cpu", False), losses(device, False), losses(device, True)]
-    cells = [[str(epoch + 1), *(f"{value:.5f}" for value in values)] for epoch, values in enumerate(zip(*columns, strict=True))]
+    by_epoch = zip(*columns, strict=True)
+    cells = [[str(epoch), *(f"{value:.5f}" for value in values)] for epoch, values in enumerate(by_epoch, start=1)]
     return Table("Training losses", ("epoch", "cpu fp32", f"{device} fp32", f"{device} bf16"), cells)
 
 
