@@ -14,8 +14,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
@@ -29,7 +29,14 @@ from ablation.rundir import LOG, RunBusy, RunDir, State
 POLL = 0.1  # seconds between looks at the time that runs take, and at processes that do not tell of their end
 # What the fork server imports so that no run has to: a run's modules, and what torch and numpy import when they are
 # first used, PyTorch's compiler above all (seconds), which an optimiser asks whether it is at work.
-PRELOAD = ("ablation.run", "torch._dynamo", "torch.utils.serialization", "numpy.ctypeslib", "numpy.ma")
+PRELOAD = (
+    "ablation.launch",
+    "ablation.run",
+    "torch._dynamo",
+    "torch.utils.serialization",
+    "numpy.ctypeslib",
+    "numpy.ma",
+)
 GRACE = 10.0  # seconds a run gets to end by itself
 GENTLE = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")  # a run ended by one of these goes on when asked again
 
@@ -182,10 +189,7 @@ def settle(attempt: Attempt, policy: Policy, called_off: bool = False) -> State 
 def forking() -> ForkServerContext:
     """Starts processes from a fork server that has imported what a run needs."""
     context = multiprocessing.get_context("forkserver")
-    # Every process executes the main module again, so that shall find imported what it imports, if not itself.
-    main = getattr(sys.modules["__main__"], "__spec__", None)
-    ours = [name for name in sys.modules if name.startswith("ablation.") and not (main and name == main.name)]
-    context.set_forkserver_preload([*PRELOAD, *ours])
+    context.set_forkserver_preload(list(PRELOAD))
     return context
 
 
@@ -195,8 +199,24 @@ def start_forked(job: Job, variables: Mapping[str, str] | None = None) -> RunPro
     Args:    variables: added to its environment before it does anything.
     """
     process = forking().Process(target=_forked, args=(job, dict(variables or {})), name=job.run_id)
-    process.start()
+    with _main_hidden():
+        process.start()
     return process
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep multiprocessing from importing the program's main module again in a process that it starts.
+
+    That would cost every run several times its start, and bring whatever was edited since the sweep began.
+    """
+    main = vars(sys.modules["__main__"])
+    hidden = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update({"__spec__": None} | hidden)
 
 
 def _forked(job: Job, variables: Mapping[str, str]) -> None:

@@ -89,7 +89,7 @@ class Training:
             log.warning("%s", self.notice)
 
     def save_epoch(self, row: Row) -> None:
-        """Keep a finished epoch, and have it written.
+        """Keep a finished epoch, and have it written; with checkpoint_every=0 before the next one begins.
 
         Raises:  OSError: an earlier one could not be written.
         """
@@ -102,6 +102,8 @@ class Training:
         due = len(self.rows) == trainer.epochs or time.monotonic() - self._saved >= trainer.checkpoint_every
         state = (self._last, self._best) if due else (None, None)
         self._writing = self._writer.submit(self._write, list(self.rows), *state)
+        if trainer.checkpoint_every == 0:
+            self.flush()
 
     def settle(self) -> None:
         """Have every finished epoch written, now."""

@@ -2,7 +2,9 @@
 
 import os
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +19,19 @@ from ablation.jobs import Job, Policy, frozen, prepare
 from ablation.launch import forking, run_all, start_forked
 from ablation.rundir import RunDir, State, find_runs
 from ablation.schema import Config
-from tests.processes import TIMES, by_name, finish, linux, processes_in, start, status, wait_for, without_times
+from tests.processes import (
+    ROOT,
+    TIMES,
+    by_name,
+    command,
+    finish,
+    linux,
+    processes_in,
+    start,
+    status,
+    wait_for,
+    without_times,
+)
 
 # Faults inside runs, and the policies
 
@@ -75,6 +89,21 @@ def test_a_failed_run_is_tried_again_as_often_as_asked(tmp_path: Path) -> None:
     runs = by_name(tmp_path)
     assert (runs["batch-1"] / rundir.LOG).read_text().count("from epoch") == 3
     assert (runs["batch-0"] / rundir.LOG).read_text().count("from epoch 2 of 3") == 1  # went on after epoch 1
+
+
+@pytest.mark.slow
+def test_code_that_is_edited_during_a_sweep_reaches_none_of_its_runs(tmp_path: Path) -> None:
+    """A copy of the program breaks in every module while the first run trains."""
+    for part in ("ablation", "conf"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    sweep = command("-m", "seed=0,1,2", "hydra.launcher.jobs=1", "trainer.epochs=8")
+    process = subprocess.Popen(sweep, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: bool(runs := find_runs(tmp_path / "runs")) and any(status(r).get("epoch", 0) for r in runs))
+    for module in (tmp_path / "ablation").glob("*.py"):
+        module.write_text("raise SystemExit('edited')\n")
+    code, out = finish(process)
+    assert (code, "3 runs: 3 finished" in out) == (0, True), out
 
 
 @pytest.mark.slow
