@@ -52,7 +52,7 @@ class Order:
 
     def __iter__(self) -> Iterator[int]:
         order = epoch_order(self.n, SEED, self.epoch)
-        flipped = (epoch_draws(self.n, SEED, self.epoch)[:, 0] < FLIP).numpy()
+        flipped = epoch_draws(self.n, SEED, self.epoch)[:, 0] < FLIP
         self.epoch += 1
         return iter((order + self.n * flipped[order]).tolist())
 
