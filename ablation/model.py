@@ -34,15 +34,17 @@ CONTIGUOUS_NORMS = frozenset({NormKind.instance, NormKind.group, NormKind.layer}
 class SeededDropout(nn.Module):
     """Dropout of `features` numbers a sample, whose masks come from the stream (seed, "dropout", epoch).
 
-    So a resumed epoch repeats them. They are drawn before the forward pass, into memory that stays where it is, and
-    for the whole batch, also where only a part of it comes in here.
+    So a resumed epoch repeats them. They are drawn before the forward pass, into memory that stays where it is for
+    every size of batch, since a recorded step reads it from there, and for the whole batch, also where only a part of
+    it comes in here.
     """
 
     def __init__(self, p: float, features: int):
         super().__init__()
         self.p, self.features = p, features
         self.generator: torch.Generator | None = None
-        self._draws = torch.empty(0, features)
+        self._places: dict[int, Tensor] = {}  # by batch size
+        self._draws = torch.empty(0, features)  # those of this batch
         self._rows = slice(0)
 
     def start_epoch(self, seed: int, epoch: int, device: str) -> None:
@@ -54,10 +56,9 @@ class SeededDropout(nn.Module):
         if self.p == 0:
             return
         assert self.generator is not None, "start_epoch comes before training"
-        if len(self._draws) < batch_size or self._draws.device != self.generator.device:
-            self._draws = torch.empty(batch_size, self.features, device=self.generator.device)
-        self._draws[:batch_size].uniform_(generator=self.generator)
-        self._rows = rows
+        if batch_size not in self._places:
+            self._places[batch_size] = torch.empty(batch_size, self.features, device=self.generator.device)
+        self._draws, self._rows = self._places[batch_size].uniform_(generator=self.generator), rows
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero each element with probability p and scale the rest by 1 / (1 - p); identity in eval mode."""

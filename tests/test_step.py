@@ -91,16 +91,16 @@ def test_a_recorded_step_trains_bit_for_bit_what_the_step_itself_trains() -> Non
     assert recorder.replayed == 9
 
 
-def test_a_recorded_step_reads_nothing_but_the_memory_it_was_recorded_with() -> None:
+@pytest.mark.parametrize(("size", "taken"), [(8, {8: 3 + 6, 5: 3 + 3}), (10, {10: 3 + 3, 11: 3 + 3})])
+def test_a_recorded_step_reads_nothing_but_the_memory_it_was_recorded_with(size: int, taken: dict[int, int]) -> None:
     """The addresses of all that changes between steps stay: indices, draws, masks, learning rate, weights, sums."""
-    places = list[tuple[int, ...]]()
+    places: dict[int, list[tuple[int, ...]]] = {}
 
     class Watched(Step):
         def __call__(self, indices: torch.Tensor, batch_size: int) -> None:
             masks, rate = self.model.get_submodule("dropout_features")._draws, self.optimizer.param_groups[0]["lr"]
             read = [indices, self.draws, masks, rate, *self.tensors()]
-            if batch_size == 8:
-                places.append(tuple(tensor.data_ptr() for tensor in read))
+            places.setdefault(batch_size, []).append(tuple(tensor.data_ptr() for tensor in read))
             super().__call__(indices, batch_size)
 
     def build(one: Step) -> RecordedStep:
@@ -109,9 +109,9 @@ def test_a_recorded_step_reads_nothing_but_the_memory_it_was_recorded_with() -> 
         watched = Watched(one.model, one.net, one.optimizer, one.images, one.transform, one.autocast)
         return RecordedStep(watched, Recorder())
 
-    trained(build)
-    assert len(places) == 3 + 6
-    assert len(set(places)) == 1
+    trained(build, batch_size=size)
+    assert {size: len(found) for size, found in places.items()} == taken
+    assert all(len(set(found)) == 1 for found in places.values())
 
 
 def test_a_step_that_cannot_be_recorded_is_taken_as_it_is_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
