@@ -25,7 +25,7 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from ablation.allotment import Allotment, Machine, Wish, allot
 from ablation.commandline import LAUNCHER_JOBS, LOCAL_SETTINGS
-from ablation.environment import cores, memory, yield_cores
+from ablation.environment import cores, memory, use_huge_pages, yield_cores
 from ablation.errors import UserError, hint
 from ablation.gpus import gpus, no_sharing
 from ablation.jobs import Job, Policy, frozen
@@ -243,6 +243,7 @@ class FreshProcess:
 
 def start_fresh(job: Job) -> RunProcess:
     """A process for a run in a new interpreter."""
+    use_huge_pages()
     return FreshProcess(job.path)
 
 

@@ -23,7 +23,7 @@ from ablation.commandline import (
 from ablation.composition import VERSION_BASE, explained
 from ablation.config import CONF_DIR, register_schema
 from ablation.engines import allot_here, check_engine
-from ablation.environment import first_here, processes, yield_cores
+from ablation.environment import first_here, processes, use_huge_pages, yield_cores
 from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
 from ablation.jobs import Job, describe_outcome, frozen, open_data, prepare, remaining
@@ -131,6 +131,7 @@ def train_directory(arguments: Sequence[str]) -> None:
 
 def _body(arguments: list[str]) -> None:
     yield_cores()
+    use_huge_pages()
     if any(text.startswith("run=") for text in arguments):
         train_directory(arguments)
         return

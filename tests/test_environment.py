@@ -16,6 +16,7 @@ from ablation.environment import (
     describe_environment,
     resolve_device,
     resolve_precision,
+    use_huge_pages,
     yield_cores,
 )
 from ablation.errors import UserError
@@ -203,3 +204,22 @@ def test_waiting_threads_give_their_cores_away_unless_the_user_says_otherwise(
         monkeypatch.setenv(name, value)
     yield_cores()
     assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, "glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.check=3", "glibc.malloc.check=3:glibc.malloc.hugetlb=1"),
+        ("glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=0"),
+    ],
+)
+def test_huge_pages_are_asked_for_beside_what_the_user_has_set(
+    before: str | None, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    if before is not None:
+        monkeypatch.setenv("GLIBC_TUNABLES", before)
+    use_huge_pages()
+    assert os.environ["GLIBC_TUNABLES"] == after
+    monkeypatch.setenv("GLIBC_TUNABLES", "")
