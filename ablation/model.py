@@ -22,7 +22,7 @@ NormFactory = Callable[[int], nn.Module]
 NORMS: dict[NormKind, Callable[[int, int | None, bool], nn.Module]] = {
     NormKind.batch: lambda channels, groups, affine: nn.BatchNorm2d(channels, affine=affine),
     NormKind.none: lambda channels, groups, affine: nn.Identity(),
-    # The same function as torch's InstanceNorm2d, which takes up to four times as long on a CPU and no empty batch.
+    # The same function as torch's InstanceNorm2d, which is slower on a CPU and takes no empty batch.
     NormKind.instance: lambda channels, groups, affine: nn.GroupNorm(channels, channels, affine=affine),
     NormKind.group: lambda channels, groups, affine: nn.GroupNorm(groups or 1, channels, affine=affine),
     NormKind.layer: lambda channels, groups, affine: nn.GroupNorm(1, channels, affine=affine),

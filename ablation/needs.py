@@ -9,7 +9,8 @@ from typing import Any
 from ablation.allotment import Need
 from ablation.jobs import Job
 from ablation.rundir import ENV, RESULT, RunDir, find_runs
-from ablation.shapes import convolutions, net_macs
+from ablation.schema import Config
+from ablation.shapes import Convolution, convolutions, net_macs
 
 MB = 1e6
 # MB of a run's peak that all forked runs share: the pages of Python, torch and the libraries below it.
@@ -22,11 +23,24 @@ START_MB = 60.0
 COPIES, KEPT = 6, 5
 
 
-def step_gflop(job: Job) -> float:
+def layers_of(config: Config, in_channels: int, image_size: int) -> list[Convolution]:
+    """The convolutions of a config's net for images of this shape."""
+    return list(
+        convolutions(
+            in_channels=in_channels,
+            image_size=image_size,
+            blocks=config.depth.blocks,
+            channels=config.width.first_stage,
+            kernel=config.stem.kernel,
+            pool=config.stem.pool,
+            shortcut=config.residual.shortcut,
+        )
+    )
+
+
+def step_gflop(macs: int, batch_size: int) -> float:
     """Work of a training step in 1e9 operations: two a multiply-accumulate, three passes, one batch."""
-    config, info = job.config, job.info
-    macs = net_macs(config, info.channels, info.image_size, len(info.classes))
-    return 6e-9 * macs * config.trainer.batch_size
+    return 6e-9 * macs * batch_size
 
 
 def need_of(jobs: Sequence[Job]) -> Need:
@@ -34,12 +48,13 @@ def need_of(jobs: Sequence[Job]) -> Need:
     peaks = dict(_peaks(jobs))
     own = max(peaks.get(_size(job), 0.0) or estimated_mb(job) for job in jobs)
     data = {job.info.fingerprint: data_mb(job) for job in jobs}
-    return Need(len(jobs), min(map(step_gflop, jobs)), own, LIBRARIES_MB + sum(data.values()))
+    work = min(step_gflop(_size(job), job.config.trainer.batch_size) for job in jobs)
+    return Need(len(jobs), work, own, LIBRARIES_MB + sum(data.values()))
 
 
 def _size(job: Job) -> int:
     """Of finished runs a result holds the multiply-accumulates, the measure of a net's size here."""
-    return net_macs(job.config, job.info.channels, job.info.image_size, len(job.info.classes))
+    return net_macs(layers_of(job.config, job.info.channels, job.info.image_size), len(job.info.classes))
 
 
 def _peaks(jobs: Iterable[Job]) -> Iterator[tuple[int, float]]:
@@ -61,7 +76,7 @@ def data_mb(job: Job) -> float:
 
 def estimated_mb(job: Job) -> float:
     """MB that a run takes for itself, from parameters and activations."""
-    layers = list(convolutions(job.config, job.info.channels, job.info.image_size))
+    layers = layers_of(job.config, job.info.channels, job.info.image_size)
     size = 2 if job.precision == "bf16" else 4
     weights = 4 * COPIES * sum(layer.weights for layer in layers)
     batch = job.config.trainer.batch_size

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ablation.schema import Config, NormKind
+from ablation.schema import NormKind
 
 
 def _halved(size: int) -> int:
@@ -72,23 +72,26 @@ class Convolution:
         return self.weights * self.size**2
 
 
-def convolutions(config: Config, in_channels: int, image_size: int) -> Iterator[Convolution]:
-    """Every convolution of a config's net in order, as model.py builds it."""
-    stem, width = config.stem, config.width.first_stage
-    first, *stages = map_sizes(image_size, stem.pool)
-    yield Convolution(in_channels, width, stem.kernel, first)
-    inputs = width
-    for stage, (count, size) in enumerate(zip(config.depth.blocks, stages, strict=True)):
-        outputs = width * 2**stage
+def convolutions(
+    *, in_channels: int, image_size: int, blocks: Sequence[int], channels: int, kernel: int, pool: bool, shortcut: bool
+) -> Iterator[Convolution]:
+    """Every convolution of the net in order, as model.py builds it.
+
+    Args:    channels: of the first stage; kernel, pool: of the stem.
+    """
+    first, *stages = map_sizes(image_size, pool)
+    yield Convolution(in_channels, channels, kernel, first)
+    inputs = channels
+    for stage, (count, size) in enumerate(zip(blocks, stages, strict=True)):
+        outputs = channels * 2**stage
         for number in range(count):
             yield Convolution(inputs, outputs, 3, size)
             yield Convolution(outputs, outputs, 3, size)
-            if config.residual.shortcut and number == 0 and stage > 0:
+            if shortcut and number == 0 and stage > 0:
                 yield Convolution(inputs, outputs, 1, size)
             inputs = outputs
 
 
-def net_macs(config: Config, in_channels: int, image_size: int, n_classes: int) -> int:
+def net_macs(layers: Sequence[Convolution], n_classes: int) -> int:
     """Multiply-accumulate operations of one image's forward pass, convolutions and the linear layer only."""
-    layers = list(convolutions(config, in_channels, image_size))
     return sum(layer.macs for layer in layers) + layers[-1].outputs * n_classes

@@ -4,7 +4,7 @@
 three in one process on synthetic images (64x64, 100 classes, batch 64, ResNet-18 with a 3x3 stem of stride 2), writes
 images per second and the share of the peak that a large product of matrices reaches, then times a whole training with
 its evaluations, and compares the losses of a few epochs with those of the CPU in fp32. Runs side by side on one GPU
-are measured by a sweep: `python -m ablation.train -m hydra.launcher.per_gpu=1,2,3 ...`, or `make study`.
+are measured by sweeps: `python -m ablation.train -m hydra.launcher.per_gpu=3 ...` against `per_gpu=1`.
 """
 
 import time
@@ -43,10 +43,10 @@ def pictures(n_images: int, device: str) -> Images:
     return Images(Split(pixels, labels), (0.5,) * 3, (0.25,) * 3, device, torch.channels_last)
 
 
-def build_net(width: int, device: str) -> Net:
+def build_net(width: int, device: str, colours: int = 3) -> Net:
     """ResNet-18 without a max-pool, from seed 0."""
     net = Net(
-        in_channels=3, n_classes=CLASSES, blocks=(2, 2, 2, 2), channels=width, stem_kernel=3, stem_pool=False,
+        in_channels=colours, n_classes=CLASSES, blocks=(2, 2, 2, 2), channels=width, stem_kernel=3, stem_pool=False,
         norm=lambda channels: NORMS[NormKind.batch](channels, None, True), shortcut=True, dropout=0.0,
         dropout_place=DropoutPlace.after_fc,
     )  # fmt: skip

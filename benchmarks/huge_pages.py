@@ -22,23 +22,16 @@ def worker(channels: int, pixels: int, colours: int, steps: int) -> float:
     import torch
     import torch.nn.functional as F  # noqa: N812
 
-    from ablation.model import NORMS, Net, initialise
     from ablation.optim import build_optimizer, set_rate
     from ablation.run import set_threads
-    from ablation.schema import DropoutPlace, NormKind
+    from benchmarks.gpu import CLASSES, build_net
 
     set_threads(1)
-    net = Net(
-        in_channels=colours, n_classes=10, blocks=(2, 2, 2, 2), channels=channels, stem_kernel=3, stem_pool=False,
-        norm=lambda number: NORMS[NormKind.batch](number, None, True), shortcut=True, dropout=0.0,
-        dropout_place=DropoutPlace.after_fc,
-    )  # fmt: skip
-    initialise(net, 0)
-    net = net.to(memory_format=torch.channels_last).train()
+    net = build_net(channels, "cpu", colours).train()
     optimizer = build_optimizer(net, 0.9, 0.0)
     set_rate(optimizer, 1e-3)
     images = torch.randn(64, colours, pixels, pixels).contiguous(memory_format=torch.channels_last)
-    labels, seconds = torch.randint(0, 10, (64,)), []
+    labels, seconds = torch.randint(0, CLASSES, (64,)), []
     for _ in range(steps + 3):
         begin = time.perf_counter()
         with torch.autocast("cpu", dtype=torch.bfloat16):

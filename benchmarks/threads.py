@@ -20,6 +20,7 @@ from typing import Any
 
 from ablation.commandline import compose_config
 from ablation.environment import cores, resolve_precision, yield_cores
+from ablation.needs import layers_of, step_gflop
 from ablation.schema import Config, Precision
 from ablation.shapes import net_macs
 from benchmarks.machine import Ratio, alternate, ratio
@@ -37,7 +38,7 @@ NETS = [
 
 def gflop(config: Config, image_size: int) -> float:
     """Work of a training step in 1e9 operations."""
-    return 6e-9 * net_macs(config, CHANNELS, image_size, CLASSES) * BATCH
+    return step_gflop(net_macs(layers_of(config, CHANNELS, image_size), CLASSES), BATCH)
 
 
 def work(overrides: Sequence[str], image_size: int, threads: int) -> Callable[[float], float]:

@@ -13,10 +13,10 @@ from ablation.commandline import compose_config
 from ablation.config import choices
 from ablation.engines import allotted
 from ablation.jobs import Job, prepare
-from ablation.needs import data_mb, earlier_threads, estimated_mb, need_of, step_gflop
+from ablation.needs import data_mb, earlier_threads, estimated_mb, layers_of, need_of
 from ablation.rundir import ENV, RESULT, RunDir, State, write_json
 from ablation.schema import Config
-from ablation.shapes import convolutions, net_macs
+from ablation.shapes import net_macs
 
 Make = Callable[..., Config]
 SMALL, BIG, HUGE = 0.1, 30.0, 800.0  # GFLOP of a step
@@ -169,8 +169,8 @@ def test_the_work_of_every_net_is_what_torch_counts() -> None:
         for size, channels in ((28, 1), (64, 3), (33, 3)):
             config = compose_config(["width=eighth", *overrides])
             net = build_net(config, DataInfo("", ("a", "b", "c"), size, channels, 8))
-            assert net_macs(config, channels, size, 3) == count_macs(net, channels, size), overrides
-            weights = sum(layer.weights for layer in convolutions(config, channels, size))
+            assert net_macs(layers_of(config, channels, size), 3) == count_macs(net, channels, size), overrides
+            weights = sum(layer.weights for layer in layers_of(config, channels, size))
             others = sum(one.numel() for name, one in net.named_parameters() if "bn" in name or "downsample.1" in name)
             assert weights == parameter_count(net) - others - net.fc.weight.numel() - net.fc.bias.numel()
 
@@ -178,9 +178,9 @@ def test_the_work_of_every_net_is_what_torch_counts() -> None:
 def test_the_work_of_a_step_is_that_of_the_reference() -> None:
     """performance.md: 0.5555 GMAC for the write-up's net at 64x64, 3 passes of 2 operations at batch 64."""
     config = compose_config(["width=full", "trainer.batch_size=64"])
-    assert 1e-9 * net_macs(config, 3, 64, 100) == pytest.approx(0.5555, abs=1e-4)
+    assert 1e-9 * net_macs(layers_of(config, 3, 64), 100) == pytest.approx(0.5555, abs=1e-4)
     (job,) = prepare([config])
-    assert step_gflop(job) == pytest.approx(6e-9 * 64 * net_macs(config, 1, 28, 10))
+    assert need_of([job]).gflop == pytest.approx(6e-9 * 64 * net_macs(layers_of(config, 1, 28), 10))
 
 
 def begin(job: Job, threads: int | None, **result: float) -> None:
@@ -197,7 +197,7 @@ def test_memory_is_that_of_finished_runs_of_the_size_else_estimated(tiny: Make) 
     jobs = prepare([tiny(), tiny("depth=resnet18")])
     estimated = max(map(estimated_mb, jobs))
     assert need_of(jobs).own_mb == estimated
-    macs = [net_macs(job.config, 1, 28, 10) for job in jobs]
+    macs = [net_macs(layers_of(job.config, 1, 28), 10) for job in jobs]
     begin(jobs[0], 1, peak_rss_mb=needs.LIBRARIES_MB + data_mb(jobs[0]) + 2000, macs=macs[0])
     assert need_of(jobs).own_mb == pytest.approx(2000)
     begin(jobs[1], 1, peak_rss_mb=needs.LIBRARIES_MB + data_mb(jobs[0]) + 3000, macs=macs[1])
