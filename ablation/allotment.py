@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from ablation.phrases import runs
 
-# How many times as fast a second thread makes one run, by the work of its training step in GFLOP: the last column of
-# what `python -m benchmarks.threads` prints on two cores. Provisional: guessed, for want of a quiet machine.
-SECOND_THREAD = ((0.05, 0.7), (0.3, 0.9), (1.0, 1.2), (4.0, 1.5), (30.0, 1.7), (200.0, 1.8))
+# How many times as fast a second thread makes one run, by the work of its training step in GFLOP: medians over nets of
+# about that size. Two runs of one thread side by side always did more, 1.09 to 2.2 times. Measured by
+# `python -m benchmarks.threads` on two cores (Zen 4, bf16), benchmarks/results/threads.md.
+SECOND_THREAD = ((0.8, 0.98), (3.3, 1.15), (13.0, 1.47), (50.0, 1.71), (213.0, 1.84))
 PAYS = 1.1  # times as fast: less is not worth having other rounding for
 BENCHMARK = "python -m benchmarks.threads"
 PACK = 3  # runs that a GPU carries at most: of a step that fills half of it, two or three do
