@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -68,14 +69,22 @@ def yield_cores() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-def use_huge_pages() -> None:
-    """Let glibc ask for huge pages in the processes that this one starts, the runs of a sweep; it changes no number.
+def huge_pages(environment: Mapping[str, str]) -> dict[str, str]:
+    """What lets glibc ask for huge pages in a program started with this environment; what the user has set stays.
 
-    glibc reads that when a program begins, so this process keeps its own. Measured: `python -m benchmarks.huge_pages`.
+    It changes no number. Measured: `python -m benchmarks.huge_pages`.
     """
-    tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if "glibc.malloc.hugetlb" not in tunables:
-        os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, "glibc.malloc.hugetlb=1"]))
+    tunables = environment.get("GLIBC_TUNABLES", "")
+    wanted = [] if "glibc.malloc.hugetlb" in tunables else ["glibc.malloc.hugetlb=1"]
+    return {"GLIBC_TUNABLES": ":".join(filter(None, [tunables, *wanted]))}
+
+
+def use_huge_pages() -> None:
+    """Have huge pages in the processes that this one starts, the runs of a sweep.
+
+    glibc reads that when a program begins, so this process keeps its own.
+    """
+    os.environ |= huge_pages(os.environ)
 
 
 @cache

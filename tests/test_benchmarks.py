@@ -197,14 +197,15 @@ def _told(peer: str, modes: str, seconds: list[float], precision: str = "fp32") 
     return {"peer": peer, "modes": modes, "precision": precision, "rounds": rounds, "history": rounds}
 
 
-def test_ratios_pair_rounds_and_take_a_peers_fastest_variant() -> None:
+def test_ratios_pair_rounds_of_a_modes_arms() -> None:
     arms = {
-        "ours": _told("ours", "AB", [1.0, 2.0, 1.0], "bf16"),
+        "ours": _told("ours", "ABD", [1.0, 2.0, 1.0], "bf16"),
         "plain": _told("plain", "A", [3.0, 6.0, 4.0]),
-        "timm slow": _told("timm", "B", [2.0, 4.0, 2.0]),
-        "timm quick": _told("timm", "B", [1.5, 3.0, 1.5]),
+        "timm": _told("timm", "B", [2.0, 4.0, 2.0]),
+        "timm on two": _told("timm", "D", [1.5, 3.0, 1.5]),
     }
-    assert {peer: name for peer, (name, *_) in summary.ratios(arms, "B").items()} == {"timm": "timm quick"}
+    assert {peer: name for peer, (name, *_) in summary.ratios(arms, "B").items()} == {"timm": "timm"}
+    assert {peer: name for peer, (name, *_) in summary.ratios(arms, "D").items()} == {"timm": "timm on two"}
     name, rate, epoch, used = summary.ratios(arms, "A")["plain"]
     assert (name, rate.median, rate.high, epoch.median, used) == ("plain", 3.0, 4.0, 3.0, epoch)
     assert summary.ratios(arms, "C") == {}

@@ -1,11 +1,13 @@
 """The same training by this program and by others, one thread each, alternating on one machine.
 
-`python -m benchmarks.peers [rounds=5] [repeats=2] [width=full,quarter] [mode=A,B,C,R] [images=auto] [data=] [out=]`
+`python -m benchmarks.peers [rounds=5] [repeats=2] [width=full,quarter] [mode=A,B,C,D,R] [images=auto] [data=] [out=]`
 
 ResNet-18 with a 3x3 stem of stride 2 and no max-pool on 64x64 JPEGs of 100 classes, batch 64, SGD with momentum, from
-the same weights, with the same order of images and the same flips. Mode A: everyone as shipped. B: peers with the
-best flags that they document. C: all in fp32. A round is an epoch of training and evaluation of every arm. Mode R
-times a whole run of ours against its bare steps.
+the same weights, with the same order of images and the same flips. Every process is held on the same core, as where a
+sweep has a run on each. Mode A: everyone as shipped. B: peers with the best flags that they document. C: all in fp32.
+D: peers as in B with a loader process, and free to use every core; ours stays on one. Ours runs as in a sweep of ours,
+with huge pages. A round is an epoch of training and evaluation of every arm. Mode R times a whole run of ours against
+its bare steps.
 
 rounds:  counted ones, after one to warm up
 repeats: how often a measurement is taken again while other processes use the processor
@@ -36,7 +38,7 @@ DEFAULTS = {
     "rounds": "5",
     "repeats": str(REPEATS),
     "width": "full,quarter",
-    "mode": "A,B,C,R",
+    "mode": "A,B,C,D,R",
     "images": "auto",
     "data": "",
     "out": str(RESULTS),
@@ -82,12 +84,12 @@ ARMS = (
     Arm("accelerate", "AC"),
     Arm("timm", "AC"),
     Arm("lightning", "B", best=True),
-    Arm("lightning", "B", best=True, workers=1),
+    Arm("lightning", "D", best=True, workers=1),
     Arm("accelerate", "B", best=True),
-    Arm("ours", "AB"),
-    Arm("accelerate", "B", best=True, workers=1),
+    Arm("ours", "ABD"),
+    Arm("accelerate", "D", best=True, workers=1),
     Arm("timm", "B", best=True),
-    Arm("timm", "B", best=True, workers=1),
+    Arm("timm", "D", best=True, workers=1),
 )
 
 
@@ -217,7 +219,7 @@ def measured(words: dict[str, str], widths: list[str], root: Path, data: dict[st
     for width in widths:
         runs[width], found = begun(prepared(root, width, words["data"], *RUN[width]), root)
         data["peak"] = data["peak"] or found["peak"]
-        if set(words["mode"]) & set("ABC"):
+        if set(words["mode"]) & set("ABCD"):
             auto = words["images"] == "auto"
             count = batches(data["peak"]) if auto else max(2, round(int(words["images"]) / BATCH))
             data["widths"][width] = raced(words, runs[width], count, root)
@@ -231,8 +233,8 @@ def main() -> None:
     """Measure, print and write, after each part anew."""
     words = arguments(DEFAULTS)
     widths = words["width"].split(",")
-    if wrong := (set(widths) - set(WIDTHS)) | (set(words["mode"]) - set("ABCR,")):
-        raise SystemExit(f"{sorted(wrong)[0]!r} is not known. Allowed: width={','.join(WIDTHS)} and mode=A,B,C,R.")
+    if wrong := (set(widths) - set(WIDTHS)) | (set(words["mode"]) - set("ABCDR,")):
+        raise SystemExit(f"{sorted(wrong)[0]!r} is not known. Allowed: width={','.join(WIDTHS)} and mode=A,B,C,D,R.")
     data: dict[str, Any] = {"load_before": record()["load"], "peak": {}, "widths": {}, "runs": {}}
     begin, printed = time.perf_counter(), 0
     with tempfile.TemporaryDirectory(prefix="peers-") as temporary:

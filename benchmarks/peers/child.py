@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ablation.environment import huge_pages
 from benchmarks.peers.work import Gate, Work
 
 
@@ -23,7 +24,8 @@ class Child:
         self.history: list[dict[str, Any]] = []
         self.started = time.perf_counter()
         command = [sys.executable, "-m", "benchmarks.peers.child", task, json.dumps(asdict(work)), str(log)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        given = os.environ | (huge_pages(os.environ) if task.startswith("ours.") else {})
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=given)
 
     def answer(self) -> dict[str, Any]:
         """The next answer.
@@ -67,9 +69,17 @@ class Child:
         self.process.stdout.close()
 
 
+def hold(work: Work) -> None:
+    """Stay on one core, the same for every arm, unless a loader process is to have another; on Linux only."""
+    if not work.workers and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def main() -> None:
     """Run a task on one thread, answers on standard output and all other output in the log."""
-    task, work, log = sys.argv[1:]
+    task, log = sys.argv[1], sys.argv[3]
+    work = Work(**json.loads(sys.argv[2]))
+    hold(work)
     answers = os.fdopen(os.dup(1), "w")
     with open(log, "w", encoding="utf-8") as handle:
         os.dup2(handle.fileno(), 1)
@@ -79,7 +89,7 @@ def main() -> None:
     torch.set_num_threads(1)
     module, _, function = task.rpartition(".")
     run = getattr(importlib.import_module(f"benchmarks.peers.{module}"), function)
-    run(Work(**json.loads(work)), Gate(sys.stdin, answers))
+    run(work, Gate(sys.stdin, answers))
 
 
 if __name__ == "__main__":
