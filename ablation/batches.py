@@ -71,8 +71,9 @@ class Images:
         else:
             gathered = torch.from_numpy(np.ascontiguousarray(self.split.images[indices.cpu().numpy()]))
             pixels = gathered.to(self.device)
-        images = (pixels.permute(0, 3, 1, 2).float() / 255 - self._mean) / self._std
-        return images.contiguous(memory_format=self.memory_format), self._labels[indices]
+        # A grey image is in both formats at once: only a copy in one of them tells the convolutions which is meant.
+        images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=self.memory_format)
+        return (images / 255 - self._mean) / self._std, self._labels[indices]
 
 
 def _fits(images: np.ndarray, device: str) -> bool:

@@ -234,6 +234,15 @@ def test_what_a_run_costs_beside_its_steps() -> None:
     assert found["share_run"] == pytest.approx(1 - 250 / (25 * 11 + 5))
 
 
+def test_of_several_whole_runs_the_one_in_the_middle_is_shown() -> None:
+    run = {"n_train": 640, "step": 1.0, "training": 10.4, "evaluation": 0.5, "epoch": 11.0, "epochs": 2, "run": 27.0}
+    others = [run | {"epoch": seconds} for seconds in (12.5, 10.4)]
+    table = summary.whole_table("full", {"rounds": [others[0], run, others[1]], "disturbed": [True, False, False]})
+    assert ("bare steps", "10.00", "90.9 %") in table.rows
+    assert "an epoch costs 9.1 %" in table.note
+    assert table.note.endswith("in the middle: 3.8 / 9.1 / 20.0 %. Other processes disturbed 1 of them.")
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     """A batch of made-up images at quarter width, with the starting weights on disk."""

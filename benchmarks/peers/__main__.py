@@ -1,6 +1,7 @@
 """The same training by this program and by others, one thread each, alternating on one machine.
 
-`python -m benchmarks.peers [rounds=5] [repeats=2] [width=full,quarter] [mode=A,B,C,D,R] [images=auto] [data=] [out=]`
+`python -m benchmarks.peers [rounds=5] [repeats=2] [width=full,quarter] [mode=A,B,C,D,R] [images=auto] [data=]
+[name=peers] [out=]`
 
 ResNet-18 with a 3x3 stem of stride 2 and no max-pool on 64x64 JPEGs of 100 classes, batch 64, SGD with momentum, from
 the same weights, with the same order of images and the same flips. Every process is held on the same core, as where a
@@ -14,7 +15,8 @@ repeats: how often a measurement is taken again while other processes use the pr
 images:  training images a round at full width, a multiple of 64 from 128 on, and seven times as many at quarter
          width; auto: such that fp32 takes about six seconds at half of the machine's peak
 data:    a folder with train/ and val/ of real 64x64 images, in place of made-up ones
-out:     where peers.md and peers.json go (benchmarks/results)
+name:    what the files are called (peers)
+out:     where NAME.md and NAME.json go (benchmarks/results)
 """
 
 import importlib.util
@@ -41,12 +43,14 @@ DEFAULTS = {
     "mode": "A,B,C,D,R",
     "images": "auto",
     "data": "",
+    "name": "peers",
     "out": str(RESULTS),
 }
 GFLOP = 3.33  # to train an image at full width
 SECONDS = 6.0  # of training a round, for an fp32 arm at half of the peak
 MORE = {"full": 1, "quarter": 7}  # images a round, against full width
-RUN = {"full": (1024, 100), "quarter": (4096, 410)}  # images of the run that is timed whole, as Tiny-ImageNet's split
+RUN = {"full": (1024, 100), "quarter": (4096, 410)}  # images of a run that is timed whole, as Tiny-ImageNet's split
+RUNS = 3  # that are timed whole
 Round = dict[str, Any]
 
 
@@ -177,7 +181,7 @@ def told(arm: Arm, start: float, found: list[Measured[Round]], child: Child) -> 
 
 
 def whole(work: Work, repeats: int, root: Path) -> dict[str, Any]:
-    """A whole run of ours against its bare steps."""
+    """Whole runs of ours, each against its bare steps."""
 
     def once() -> Round:
         with tempfile.TemporaryDirectory(dir=root) as folder:
@@ -186,8 +190,13 @@ def whole(work: Work, repeats: int, root: Path) -> dict[str, Any]:
                 child.ready()
                 return child.turn()
 
-    found: Measured[Round] = measure(once, repeats)
-    return {**found.value, "disturbed": found.disturbed, "others": found.others, "stolen": found.stolen}
+    found: list[Measured[Round]] = [measure(once, repeats) for _ in range(RUNS)]
+    return {
+        "rounds": [one.value for one in found],
+        "disturbed": [one.disturbed for one in found],
+        "others": [one.others for one in found],
+        "stolen": [one.stolen for one in found],
+    }
 
 
 def batches(peak: dict[str, float]) -> int:
@@ -243,7 +252,7 @@ def main() -> None:
             found = summary.tables(data)
             print("", *(table.markdown() for table in found[printed:]), sep="\n\n", flush=True)
             printed = len(found)
-            path = write("peers", "Training beside others", found, data, PACKAGES, Path(words["out"]))
+            path = write(words["name"], "Training beside others", found, data, PACKAGES, Path(words["out"]))
     print(f"\nWritten to {path} after {data['minutes']:.0f} minutes")
 
 

@@ -157,9 +157,11 @@ def parts(one: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def whole_table(width: str, one: Mapping[str, Any]) -> Table:
-    """What a run of ours costs beside its steps."""
-    found = parts(one)
+def whole_table(width: str, runs: Mapping[str, Any]) -> Table:
+    """What a run of ours costs beside its steps; the run of the median share among those timed."""
+    by_share = sorted(runs["rounds"], key=lambda one: parts(one)["share_epoch"])
+    one = by_share[len(by_share) // 2]
+    found, shares = parts(one), [f"{100 * parts(other)['share_epoch']:.1f}" for other in by_share]
     names: Sequence[tuple[str, str]] = (
         ("bare steps", "steps"),
         ("images, augmentation, gradient norms", "data"),
@@ -172,8 +174,9 @@ def whole_table(width: str, one: Mapping[str, Any]) -> Table:
         f"A whole run of {one['n_train']} training and {one['n_val']} validation images; bare steps are timed in the "
         f"same process before and after it, on a batch that is there already. Beside its steps an epoch costs "
         f"{100 * found['share_epoch']:.1f} %; with {found['once']:.1f} s once a run (its start, warm-up, and the "
-        f"evaluation of all training images at its end) spread over {EPOCHS} epochs {100 * found['share_run']:.1f} %."
+        f"evaluation of all training images at its end) spread over {EPOCHS} epochs {100 * found['share_run']:.1f} %. "
+        f"Of {len(shares)} runs this is the one in the middle: {' / '.join(shares)} %."
     )
-    if one["disturbed"]:
-        note += f" Other processes used {one['others']:.2f} cores meanwhile, {one['stolen']:.2f} were withheld."
+    if any(runs["disturbed"]):
+        note += f" Other processes disturbed {sum(runs['disturbed'])} of them."
     return Table(f"{width.capitalize()} width: a run of ours, last epoch", ("part", "s", "share"), rows, note)
