@@ -4,7 +4,7 @@ Images are uint8, shape (N, H, W, C), labels int64 (N,), both in a fixed order t
 Arrays may be read-only memory maps shared by all runs. Not here: torch, augmentation, batches, downloads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,12 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from ablation import imagefolder
+from ablation.datachoice import BadFiles, DataConfig, DataName
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
 from ablation.errors import UserError
-from ablation.schema import BadFiles, DataConfig, DataName
+from ablation.listing import Listing, printable
+from ablation.store import Store, bad_files_message, decode_into, default_cache_dir, fingerprint, open_store
 
 Array = np.ndarray  # uint8 images (N, H, W, C) or int64 labels (N,)
 _CHUNK = 4096  # images per step when summing over a memory map
+
+# Every source but the embedded one; a new one is a line here, a name in the schema and a file in conf/data/.
+_SOURCES: dict[DataName, Callable[[DataConfig], Listing]] = {
+    DataName.imagefolder: lambda data: imagefolder.index_folder(_root(data)),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,15 @@ class Splits:
 
 def cache_dir(data: DataConfig) -> Path:
     """Where decoded images are kept: data.cache_dir, else the user's cache folder."""
-    return Path(data.cache_dir).expanduser() if data.cache_dir else imagefolder.default_cache_dir()
+    return Path(data.cache_dir).expanduser() if data.cache_dir else default_cache_dir()
+
+
+def listing(data: DataConfig) -> Listing:
+    """The images of a source that is not embedded.
+
+    Raises:  UserError: what is asked for is not there, or not in the layout that the source has.
+    """
+    return _SOURCES[data.name](data)
 
 
 def describe(data: DataConfig) -> DataInfo:
@@ -68,12 +83,12 @@ def describe(data: DataConfig) -> DataInfo:
         _refuse_small_classes(labels, FASHION_MINI_CLASSES, data.per_class)
         n_train = len(first_per_class(labels, data.per_class))
         return DataInfo(FASHION_MINI_SHA256[:16], FASHION_MINI_CLASSES, 28, 1, n_train)
-    index = _folder_index(data)
-    labels = np.array([label for _, label in index.train])
-    _refuse_small_classes(labels, index.classes, data.per_class)
+    found = listing(data)
+    labels = np.array([label for _, label in found.train])
+    _refuse_small_classes(labels, found.classes, data.per_class)
     n_train = len(first_per_class(labels, data.per_class))
-    fingerprint = imagefolder.fingerprint(index, cache_dir(data))
-    return DataInfo(fingerprint, index.classes, _image_size(data), 3, n_train)
+    digits = fingerprint(found, cache_dir(data))
+    return DataInfo(digits, found.classes, _image_size(data), found.reader.channels, n_train)
 
 
 def load(data: DataConfig) -> Splits:
@@ -86,13 +101,13 @@ def load(data: DataConfig) -> Splits:
         chosen = first_per_class(train.labels, data.per_class)
         train = Split(train.images[chosen], train.labels[chosen])
         return Splits(train, val, *normalisation(train.images, np.arange(len(train))), n_skipped=0)
-    index = _folder_index(data)
-    store = imagefolder.open_store(index, _image_size(data), cache_dir(data))
+    found = listing(data)
+    store = open_store(found, _image_size(data), cache_dir(data))
     if store.skipped and data.bad_files is BadFiles.error:
         advice = "Repair or remove them, or train without them: data.bad_files=skip."
-        raise UserError(imagefolder.bad_files_message(store.skipped, advice))
-    _refuse_unreadable_classes(store, index.classes)
-    _refuse_small_classes(store.labels["train"], index.classes, data.per_class)
+        raise UserError(bad_files_message(store.skipped, advice))
+    _refuse_unreadable_classes(store, found.classes)
+    _refuse_small_classes(store.labels["train"], found.classes, data.per_class)
     chosen = first_per_class(store.labels["train"], data.per_class)
     mean, std = store.remember(f"normalisation-{data.per_class}", lambda: normalisation(store.images["train"], chosen))
     train = Split(store.images["train"], store.labels["train"])
@@ -111,7 +126,24 @@ def load_unlabelled(data: DataConfig, split: str) -> tuple[list[str], Array]:
             raise UserError(f"split={split} is not known. The embedded data has: val, test.")
         images = _embedded(split).images
         return [f"{split}/{number:05d}" for number in range(len(images))], images
-    return imagefolder.read_flat(_folder_index(data), split, _image_size(data))
+    return _read_split(listing(data), split, _image_size(data))
+
+
+def _read_split(found: Listing, split: str, size: int) -> tuple[list[str], Array]:
+    """Names (relative to the split's folder, natural order) and images of a split read without its labels."""
+    folder = found.root / split
+    if split in ("train", "val"):
+        names = [f"{name}/{file}" for name in found.classes for file in imagefolder.image_files(folder / name)]
+    else:
+        names = imagefolder.image_files(folder)
+    if not names:
+        raise UserError(f"split={split}: there is no image in {folder}.")
+    images = np.empty((len(names), size, size, 3), np.uint8)
+    reasons = decode_into(images, imagefolder.FolderReader(folder), names, size)
+    bad = {f"{split}/{printable(name)}": why for name, why in zip(names, reasons, strict=True) if why is not None}
+    if bad:
+        raise UserError(bad_files_message(bad, "Repair or remove them: every file gets a label or none does."))
+    return names, images
 
 
 def first_per_class(labels: Array, per_class: int | None) -> Array:
@@ -149,9 +181,9 @@ def _embedded(split: str) -> Split:
         return Split(stored[f"{split}_images"][..., None], stored[f"{split}_labels"].astype(np.int64))
 
 
-def _folder_index(data: DataConfig) -> imagefolder.FolderIndex:
+def _root(data: DataConfig) -> Path:
     assert data.root is not None  # refused by config.problems
-    return imagefolder.index_folder(Path(data.root).expanduser())
+    return Path(data.root).expanduser()
 
 
 def _image_size(data: DataConfig) -> int:
@@ -159,7 +191,7 @@ def _image_size(data: DataConfig) -> int:
     return data.image_size
 
 
-def _refuse_unreadable_classes(store: imagefolder.Store, classes: Sequence[str]) -> None:
+def _refuse_unreadable_classes(store: Store, classes: Sequence[str]) -> None:
     lost = sorted(set(range(len(classes))) - set(store.labels["train"].tolist()))
     if lost:
         raise UserError(f"no image in train/{classes[lost[0]]}/ can be read. Repair the images or remove the folder.")

@@ -11,11 +11,12 @@ from typing import Any
 
 from ablation.commandline import compose_config
 from ablation.data import DataInfo, describe, load
+from ablation.datachoice import DataConfig
 from ablation.environment import cores_of_process, processes, resolve_device, resolve_precision
 from ablation.errors import UserError
 from ablation.identity import canonical, code_digest, differences, levels_of, run_id_of, slug_of
 from ablation.rundir import CONFIG, OVERRIDES, RESULT, STATUS, RunDir, State, by_run_id, write_yaml
-from ablation.schema import FACTORS, Config, DataConfig, Precision, Retry
+from ablation.schema import FACTORS, Config, Precision, Retry
 from ablation.shapes import norm_problems
 from ablation.stored import read_config
 

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from ablation import data
 from ablation.comparison import Comparison
 from ablation.data import Array
+from ablation.datachoice import DataConfig, DataName
 from ablation.errors import UserError
 from ablation.images import Flipped
 from ablation.look import Style, clipped, house_style
 from ablation.phrases import ENGLISH, Say
-from ablation.schema import DataConfig, DataName
 
 MOST = 8  # pictures in a row of the figure; the label tells how many there are
 _GAP = 0.12  # between two pictures, as a share of their width

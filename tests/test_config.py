@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 from ablation.commandline import GROUPS, compose_config
 from ablation.composition import settings
 from ablation.config import CONF_DIR, check, choices, comment_of, problems
+from ablation.datachoice import DataName
 from ablation.errors import UserError
 from ablation.identity import differences, level_values, levels_of, run_id_of
-from ablation.schema import FACTORS, Config, DataName, DropoutPlace, NormKind, ScheduleKind
+from ablation.schema import FACTORS, Config, DropoutPlace, NormKind, ScheduleKind
 from ablation.sections import Section, load_section, section_names
 
 FILES = sorted(CONF_DIR.rglob("*.yaml"))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ablation.data import cache_dir, describe, first_per_class, load, load_unlabelled, normalisation
+from ablation.datachoice import BadFiles, DataConfig, DataName
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
 from ablation.errors import UserError
-from ablation.schema import BadFiles, DataConfig, DataName
 
 EMBEDDED = DataConfig(name=DataName.fashion_mini)
 COUNTS = {"cat": 7, "dog": 5, "owl": 6}
@@ -270,7 +270,7 @@ def test_the_cache_is_where_data_cache_dir_says_or_else_where_the_user_has_it(
     elsewhere = folder(cache_dir=f"{tmp_path}/elsewhere")
     load(elsewhere)
     assert not cache.exists()
-    assert (tmp_path / "elsewhere" / "imagefolder").is_dir()
+    assert (tmp_path / "elsewhere" / "images").is_dir()
     assert cache_dir(folder()) == cache
 
 

@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ablation import imagefolder
+from ablation import imagefolder, store
+from ablation.data import _read_split
+from ablation.decode import decode_image as decode_content
 from ablation.errors import UserError
-from ablation.imagefolder import decode_image, fingerprint, index_folder, natural_key, open_store, read_flat
+from ablation.imagefolder import index_folder
+from ablation.listing import Unreadable, natural_key
+from ablation.store import default_cache_dir, fingerprint, open_store
 
 RED, GREEN, BLUE = (200, 10, 20), (10, 200, 20), (10, 20, 200)
 
@@ -40,6 +44,14 @@ def root(tmp_path: Path) -> Path:
         for file in ("train/{}/1.png", "train/{}/2.png", "val/{}/3.png"):
             write(tmp_path / "images" / file.format(name), colour)
     return tmp_path / "images"
+
+
+def decode_image(path: Path, size: int) -> np.ndarray | None:
+    """A file's image, or None where there is none."""
+    try:
+        return decode_content(path.read_bytes(), size)
+    except Unreadable:
+        return None
 
 
 def never(*_: object) -> None:
@@ -255,7 +267,6 @@ def test_a_file_cut_off_anywhere_gives_an_image_of_the_right_shape_or_none(kind:
         (tmp_path / "cut").write_bytes(whole[:length])
         pixels = decode_image(tmp_path / "cut", 16)
         assert pixels is None or pixels.shape == (16, 16, 3)
-    assert decode_image(tmp_path / "missing", 16) is None
 
 
 def test_what_pillow_finds_odd_in_a_file_warns_nobody(root: Path, cache: Path) -> None:
@@ -264,7 +275,7 @@ def test_what_pillow_finds_odd_in_a_file_warns_nobody(root: Path, cache: Path) -
     (root / "train/cat/7.tif").write_bytes(whole[:60])
     with pytest.warns(UserWarning, match="Truncated"):
         decode_image(root / "train/cat/7.tif", 12)
-    assert open_store(index_folder(root), 12, cache).skipped == ("train/cat/7.tif",)
+    assert open_store(index_folder(root), 12, cache).skipped.keys() == {"train/cat/7.tif"}
 
 
 # The fingerprint
@@ -401,19 +412,19 @@ def test_a_cache_folder_that_cannot_be_made_is_refused_with_the_setting_that_mov
 
 
 def test_the_store_holds_every_image_with_its_label_in_the_order_of_the_index(root: Path, cache: Path) -> None:
-    store = open_store(index_folder(root), 12, cache)
-    assert store.images["train"].shape == (4, 12, 12, 3)
-    assert store.images["train"][:, 0, 0].tolist() == [list(RED), list(RED), list(GREEN), list(GREEN)]
-    assert store.labels["train"].tolist() == [0, 0, 1, 1]
-    assert store.images["val"][:, 5, 5].tolist() == [list(RED), list(GREEN)]
-    assert store.labels["val"].tolist() == [0, 1]
-    assert store.labels["train"].dtype == np.int64
-    assert store.skipped == ()
+    opened = open_store(index_folder(root), 12, cache)
+    assert opened.images["train"].shape == (4, 12, 12, 3)
+    assert opened.images["train"][:, 0, 0].tolist() == [list(RED), list(RED), list(GREEN), list(GREEN)]
+    assert opened.labels["train"].tolist() == [0, 0, 1, 1]
+    assert opened.images["val"][:, 5, 5].tolist() == [list(RED), list(GREEN)]
+    assert opened.labels["val"].tolist() == [0, 1]
+    assert opened.labels["train"].dtype == np.int64
+    assert opened.skipped == {}
 
 
 def test_the_images_of_a_store_are_read_only_memory_maps(root: Path, cache: Path) -> None:
-    store = open_store(index_folder(root), 12, cache)
-    for images in store.images.values():
+    opened = open_store(index_folder(root), 12, cache)
+    for images in opened.images.values():
         assert isinstance(images, np.memmap)
         assert not images.flags.writeable
         with pytest.raises(ValueError, match="read-only"):
@@ -445,13 +456,13 @@ def test_another_image_size_is_another_store(root: Path, cache: Path) -> None:
 def test_an_unreadable_file_is_left_out_with_its_label_and_named(root: Path, cache: Path) -> None:
     (root / "train/cat/2.png").write_bytes(b"broken")
     (root / "val/cat/3.png").write_bytes(b"")
-    store = open_store(index_folder(root), 12, cache)
-    assert store.skipped == ("train/cat/2.png", "val/cat/3.png")
-    assert store.labels["train"].tolist() == [0, 1, 1]
-    assert store.images["train"][:, 0, 0].tolist() == [list(RED), list(GREEN), list(GREEN)]
-    assert store.labels["val"].tolist() == [1]
-    assert store.images["val"][:, 0, 0].tolist() == [list(GREEN)]
-    assert open_store(index_folder(root), 12, cache).skipped == store.skipped
+    opened = open_store(index_folder(root), 12, cache)
+    assert list(opened.skipped) == ["train/cat/2.png", "val/cat/3.png"]
+    assert opened.labels["train"].tolist() == [0, 1, 1]
+    assert opened.images["train"][:, 0, 0].tolist() == [list(RED), list(GREEN), list(GREEN)]
+    assert opened.labels["val"].tolist() == [1]
+    assert opened.images["val"][:, 0, 0].tolist() == [list(GREEN)]
+    assert open_store(index_folder(root), 12, cache).skipped == opened.skipped
 
 
 def renamed_to_latin_1(path: Path) -> Path:
@@ -464,7 +475,7 @@ def renamed_to_latin_1(path: Path) -> Path:
 
 def test_an_unreadable_file_whose_name_is_no_text_is_named_all_the_same(root: Path, cache: Path) -> None:
     renamed_to_latin_1(root / "train/cat/2.png").write_bytes(b"broken")
-    assert open_store(index_folder(root), 12, cache).skipped == ("train/cat/caf\\udce9.png",)
+    assert open_store(index_folder(root), 12, cache).skipped.keys() == {"train/cat/caf\\udce9.png"}
 
 
 def test_a_file_whose_name_is_no_text_is_an_image_like_any_other(root: Path, cache: Path) -> None:
@@ -485,27 +496,27 @@ def test_a_build_that_is_broken_off_leaves_nothing_that_looks_like_a_store(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(imagefolder, "write_json", broken)
-        patch.setattr(imagefolder, "fingerprint", lambda *_: "0123456789abcdef")
+        patch.setattr(store, "write_json", broken)
+        patch.setattr(store, "fingerprint", lambda *_: "0123456789abcdef")
         with pytest.raises(KeyboardInterrupt):
             open_store(index_folder(root), 12, cache)
-    assert [path for path in (cache / "imagefolder").iterdir() if path.is_dir()] == []
+    assert [path for path in (cache / "images").iterdir() if path.is_dir()] == []
     assert len(open_store(index_folder(root), 12, cache).labels["train"]) == 4
 
 
 BUILD = """
 import hashlib, sys, time
 from pathlib import Path
-from ablation import imagefolder
+from ablation import imagefolder, store
 decode = imagefolder.decode_image
-def slow(path, size):
+def slow(content, size):
     time.sleep(0.02)
-    return decode(path, size)
+    return decode(content, size)
 imagefolder.decode_image = slow
 index = imagefolder.index_folder(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-store = imagefolder.open_store(index, 12, Path(sys.argv[2]))
+store = store.open_store(index, 12, Path(sys.argv[2]))
 content = b"".join(store.images[split].tobytes() + store.labels[split].tobytes() for split in ("train", "val"))
 print(store.folder.name, len(store.labels["train"]), hashlib.sha256(content).hexdigest(), flush=True)
 """
@@ -528,7 +539,7 @@ def test_processes_that_build_at_once_get_one_and_the_same_store(tmp_path: Path,
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert len(set(answers)) == 1
     assert answers[0].split()[1] == "24"
-    assert len([path for path in (cache / "imagefolder").iterdir() if path.is_dir()]) == 1
+    assert len([path for path in (cache / "images").iterdir() if path.is_dir()]) == 1
 
 
 def test_a_value_is_computed_once_and_remembered_bit_equal(root: Path, cache: Path) -> None:
@@ -538,16 +549,16 @@ def test_a_value_is_computed_once_and_remembered_bit_equal(root: Path, cache: Pa
 
 
 def test_the_cache_lies_where_the_user_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    assert imagefolder.default_cache_dir() == cache
+    assert default_cache_dir() == cache
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert imagefolder.default_cache_dir() == tmp_path / ".cache" / "ablation"
+    assert default_cache_dir() == tmp_path / ".cache" / "ablation"
 
 
 def test_the_store_says_what_it_was_made_of(root: Path, cache: Path) -> None:
-    store = open_store(index_folder(root), 12, cache)
-    meta = json.loads((store.folder / "meta.json").read_text(encoding="utf-8"))
-    assert (meta["classes"], meta["skipped"]) == (["cat", "dog"], [])
+    opened = open_store(index_folder(root), 12, cache)
+    meta = json.loads((opened.folder / "meta.json").read_text(encoding="utf-8"))
+    assert (meta["classes"], meta["skipped"]) == (["cat", "dog"], {})
 
 
 # A split without labels
@@ -557,25 +568,25 @@ def test_a_flat_split_is_read_in_natural_order_and_every_file_once(root: Path) -
     for number, colour in ((10, BLUE), (2, GREEN), (1, RED)):
         write(root / "test" / f"img{number}.png", colour, size=(20, 30))
     (root / "test" / "notes.txt").write_text("x")
-    names, images = read_flat(index_folder(root), "test", 12)
+    names, images = _read_split(index_folder(root), "test", 12)
     assert names == ["img1.png", "img2.png", "img10.png"]
     assert images[:, 6, 6].tolist() == [list(RED), list(GREEN), list(BLUE)]
 
 
 def test_val_is_read_with_its_classes_in_the_order_of_the_index(root: Path, cache: Path) -> None:
-    names, images = read_flat(index_folder(root), "val", 12)
+    names, images = _read_split(index_folder(root), "val", 12)
     assert names == ["cat/3.png", "dog/3.png"]
     assert (images == open_store(index_folder(root), 12, cache).images["val"]).all()
 
 
 def test_a_split_that_is_not_there_is_refused_by_name(root: Path) -> None:
     with pytest.raises(UserError, match="split=test: there is no image in "):
-        read_flat(index_folder(root), "test", 12)
+        _read_split(index_folder(root), "test", 12)
 
 
 def test_an_unreadable_file_of_a_split_without_labels_is_refused_by_name(root: Path) -> None:
     write(root / "test" / "1.png")
     (root / "test" / "2.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"1 image file cannot be read:\n  test/2\.png\n") as refused:
-        read_flat(index_folder(root), "test", 12)
+    with pytest.raises(UserError, match=r"1 image file cannot be read:\n  test/2\.png: .*\n") as refused:
+        _read_split(index_folder(root), "test", 12)
     assert "data.bad_files" not in str(refused.value)

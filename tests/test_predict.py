@@ -12,7 +12,7 @@ from PIL import Image
 
 from ablation import predict, train
 from ablation.datasets import FASHION_MINI_CLASSES
-from ablation.imagefolder import natural_key
+from ablation.listing import natural_key
 from ablation.predict import choose_run, parse_arguments
 from ablation.rundir import RunDir, State, find_runs
 

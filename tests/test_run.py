@@ -19,11 +19,12 @@ from ablation.checkpoint import CheckpointError, load_last
 from ablation.commandline import compose_config
 from ablation.config import choices
 from ablation.data import DataInfo, Split, Splits
+from ablation.datachoice import DataConfig
 from ablation.errors import RunFailed
 from ablation.jobs import Job, prepare, remaining
 from ablation.progress import Progress
 from ablation.rundir import RunBusy, RunDir, State
-from ablation.schema import FACTORS, Config, DataConfig
+from ablation.schema import FACTORS, Config
 
 TIMES = ("seconds_train", "seconds_eval", "images_per_second")
 
