@@ -217,7 +217,8 @@ def test_an_unreadable_file_is_refused_by_name_unless_told_otherwise(folder: Cal
     with pytest.raises(UserError) as refused:
         load(folder())
     message = str(refused.value)
-    assert message.startswith("2 image files cannot be read:\n  train/dog/3.png\n  val/cat/0.png\n")
+    assert [line.partition(":")[0] for line in message.splitlines()[1:3]] == ["  train/dog/3.png", "  val/cat/0.png"]
+    assert message.startswith("2 image files cannot be read:\n")
     assert "data.bad_files=skip" in message
 
 
@@ -233,12 +234,12 @@ def test_unreadable_files_are_left_out_and_counted_when_asked_for(folder: Callab
     np.testing.assert_allclose(splits.mean, mean, rtol=0, atol=1e-12)
 
 
-def test_only_the_first_ten_unreadable_files_are_listed(folder: Callable[..., DataConfig]) -> None:
+def test_all_unreadable_files_are_listed_at_once(folder: Callable[..., DataConfig]) -> None:
     spoil(folder(), *(f"train/cat/{n}.png" for n in range(7)), *(f"train/owl/{n}.png" for n in range(5)))
     with pytest.raises(UserError, match="12 image files cannot be read") as refused:
         load(folder())
-    assert "  train/owl/2.png\n  and 2 more\n" in str(refused.value)
-    assert "train/owl/3.png" not in str(refused.value)
+    listed = [line.partition(":")[0].strip() for line in str(refused.value).splitlines()[1:-1]]
+    assert listed == [*(f"train/cat/{n}.png" for n in range(7)), *(f"train/owl/{n}.png" for n in range(5))]
 
 
 def test_a_subset_counts_only_files_that_can_be_read(folder: Callable[..., DataConfig]) -> None:

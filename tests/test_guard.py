@@ -111,7 +111,17 @@ def test_importing_the_light_half_loads_no_torch_and_prints_nothing() -> None:
 
 def test_the_code_digest_covers_what_decides_a_run() -> None:
     """Of all that run.py imports, what may change without a number changing is named here."""
-    bystanders = {"checkpoint", "environment", "errors", "identity", "jobs", "progress", "rundir", "schema"}
+    bystanders = {
+        "checkpoint",
+        "datachoice",
+        "environment",
+        "errors",
+        "identity",
+        "jobs",
+        "progress",
+        "rundir",
+        "schema",
+    }
     needed, waiting = {"run"}, ["run"]
     while waiting:
         for name in own_imports(PACKAGE / f"{waiting.pop()}.py", top_level=True) - needed - bystanders - {"datasets"}:
