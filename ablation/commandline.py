@@ -4,6 +4,8 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 0 done, 1 a run failed, 2 bad usage or config, 130 and 143 interrupted.
 """
 
+import codecs
+import io
 import os
 import signal
 import sys
@@ -54,6 +56,8 @@ def run_command(
 
     Args:    interrupted: what an interruption leaves behind, in words.
     """
+    if argv is None:
+        speak_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--help" in arguments or "-h" in arguments:
         print(help_text())
@@ -78,6 +82,25 @@ def run_command(
     except KeyboardInterrupt as stop:
         print(f"\ninterrupted; {interrupted}", file=sys.stderr)
         return stop.code if isinstance(stop, Terminated) else 130
+
+
+def speak_utf8() -> None:
+    """Have this command, and what it starts, read and write all names and texts as UTF-8, whatever the locale is.
+
+    Under LC_ALL=C with PYTHONUTF8=0, or in Latin-1, Python takes the bytes of a file name for other letters than the
+    run's files have, so the command begins anew in UTF-8 mode. What no UTF-8 can say is printed as an escape.
+    """
+    if os.name == "posix" and not sys.flags.utf8_mode and not _is_utf8(sys.getfilesystemencoding()):
+        os.environ["PYTHONUTF8"] = "1"
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 def _let_the_first_speak() -> None:

@@ -15,8 +15,8 @@ from ablation import imagefolder
 from ablation.datachoice import BadFiles, DataConfig, DataName
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
 from ablation.errors import UserError
-from ablation.listing import Listing, printable
-from ablation.store import Store, bad_files_message, decode_into, default_cache_dir, fingerprint, open_store
+from ablation.listing import Listing
+from ablation.store import Store, bad_files_message, default_cache_dir, fingerprint, open_store
 
 Array = np.ndarray  # uint8 images (N, H, W, C) or int64 labels (N,)
 _CHUNK = 4096  # images per step when summing over a memory map
@@ -79,7 +79,7 @@ def describe(data: DataConfig) -> DataInfo:
     Raises:  UserError: no such folder, no classes, or fewer images in a class than data.per_class asks for.
     """
     if data.name is DataName.fashion_mini:
-        labels = _embedded("train").labels
+        labels = embedded("train").labels
         _refuse_small_classes(labels, FASHION_MINI_CLASSES, data.per_class)
         n_train = len(first_per_class(labels, data.per_class))
         return DataInfo(FASHION_MINI_SHA256[:16], FASHION_MINI_CLASSES, 28, 1, n_train)
@@ -97,7 +97,7 @@ def load(data: DataConfig) -> Splits:
     Raises:  UserError: as `describe`, and for files that cannot be read unless data.bad_files=skip.
     """
     if data.name is DataName.fashion_mini:
-        train, val = _embedded("train"), _embedded("val")
+        train, val = embedded("train"), embedded("val")
         chosen = first_per_class(train.labels, data.per_class)
         train = Split(train.images[chosen], train.labels[chosen])
         return Splits(train, val, *normalisation(train.images, np.arange(len(train))), n_skipped=0)
@@ -114,36 +114,6 @@ def load(data: DataConfig) -> Splits:
     if data.per_class is not None:
         train = Split(train.images[chosen], train.labels[chosen])
     return Splits(train, Split(store.images["val"], store.labels["val"]), tuple(mean), tuple(std), len(store.skipped))
-
-
-def load_unlabelled(data: DataConfig, split: str) -> tuple[list[str], Array]:
-    """File names in natural order and images (N, H, W, C) of a split whose labels are not looked at.
-
-    Raises:  UserError: the data has no such split, or a file in it cannot be read.
-    """
-    if data.name is DataName.fashion_mini:
-        if split not in ("val", "test"):
-            raise UserError(f"split={split} is not known. The embedded data has: val, test.")
-        images = _embedded(split).images
-        return [f"{split}/{number:05d}" for number in range(len(images))], images
-    return _read_split(listing(data), split, _image_size(data))
-
-
-def _read_split(found: Listing, split: str, size: int) -> tuple[list[str], Array]:
-    """Names (relative to the split's folder, natural order) and images of a split read without its labels."""
-    folder = found.root / split
-    if split in ("train", "val"):
-        names = [f"{name}/{file}" for name in found.classes for file in imagefolder.image_files(folder / name)]
-    else:
-        names = imagefolder.image_files(folder)
-    if not names:
-        raise UserError(f"split={split}: there is no image in {folder}.")
-    images = np.empty((len(names), size, size, 3), np.uint8)
-    reasons = decode_into(images, imagefolder.FolderReader(folder), names, size)
-    bad = {f"{split}/{printable(name)}": why for name, why in zip(names, reasons, strict=True) if why is not None}
-    if bad:
-        raise UserError(bad_files_message(bad, "Repair or remove them: every file gets a label or none does."))
-    return names, images
 
 
 def first_per_class(labels: Array, per_class: int | None) -> Array:
@@ -176,7 +146,8 @@ def normalisation(images: Array, chosen: Array) -> tuple[tuple[float, ...], tupl
 
 
 @cache
-def _embedded(split: str) -> Split:
+def embedded(split: str) -> Split:
+    """The images that come with the program: train, val or test."""
     with np.load(FASHION_MINI_FILE, allow_pickle=False) as stored:
         return Split(stored[f"{split}_images"][..., None], stored[f"{split}_labels"].astype(np.int64))
 

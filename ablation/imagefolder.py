@@ -82,7 +82,12 @@ def index_folder(root: Path) -> Listing:
 
 def _folders(folder: Path) -> list[str]:
     names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-    return sorted((name for name in names if not name.startswith(".") and name not in _TOOL_FOLDERS), key=natural_key)
+    return sorted((name for name in names if not is_hidden(name)), key=natural_key)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is a system's or a tool's, not the user's."""
+    return name.startswith(".") or name in _TOOL_FOLDERS
 
 
 def image_files(folder: Path) -> list[str]:

@@ -38,8 +38,13 @@ class Job:
 
     @property
     def eval_batch_size(self) -> int:
-        """Images in a batch of an evaluation: a GPU wants many to be busy, a CPU few that stay in its cache."""
-        return self.config.trainer.eval_batch_size or (250 if self.device == "cpu" else 2_000)
+        """Images in a batch of an evaluation."""
+        return eval_batch_size(self.config, self.device)
+
+
+def eval_batch_size(config: Config, device: str) -> int:
+    """Images in a batch of an evaluation: a GPU wants many to be busy, a CPU few that stay in its cache."""
+    return config.trainer.eval_batch_size or (250 if device == "cpu" else 2_000)
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def _train_on(training: Training, splits: Splits, sizes: dict[str, int], progres
     if world.leads:
         training.resume()
         write_inputs(job)
-        _write_environment(run, job, training.code, begun=bool(training.rows))
+        _write_environment(run, job, training.code, splits, begun=bool(training.rows))
         progress.start(job, sizes, len(training.rows), training.notice)
         log.info("%s: from epoch %d of %d, %s", job.label, len(training.rows) + 1, config.trainer.epochs, sizes)
     form = memory_format(config)
@@ -229,13 +229,19 @@ def _budget(job: Job, n_train: int) -> Budget:
     )
 
 
-def _write_environment(run: RunDir, job: Job, code: str, begun: bool) -> None:
+def _write_environment(run: RunDir, job: Job, code: str, splits: Splits, begun: bool) -> None:
     name = torch.cuda.get_device_name() if job.device == "cuda" else platform.processor() or platform.machine()
     record = describe_environment(job.device, name, job.precision, job.threads)
     ours = {
         "processes": _processes(run, job) if begun else job.processes,
         "code_digest": code,
         "data_fingerprint": job.info.fingerprint,
+        "input": {  # all that the net must know of its training images when it labels others
+            "image_size": job.info.image_size,
+            "channels": job.info.channels,
+            "mean": list(splits.mean),
+            "std": list(splits.std),
+        },
     }
     write_json(run / rundir.ENV, record | ours)
 

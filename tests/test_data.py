@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ablation.data import cache_dir, describe, first_per_class, load, load_unlabelled, normalisation
+from ablation.data import cache_dir, describe, first_per_class, load, normalisation
 from ablation.datachoice import BadFiles, DataConfig, DataName
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
 from ablation.errors import UserError
@@ -143,20 +143,6 @@ def test_a_subset_of_the_embedded_images_leaves_the_validation_images_alone() ->
     subset, whole = load(DataConfig(name=DataName.fashion_mini, per_class=3)), load(EMBEDDED)
     assert np.bincount(subset.train.labels).tolist() == [3] * 10
     assert (subset.val.images == whole.val.images).all()
-
-
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_embedded_images_without_labels_have_numbered_names(split: str) -> None:
-    names, images = load_unlabelled(EMBEDDED, split)
-    assert len(names) == len(set(names)) == 2500
-    assert images.shape == (2500, 28, 28, 1)
-    assert (names[0], names[-1]) == (f"{split}/00000", f"{split}/02499")
-    assert names == sorted(names)
-
-
-def test_an_embedded_split_that_is_not_there_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"split=tset is not known. The embedded data has: val, test"):
-        load_unlabelled(EMBEDDED, "tset")
 
 
 @pytest.mark.parametrize("function", [describe, load])

@@ -26,7 +26,7 @@ ORDER = (
     "errors datasets origin ranges datachoice schema phrases",
     "config sections folders rundir shapes environment identity",
     "composition commandline stored listing decode store imagefolder data",
-    "allotment gpus jobs needs around comparability questions plan help",
+    "allotment gpus jobs trained inputs labels_file needs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",
     "progress training run label agreement",
