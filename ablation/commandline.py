@@ -7,6 +7,8 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 import codecs
 import io
 import os
+import re
+import shlex
 import signal
 import sys
 import time
@@ -160,7 +162,20 @@ def _quoting(text: str) -> str:
     key, equals, value = text.partition("=")
     if not equals or key not in settings():
         return ""
-    return f" A value with special characters needs quotes of its own: '{key}=\"{value}\"'."
+    return f" A value with special characters needs quotes of its own: {shlex.quote(f'{key}={quoted(value)}')}."
+
+
+def quoted(value: str) -> str:
+    """A string as a value of an override, in quotes where it holds more than plain characters.
+
+    It arrives letter by letter, but for ${, which keeps its meaning. In quotes a backslash is a letter, except before a
+    quote or the end, where each is doubled.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_./-]+", value):
+        return value
+    inside = re.sub(r'(\\*)"', r"\1\1\"", value)
+    ending = len(inside) - len(inside.rstrip("\\"))
+    return '"' + inside + "\\" * ending + '"'
 
 
 def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:

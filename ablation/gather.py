@@ -7,7 +7,6 @@ is averaged here.
 
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablation.commandline import quoted
 from ablation.errors import UserError
 from ablation.folders import walk
 from ablation.health import flags
@@ -114,13 +114,6 @@ def overrides_of(config: Config, compose: Callable[..., Config]) -> list[str]:
         if value != plain[key]:
             found.append(f"{key}={'null' if value is None else value}")
     return found
-
-
-def quoted(value: str) -> str:
-    """A string as a value in Hydra's override grammar, quoted where it holds more than plain characters."""
-    if re.fullmatch(r"[A-Za-z0-9_./-]+", value):
-        return value
-    return '"' + value.replace('"', '\\"') + '"'
 
 
 def gather(*roots: Path) -> Gathered:

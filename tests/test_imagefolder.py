@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from ablation import imagefolder, store
-from ablation.data import _read_split
 from ablation.decode import decode_image as decode_content
 from ablation.errors import UserError
 from ablation.imagefolder import index_folder
@@ -559,34 +558,3 @@ def test_the_store_says_what_it_was_made_of(root: Path, cache: Path) -> None:
     opened = open_store(index_folder(root), 12, cache)
     meta = json.loads((opened.folder / "meta.json").read_text(encoding="utf-8"))
     assert (meta["classes"], meta["skipped"]) == (["cat", "dog"], {})
-
-
-# A split without labels
-
-
-def test_a_flat_split_is_read_in_natural_order_and_every_file_once(root: Path) -> None:
-    for number, colour in ((10, BLUE), (2, GREEN), (1, RED)):
-        write(root / "test" / f"img{number}.png", colour, size=(20, 30))
-    (root / "test" / "notes.txt").write_text("x")
-    names, images = _read_split(index_folder(root), "test", 12)
-    assert names == ["img1.png", "img2.png", "img10.png"]
-    assert images[:, 6, 6].tolist() == [list(RED), list(GREEN), list(BLUE)]
-
-
-def test_val_is_read_with_its_classes_in_the_order_of_the_index(root: Path, cache: Path) -> None:
-    names, images = _read_split(index_folder(root), "val", 12)
-    assert names == ["cat/3.png", "dog/3.png"]
-    assert (images == open_store(index_folder(root), 12, cache).images["val"]).all()
-
-
-def test_a_split_that_is_not_there_is_refused_by_name(root: Path) -> None:
-    with pytest.raises(UserError, match="split=test: there is no image in "):
-        _read_split(index_folder(root), "test", 12)
-
-
-def test_an_unreadable_file_of_a_split_without_labels_is_refused_by_name(root: Path) -> None:
-    write(root / "test" / "1.png")
-    (root / "test" / "2.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"1 image file cannot be read:\n  test/2\.png: .*\n") as refused:
-        _read_split(index_folder(root), "test", 12)
-    assert "data.bad_files" not in str(refused.value)

@@ -112,13 +112,25 @@ def test_every_file_gets_one_line_in_natural_order_with_the_colour_it_has(label:
     assert str(out) in said
 
 
-def test_the_weights_are_named_with_their_epoch(label: Predict, run: RunDir, tmp_path: Path) -> None:
+def test_field_O28_the_weights_are_named_with_their_epoch(label: Predict, run: RunDir, tmp_path: Path) -> None:
     best = run.read_json("result.json")["best_epoch"]
     assert best < 5  # or the two could not be told apart
     out = f"out={tmp_path}/x.txt"
     assert f"{run.path}: best val, epoch {best}\n" in label(out)[1]
     assert f"{run.path}: best val, epoch {best}\n" in label(out, "weights=best")[1]
     assert f"{run.path}: last, epoch 5\n" in label(out, "weights=last")[1]
+
+
+def test_field_O28_weights_give_back_the_accuracy_of_the_epoch_that_they_are_said_to_be_of(
+    label: Predict, run: RunDir, tmp_path: Path
+) -> None:
+    rows, result = run.read_metrics(), run.read_json("result.json")
+    for weights, epoch in (("best", result["best_epoch"]), ("last", 5)):
+        code, said, _ = label("split=val", f"weights={weights}", f"out={tmp_path}/x.csv")
+        assert code == 0
+        assert re.search(rf": (best val|last), epoch {epoch}\n", said)
+        assert pandas.read_csv(tmp_path / "x.csv")["correct"].mean() == rows[epoch - 1]["val_acc"]
+    assert rows[result["best_epoch"] - 1]["val_acc"] == result["val_best"] == max(row["val_acc"] for row in rows)
 
 
 def test_labels_of_the_validation_images_are_the_predictions_of_the_run(
@@ -400,9 +412,13 @@ def test_labelled_images_have_their_class_and_the_accuracy_of_the_run(
     assert (tmp_path / "y.csv").read_bytes() == (tmp_path / "x.csv").read_bytes()
 
 
-def test_field_O26_top5_is_absent_with_three_classes_and_the_runs_with_ten(label: Predict, tmp_path: Path) -> None:
+def test_field_O26_top5_is_absent_with_three_classes_and_the_runs_with_ten(
+    label: Predict, run: RunDir, tmp_path: Path
+) -> None:
     assert label(f"out={tmp_path}/three.csv")[0] == label(f"out={tmp_path}/three.json")[0] == 0
     assert "top" not in (tmp_path / "three.csv").read_text() + (tmp_path / "three.json").read_text()
+    assert "1.0" not in {line.split(",")[6] for line in (run / "metrics.csv").read_text().splitlines()[1:]}
+    assert all(np.isnan(row["val_top5"]) for row in run.read_metrics())
     ten = ("runs_dir=embedded", "split=val", "weights=last")
     assert label(*ten, f"out={tmp_path}/ten.csv")[0] == label(*ten, f"out={tmp_path}/ten.json")[0] == 0
     table = pandas.read_csv(tmp_path / "ten.csv", keep_default_na=False)
@@ -412,9 +428,9 @@ def test_field_O26_top5_is_absent_with_three_classes_and_the_runs_with_ten(label
     assert (np.diff(table[shares].to_numpy(), axis=1) <= 0).all()
     assert (table[shares].sum(axis=1) <= 1 + 5e-6).all()
     assert table[names].nunique(axis=1).eq(5).all()
-    (run,) = find_runs(Path("embedded"))
+    (ten_classes,) = find_runs(Path("embedded"))
     among = [row["true"] in [row[name] for name in names] for row in table.to_dict("records")]
-    assert np.mean(among) == pytest.approx(run.read_metrics()[-1]["val_top5"], abs=1e-12)
+    assert np.mean(among) == pytest.approx(ten_classes.read_metrics()[-1]["val_top5"], abs=1e-12)
     for row, record in zip(table.to_dict("records"), records(tmp_path / "ten.json"), strict=True):
         top = [{"class": row[name], "probability": row[share]} for name, share in zip(names, shares, strict=True)]
         assert record == {name: row[name] for name in ("file", "class", "index", "probability", "true", "correct")} | {

@@ -96,7 +96,9 @@ def test_other_training_code_is_reported_for_a_finished_run(tiny: Callable[..., 
 
 
 @pytest.mark.parametrize("norm", choices("norm"))
-def test_a_huge_learning_rate_diverges_in_its_epoch_and_has_no_accuracy(tiny: Callable[..., Config], norm: str) -> None:
+def test_field_O27_a_huge_learning_rate_diverges_in_its_epoch_and_has_no_accuracy(
+    tiny: Callable[..., Config], norm: str
+) -> None:
     directory = train(tiny("optim.lr=1e6", f"norm={norm}"))
     status = directory.raw_status() or {}
     assert status["state"] == "diverged"
@@ -106,7 +108,7 @@ def test_a_huge_learning_rate_diverges_in_its_epoch_and_has_no_accuracy(tiny: Ca
     assert directory.read_metrics() == []
 
 
-def test_divergence_in_a_later_epoch_keeps_the_epochs_before(
+def test_field_O27_divergence_in_a_later_epoch_keeps_the_epochs_before(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = loop.train_epoch
@@ -121,7 +123,7 @@ def test_divergence_in_a_later_epoch_keeps_the_epochs_before(
     assert [row["epoch"] for row in directory.read_metrics()] == [1]
 
 
-def test_a_failure_leaves_its_traceback_and_is_retried_only_when_asked(
+def test_field_O2_a_failure_leaves_its_traceback_and_is_retried_only_when_asked(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -143,7 +145,7 @@ def test_two_processes_never_write_one_directory(tiny: Callable[..., Config]) ->
     assert not (job.path / rundir.STATUS).exists()
 
 
-def test_results_do_not_depend_on_the_evaluation_batch_size(tiny: Callable[..., Config]) -> None:
+def test_field_O25_results_do_not_depend_on_the_evaluation_batch_size(tiny: Callable[..., Config]) -> None:
     job = job_of(tiny("norm=batch"))
     splits = run.load(job.config.data)
     net = run.build_net(job.config, job.info)
@@ -155,7 +157,7 @@ def test_results_do_not_depend_on_the_evaluation_batch_size(tiny: Callable[..., 
         assert other.loss == pytest.approx(found[0].loss, rel=1e-6)
 
 
-def test_metrics_are_sums_over_samples_divided_by_samples(tiny: Callable[..., Config]) -> None:
+def test_field_O25_metrics_are_sums_over_samples_divided_by_samples(tiny: Callable[..., Config]) -> None:
     job = job_of(tiny("trainer.precision=fp32"))
     splits = run.load(job.config.data)
     net = run.build_net(job.config, job.info)
@@ -241,7 +243,7 @@ def test_a_damaged_checkpoint_is_refused_and_training_starts_again(tiny: Callabl
     assert len(without_times(RunDir(job.path))) == len(whole)
 
 
-def test_a_checkpoint_holding_code_is_not_executed(tiny: Callable[..., Config], tmp_path: Path) -> None:
+def test_field_O24_a_checkpoint_holding_code_is_not_executed(tiny: Callable[..., Config], tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.mkdir, (str(tmp_path / "trapped"),)
@@ -273,7 +275,7 @@ def wait_for_epoch(folder: Path, epoch: int, process: subprocess.Popen[bytes]) -
 
 
 @pytest.mark.slow
-def test_a_run_killed_three_times_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+def test_field_O23_a_run_killed_three_times_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
@@ -304,7 +306,7 @@ def test_a_run_killed_three_times_equals_an_uninterrupted_one(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_one_run_started_twice_at_once_is_trained_once(tmp_path: Path) -> None:
+def test_field_O1_one_run_started_twice_at_once_is_trained_once(tmp_path: Path) -> None:
     both = [start(tmp_path) for _ in range(2)]
     codes = sorted(process.wait() for process in both)
     assert codes in ([0, 0], [0, 2])  # the second refuses, or finds the run finished
@@ -312,7 +314,7 @@ def test_one_run_started_twice_at_once_is_trained_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_four_seeds_at_once_give_four_complete_directories(tmp_path: Path) -> None:
+def test_field_O1_four_seeds_at_once_give_four_complete_directories(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ablation.train", "trainer.epochs=1", "data.per_class=10", "width=eighth"]
     running = [subprocess.Popen([*command, f"seed={seed}"], cwd=tmp_path) for seed in (1, 2, 3, 4)]
     assert [process.wait() for process in running] == [0, 0, 0, 0]
