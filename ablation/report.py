@@ -234,7 +234,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """The console script; its exit codes are those of `help_text`."""
     if argv is None:  # a process of our own
         os.environ["MPLBACKEND"] = (
-            "agg"  # figures become files: a backend for windows, or an unknown one, is no trouble
+            "agg"  # figures become files, whatever backend is asked for
         )
     return run_command(follow, help_text, argv)
 

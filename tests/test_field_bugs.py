@@ -1,7 +1,7 @@
 """Troubles that users met elsewhere, kept from coming back: those of sweeps, directories, checkpoints and resuming.
 
-Tests here and in other modules have in their names, as test_field_O1_..., the numbers under which the troubles are known
-to the developers: `pytest -k field` runs them all, `-k field_O1_` those of one.
+Tests here and in other modules have in their names, as test_field_O1_..., the numbers under which the troubles are
+known to the developers: `pytest -k field` runs them all, `-k field_O1_` those of one.
 """
 
 import ast
