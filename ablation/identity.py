@@ -31,15 +31,18 @@ TRAINING_MODULES = (
     "data",
     "decode",
     "imagefolder",
+    "layouts",
     "listing",
     "loop",
     "model",
     "optim",
     "run",
+    "splitting",
     "step",
     "store",
     "streams",
     "training",
+    "walk",
     "world",
 )
 
