@@ -21,6 +21,7 @@ from ablation.duplicates import leaked, readable, same_content
 from ablation.errors import UserError
 from ablation.listing import Listing, printable
 from ablation.splitting import (
+    Pixels,
     Rows,
     chosen_classes,
     first_per_class,
@@ -59,7 +60,7 @@ class Split:
     numbers: of the images in their source, (N,), where the split is not the source's own and may differ by seed.
     """
 
-    images: Array | Rows
+    images: Pixels
     labels: Array
     numbers: Array | None = None
 
@@ -156,13 +157,16 @@ def load(data: DataConfig, seed: int | None = None) -> Splits:
     )
 
 
-def opened(data: DataConfig) -> tuple[Listing, Store]:
+def opened(data: DataConfig, *, strict: bool = True) -> tuple[Listing, Store]:
     """The listing of a source that is not embedded, and its decoded images.
 
+    Args:    strict: refuse files that cannot be read, unless data.bad_files=skip, and classes without any other.
     Raises:  UserError: as `load`.
     """
     found = listing(data)
     store = open_store(found, _image_size(data), cache_dir(data))
+    if not strict:
+        return found, store
     if store.skipped and data.bad_files is BadFiles.error:
         advice = "Repair or remove them, or train without them: data.bad_files=skip."
         raise UserError(bad_files_message(store.skipped, advice))

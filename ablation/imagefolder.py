@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ablation.datachoice import BadFiles
-from ablation.decode import decode_image
+from ablation.decode import decode_image, read_header
 from ablation.errors import UserError, hint
 from ablation.layouts import find_places
 from ablation.listing import Labelled, Listing, Unreadable, natural_key, printable
@@ -54,6 +54,10 @@ class FolderReader:
         except OSError as error:
             raise Unreadable(str(error.strerror)) from error
         return decode_image(content, size)
+
+    def header(self, name: str) -> tuple[int, int, str]:
+        """Width, height and mode of a file's image."""
+        return read_header(self.root / name)
 
     def _content(self, name: str) -> bytes:
         try:

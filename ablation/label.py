@@ -30,7 +30,7 @@ def label(weights: Path, job: Job, images: np.ndarray) -> tuple[list[str], str]:
             f"the weights of {weights.parent} cannot be used: {error} Is there another copy of the run?"
         ) from error
     model = model.to(job.device)
-    splits = load(job.config.data)  # for the training images' mean and sd
+    splits = load(job.config.data, job.config.seed)  # for the training images' mean and sd
     unlabelled = Split(images, np.zeros(len(images), np.int64))
     batches = Images(unlabelled, splits.mean, splits.std, job.device, memory_format(job.config))
     found = evaluate(model, batches, job.eval_batch_size, job.precision == "bf16").predicted

@@ -54,6 +54,9 @@ class Rows:
         return np.asarray(self[:], dtype)
 
 
+Pixels = np.ndarray | Rows  # images (N, H, W, C) uint8, in memory or where they are on the disk
+
+
 def held_out(names: Sequence[str], labels: np.ndarray, share: float, seed: int | None) -> np.ndarray:
     """Which images are for validation, (N,) bool: of each class the nearest whole number to its share, at least one.
 

@@ -30,8 +30,8 @@ _TOOL_FOLDERS = frozenset(
 # Files that lie beside images and are none by their suffix: not worth a look inside.
 _PLAIN = frozenset(
     {".cfg", ".csv", ".db", ".htm", ".html", ".ini", ".json", ".jsonl", ".lock", ".log", ".md", ".md5", ".npy",
-     ".npz", ".part", ".pdf", ".pkl", ".py", ".pyc", ".rst", ".sha256", ".tmp", ".toml", ".tsv", ".txt", ".xml", ".yaml",
-     ".yml"}
+     ".npz", ".part", ".pdf", ".pkl", ".py", ".pyc", ".rst", ".sha256", ".tmp", ".toml", ".tsv", ".txt", ".xml",
+     ".yaml", ".yml"}
 )  # fmt: skip
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 _SHOWN = 3  # examples in a notice

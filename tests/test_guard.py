@@ -25,7 +25,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 ORDER = (
     "errors datasets origin ranges datachoice schema phrases",
     "config sections folders rundir shapes environment identity",
-    "composition commandline stored listing walk layouts decode store imagefolder duplicates splitting data check",
+    "composition commandline stored listing walk layouts decode store imagefolder duplicates sizes splitting data "
+    "check",
     "allotment gpus jobs needs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",
