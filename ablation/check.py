@@ -119,7 +119,7 @@ def _count(found: Findings, classes: Sequence[str], train: np.ndarray, val: np.n
         told = f"{split}: {len(labels):,} images"
         if len(labels):
             small, large = (f"{counts[label]:,} ({_shown(classes[label])})" for label in (least, most))
-            told += f", per class {small} to {large}"
+            told += f", {counts[least]:,} per class" if least == most else f", per class {small} to {large}"
         found.facts.append(told)
         if split == "train" and counts[least] and counts[most] >= _UNEQUAL * counts[least]:
             found.notes.append(

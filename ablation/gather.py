@@ -111,8 +111,8 @@ def overrides_of(config: Config, compose: Callable[..., Config]) -> list[str]:
         found.append(f"data.root={quoted(config.data.root)}")
     plain = loose_setting(compose(found))
     for key, value in loose_setting(config).items():
-        if value != plain[key]:
-            found.append(f"{key}={'null' if value is None else value}")
+        if value != plain.get(key):
+            found.append(f"{key}={'null' if value is None else quoted(str(value))}")
     return found
 
 

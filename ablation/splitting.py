@@ -121,7 +121,10 @@ def chosen_classes(wanted: str, classes: Sequence[str]) -> list[int]:
         )
     found = {classes.index(name) for name in names}
     if len(found) < 2:
-        raise UserError(f"data.classes={wanted}: at least two classes are needed, a number or names apart by commas.")
+        raise UserError(
+            f"data.classes={wanted}: at least two classes are needed, a number or names, for example "
+            "'data.classes=\"cat,dog\"' with both kinds of quotes."
+        )
     return sorted(found)
 
 
