@@ -99,14 +99,14 @@ class Walk:
 
     def folders(self, folder: str) -> list[str]:
         """Names of the class folders in a folder, in natural order; what else is there is tallied."""
-        found, above = [], self._above(folder)
+        found, above = [], {*self._above(folder), _identity(self._path(folder))}
         for entry in self._entries(folder):
             name, kind = _joined(folder, entry.name), _kind(entry)
             if kind == "folder":
                 if entry.is_symlink() and _identity(entry.path) in above:
                     self.seen["loop"].add(name)
                     continue
-                self._note_link(entry, name)
+                self._note_link(entry, name, kind)
                 found.append(entry.name)
             elif kind == "file" and _is_image(entry.name):
                 self.seen["loose"].add(name)
@@ -156,10 +156,10 @@ class Walk:
                 if kind == "folder" and not entry.is_symlink():
                     waiting.append(name)
                 elif kind == "folder":
-                    self._note_link(entry, name)
+                    self._note_link(entry, name, kind)
                     heapq.heappush(links, (natural_key(name), name))
                 elif kind in ("file", "broken") and _is_image(entry.name):
-                    self._note_link(entry, name)
+                    self._note_link(entry, name, kind)
                     found.append(name)
                 elif kind == "file":
                     self._note_other(entry, name)
@@ -191,11 +191,11 @@ class Walk:
         places = {*named.parents, *(parent for place in real for parent in place.parents)}
         return {_identity(str(place)) for place in places}
 
-    def _note_link(self, entry: os.DirEntry[str], name: str) -> None:
+    def _note_link(self, entry: os.DirEntry[str], name: str, kind: str) -> None:
         """Tally a link whose target is not below root."""
-        if not entry.is_symlink():
+        if not entry.is_symlink() or kind == "broken":
             return
-        if entry.is_dir():
+        if kind == "folder":
             real = os.path.realpath(entry.path)
         else:  # there may be millions, mostly to a few folders
             real = self._real(os.path.join(os.path.dirname(entry.path), os.path.dirname(os.readlink(entry.path))))
