@@ -158,6 +158,10 @@ def _parsed(text: str) -> Override:
     return found[0]
 
 
+def _names(key: str, text: str) -> str:
+    return _quoting(text) if key == "data.classes" else ""
+
+
 def _quoting(text: str) -> str:
     key, equals, value = text.partition("=")
     if not equals or key not in settings():
@@ -208,7 +212,7 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
     elif key == "section" and not sweep:
         yield f"{text}: a section is several runs. Add -m, or use make sweep-{override.get_value_element_as_str()}."
     elif override.is_sweep_override() and not sweep:
-        yield f"{text}: several values are several runs. Add -m to train them all."
+        yield f"{text}: several values are several runs. Add -m to train them all.{_names(key, text)}"
     elif key in GROUPS or key == "section":
         yield from _choice_problems(key, text, override_values(override))
     elif key not in settings():

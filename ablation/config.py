@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from ablation.datachoice import DataName
+from ablation.datachoice import DataConfig, DataName, SplitRule
 from ablation.errors import UserError
 from ablation.schema import Config, Metric, NormKind, ScheduleKind
 
@@ -103,6 +103,10 @@ def _combination_problems(config: Config) -> Iterator[str]:
         yield f"data.root={config.data.root}: the embedded images need no folder. Add data=imagefolder to use yours."
     if config.data.name is DataName.fashion_mini and config.data.image_size not in (None, 28):
         yield f"data.image_size={config.data.image_size}: the embedded images are 28x28; leave it out."
+    if config.data.split is SplitRule.given and config.data.val_share != DataConfig.val_share:
+        yield f"data.val_share={config.data.val_share:g}: it needs data.split=fixed or data.split=by_seed."
+    if config.data.name is DataName.fashion_mini and config.data.split is not SplitRule.given:
+        yield f"data.split={config.data.split.name}: the embedded images have validation images; leave it out."
 
 
 def problems(config: Config) -> list[str]:

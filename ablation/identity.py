@@ -31,15 +31,18 @@ TRAINING_MODULES = (
     "data",
     "decode",
     "imagefolder",
+    "layouts",
     "listing",
     "loop",
     "model",
     "optim",
     "run",
+    "splitting",
     "step",
     "store",
     "streams",
     "training",
+    "walk",
     "world",
 )
 
@@ -176,7 +179,7 @@ def differences(config: Config, base: Config) -> dict[str, str]:
     ours = levels_of(config)
     found = {factor: ours[factor] for factor in changed_factors(ours, levels_of(base))}
     here, there = setting_of(config, "", ""), setting_of(base, "", "")
-    return found | {key: str(here[key]) for key in here if here[key] != there[key]}
+    return found | {key: str(here[key]) for key in here if here[key] != there.get(key)}
 
 
 def slug_of(config: Config, base: Config) -> str:

@@ -1,22 +1,26 @@
 """A folder of images: <root>/train/<class>/*, <root>/val/<class>/* and, optionally, <root>/test/* without labels.
 
-Class indices are the natural order of the folder names in train/, and val/ is matched by name.
+Class indices are the natural order of the folder names in train/, and val/ is matched by name. val/ may be missing:
+then data.split says which training images are for validation.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ablation.decode import decode_image
-from ablation.errors import UserError
-from ablation.listing import Labelled, Listing, Unreadable, natural_key, printable
+from ablation.datachoice import BadFiles
+from ablation.decode import decode_image, read_header
+from ablation.errors import UserError, hint
+from ablation.layouts import find_places
+from ablation.listing import Labelled, Listing, Unreadable, printable
+from ablation.walk import SUFFIXES, Walk
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_TOOL_FOLDERS = frozenset({"__MACOSX", "__pycache__", "lost+found"})
+_NAMED = 10  # classes in one message
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,20 @@ class FolderReader:
     channels: int = 3
 
     def stamps(self, names: Iterable[str]) -> list[tuple[str, int, int]]:
-        """Size and time of every file."""
-        return [(name, (entry := os.stat(self.root / name)).st_size, entry.st_mtime_ns) for name in names]
+        """Size and time of every file; -1 for one that cannot be opened, which other rights may mend."""
+        return [(name, *self._stamp(self.root / name)) for name in names]
+
+    @staticmethod
+    def _stamp(path: Path) -> tuple[int, int]:
+        if not os.access(path, os.R_OK):
+            return -1, 0
+        found = os.stat(path)
+        return found.st_size, found.st_mtime_ns
 
     def digest(self, name: str) -> bytes:
-        """SHA-256 of a file."""
+        """SHA-256 of a file; one that cannot be opened has a digest as well, so that all such are told together."""
+        if not os.access(self.root / name, os.R_OK):
+            return hashlib.sha256(b"cannot be opened").digest()
         return hashlib.sha256(self._content(name)).digest()
 
     def pixels(self, name: str, size: int) -> np.ndarray:
@@ -42,6 +55,10 @@ class FolderReader:
             raise Unreadable(str(error.strerror)) from error
         return decode_image(content, size)
 
+    def header(self, name: str) -> tuple[int, int, str]:
+        """Width, height and mode of a file's image."""
+        return read_header(self.root / name)
+
     def _content(self, name: str) -> bytes:
         try:
             return (self.root / name).read_bytes()
@@ -49,55 +66,100 @@ class FolderReader:
             raise UserError(f"{self.root / name} cannot be read: {error.strerror}. Repair or remove it.") from error
 
 
-def index_folder(root: Path) -> Listing:
-    """List classes and image files of a data folder in natural order.
+def index_folder(root: Path, bad_files: BadFiles = BadFiles.error) -> Listing:
+    """List classes and image files of a data folder in natural order; val is empty where there is no folder val/.
 
-    Raises:  UserError: a folder is missing or empty, or val/ has a class that train/ lacks.
+    Args:    bad_files: skip leaves class folders without an image out of the classes.
+    Raises:  UserError: tells everything that is wrong: a folder is missing or empty, or val/ has another class.
     """
-    for split in ("train", "val"):
-        if not (root / split).is_dir():
-            raise UserError(
-                f"data.root={root}: there is no folder {split}/ in it. Expected are train/<class>/ and val/<class>/ "
-                "with images, and optionally test/ with unlabelled images."
-            )
-    classes = tuple(_folders(root / "train"))
-    unprintable = [name for name in map(printable, classes) if name not in classes]
+    places, walk = find_places(root), Walk(root)
+    folders = walk.folders(places.train)
+    files = {name: walk.images(f"{places.train}/{name}" if places.train else name) for name in folders}
+    empty = [name for name in folders if not files[name]]
+    skip = bad_files is BadFiles.skip
+    classes = tuple(name for name in folders if files[name]) if skip else tuple(folders)
+    vals: dict[str, list[str]] = {}
+    if places.val is not None:
+        vals = {name: walk.images(f"{places.val}/{name}") for name in walk.folders(places.val)}
+    problems = list(_problems(places.train, places.val, files, [] if skip else empty, vals, set(classes)))
+    if problems:
+        raise UserError("\n".join(f"data.root={root}: {problem}" for problem in problems))
+    notices = [*places.notices, *_notices(classes, empty, vals), *walk.notices()]
+    train = tuple(_labelled(classes, files))
+    return Listing(root, classes, train, tuple(_labelled(classes, vals)), FolderReader(root), notices=tuple(notices))
+
+
+def _problems(
+    train: str, val: str | None, files: dict[str, list[str]], empty: Sequence[str], vals: dict[str, list[str]],
+    classes: set[str],
+) -> Iterator[str]:  # fmt: skip
+    """What is wrong with the folders of the classes, a sentence each."""
+    place, kinds = f"{train}/" if train else "", ", ".join(sorted(SUFFIXES))
+    unprintable = [printable(name) for name in files if printable(name) != name]
     if unprintable:
-        raise UserError(f"data.root={root}: the folder name train/{unprintable[0]} is no UTF-8 text. Rename it.")
-    unknown = sorted(set(_folders(root / "val")) - set(classes))
-    if unknown:
-        raise UserError(
-            f"data.root={root}: val/ has classes that train/ lacks: {', '.join(unknown[:5])}"
-            f"{' and others' if len(unknown) > 5 else ''}. Classes are matched by folder name."
-        )
-    listed = {split: tuple(_labelled(root, split, classes)) for split in ("train", "val")}
-    for split, files in listed.items():
-        if not files:
-            raise UserError(f"data.root={root}: {split}/ holds no image ({', '.join(sorted(SUFFIXES))}).")
-    empty = [classes[label] for label in sorted(set(range(len(classes))) - {label for _, label in listed["train"]})]
+        yield f"the folder name {place}{unprintable[0]} is no UTF-8 text. Rename it."
+    if not any(files.values()):
+        yield f"{place} holds no image ({kinds})."
+        return
     if empty:
-        raise UserError(f"data.root={root}: no image in train/{empty[0]}/. Remove the folder or add images.")
-    return Listing(root, classes, listed["train"], listed["val"], FolderReader(root))
+        named = _listed(f"{place}{name}/" for name in empty)
+        yield f"no image in {named}. Remove the folder or add images, or leave such classes out: data.bad_files=skip."
+    if val is None:
+        return
+    if not any(vals.values()):
+        yield f"{val}/ holds no image ({kinds})."
+    extra = [name for name, found in vals.items() if found and name not in classes]
+    if extra == ["images"]:
+        yield (
+            f"{val}/ has one folder, images/, and the classes of {place} are others: that is Tiny-ImageNet as it is "
+            "published, its labels are in val_annotations.txt. Use data=tiny_imagenet."
+        )
+    elif extra:
+        missing = [name for name in classes if not vals.get(name)]
+        twins = "".join(map(_twin_hint, extra[:_NAMED], [missing] * _NAMED))
+        named = _listed(extra)
+        yield f"{val}/ has classes that {place or 'train/'} lacks: {named}. Classes are matched by folder name.{twins}"
 
 
-def _folders(folder: Path) -> list[str]:
-    names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-    return sorted((name for name in names if not is_hidden(name)), key=natural_key)
+def _notices(classes: Sequence[str], empty: Sequence[str], vals: dict[str, list[str]]) -> Iterator[str]:
+    """What is odd about the folders of the classes, but can be meant."""
+    if left := [name for name in empty if name not in classes]:
+        yield f"class folders without an image, left out: {len(left):,} ({_listed(left)})."
+    missing = [name for name in classes if not vals.get(name)]
+    if vals and missing:
+        yield f"classes without a validation image: {len(missing):,} ({_listed(missing)}); their accuracy is not known."
+    if empty_val := [name for name, found in vals.items() if not found and name not in classes]:
+        yield f"validation folders without an image and without a class, passed over: {_listed(empty_val)}."
+    if len(classes) == 1:
+        yield f"there is one class only, {classes[0]}: nothing can be told apart. Is each class a folder of its own?"
+    forms: dict[str, list[str]] = {}
+    for name in classes:
+        forms.setdefault(_form(name), []).append(name)
+    for twins in forms.values():
+        if len(twins) > 1:
+            yield f"classes whose names differ only by case, blanks or Unicode form: {_listed(map(repr, twins))}."
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is a system's or a tool's, not the user's."""
-    return name.startswith(".") or name in _TOOL_FOLDERS
+def _form(name: str) -> str:
+    """A name without what people and file systems mostly do not see."""
+    return "".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
-def image_files(folder: Path) -> list[str]:
-    """Names of the image files in a folder, in natural order."""
-    names = [entry.name for entry in os.scandir(folder) if entry.is_file()] if folder.is_dir() else []
-    images = (name for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES)
-    return sorted(images, key=natural_key)
+def _twin_hint(name: str, classes: Sequence[str]) -> str:
+    twin = next((one for one in classes if _form(one) == _form(name)), None)
+    if twin is not None:
+        return f" {name!r} differs from {twin!r} only by case, blanks or Unicode form."
+    found = hint(name, classes, "{}")
+    return f" {name}:{found}" if found else ""
 
 
-def _labelled(root: Path, split: str, classes: Sequence[str]) -> Iterable[Labelled]:
+def _listed(names: Iterable[str]) -> str:
+    shown = [printable(name) for name in names]
+    rest = len(shown) - _NAMED
+    return ", ".join(shown[:_NAMED]) + (f" and {rest:,} others" if rest > 1 else " and 1 other" if rest > 0 else "")
+
+
+def _labelled(classes: Sequence[str], files: dict[str, list[str]]) -> Iterable[Labelled]:
     for label, name in enumerate(classes):
-        for file in image_files(root / split / name):
-            yield f"{split}/{name}/{file}", label
+        for file in files.get(name, ()):
+            yield file, label

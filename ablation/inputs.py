@@ -7,22 +7,23 @@ A folder whose own folders have the names of the net's classes is labelled by th
 import glob
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ablation.data import embedded, listing
-from ablation.datachoice import DataConfig, DataName
+from ablation.data import DataInfo, divided, embedded, listing, opened
+from ablation.datachoice import DataConfig, DataName, SplitRule
 from ablation.datasets import FASHION_MINI_CLASSES
+from ablation.duplicates import readable
 from ablation.errors import UserError, hint
-from ablation.folders import walk
-from ablation.imagefolder import SUFFIXES, FolderReader, is_hidden
-from ablation.listing import Reader, natural_key, printable
+from ablation.imagefolder import FolderReader
+from ablation.listing import Labelled, Listing, Reader, natural_key, printable
 from ablation.store import decode_into
+from ablation.trained import Trained
+from ablation.walk import SUFFIXES, Walk
 
 # Images (N, S, S, C) uint8 of the samples from start to stop, and for each why it cannot be read, or None.
 Read = Callable[[int, int], tuple[np.ndarray, list[str | None]]]
@@ -52,27 +53,43 @@ class _GreyReader(FolderReader):
         return np.asarray(Image.fromarray(super().pixels(name, size)).convert("L"))[..., None]
 
 
-def split_inputs(data: DataConfig, split: str, classes: Sequence[str], size: int, channels: int) -> Inputs:
-    """The images of a split of a run's data.
+def split_inputs(net: Trained, split: str) -> Inputs:
+    """The images of a split of the data that a net was trained on.
 
-    Args:    classes: of the net, in index order; size, channels: of the images that it takes.
     Raises:  UserError: there is no such split, or its classes are not among the net's.
     """
+    data, info = net.config.data, net.info
     if data.name is DataName.fashion_mini:
-        return _embedded_inputs(split)
+        return _embedded_inputs(split, info.classes)
     if split not in ("train", "val"):
-        return folder_inputs(_folder_of(data, split), classes, size, channels)
+        return folder_inputs(_folder_of(data, split), info)
     found = listing(data)
-    if extra := [name for name in found.classes if name not in classes]:
+    if extra := [name for name in found.classes if name not in info.classes]:
         raise UserError(
-            f"{data.root} has {len(found.classes)} classes, the run was trained on {len(classes)} "
-            f"({', '.join(classes[:3])}, ...): {extra[0]!r} is none of them.{hint(extra[0], classes)} "
+            f"{data.root} has {len(found.classes)} classes, the run was trained on {len(info.classes)} "
+            f"({', '.join(info.classes[:3])}, ...): {extra[0]!r} is none of them.{hint(extra[0], info.classes)} "
             f"Give the folder it was trained on, data.root=/path, or label these without: images=/path/{split}."
         )
-    labelled = found.train if split == "train" else found.val
+    labelled = _held_out(found, data, net.config.seed, split)
     names = [name for name, _ in labelled]
     truth = [found.classes[label] for _, label in labelled]
-    return Inputs([name.removeprefix(f"{split}/") for name in names], truth, _reading(found.reader, names, size))
+    first = names[0].partition("/")[0]  # the folder of the split, unless the classes lie in data.root itself
+    inside = first not in found.classes and all(name.startswith(f"{first}/") for name in names)
+    shown = [name.removeprefix(f"{first}/") for name in names] if inside else names
+    return Inputs(shown, truth, _reading(found.reader, names, info.image_size))
+
+
+def _held_out(found: Listing, data: DataConfig, seed: int, split: str) -> Sequence[Labelled]:
+    """The images of train or val, also where the run made its validation images from the training images."""
+    if data.split is SplitRule.given:
+        return found.train if split == "train" else found.val
+    whole = replace(data, per_class=None)
+    _, store = opened(whole, strict=False)
+    train, val = divided(found, store, whole, seed)
+    label = dict(found.train)
+    names = readable(found, store)
+    rows = train if split == "train" or val is None else val
+    return [(names[row], label[names[row]]) for row in rows.tolist()]
 
 
 def _folder_of(data: DataConfig, split: str) -> Path:
@@ -86,16 +103,22 @@ def _folder_of(data: DataConfig, split: str) -> Path:
     return root / split
 
 
-def _embedded_inputs(split: str) -> Inputs:
+def _embedded_inputs(split: str, classes: Sequence[str]) -> Inputs:
+    """Those of the classes that the net was trained on, numbered as they are embedded."""
     if split not in ("train", "val", "test"):
         raise UserError(f"split={split} is not known. The embedded data has: train, val, test.")
     found = embedded(split)
-    names = [f"{split}/{number:05d}" for number in range(len(found))]
     truth = [FASHION_MINI_CLASSES[label] for label in found.labels.tolist()]
-    return Inputs(names, truth, lambda start, stop: (found.images[start:stop], [None] * (stop - start)))
+    rows = [row for row, name in enumerate(truth) if name in classes]
+    images = np.asarray(found.images)
+
+    def read(start: int, stop: int) -> tuple[np.ndarray, list[str | None]]:
+        return images[rows[start:stop]], [None] * (stop - start)
+
+    return Inputs([f"{split}/{row:05d}" for row in rows], [truth[row] for row in rows], read)
 
 
-def folder_inputs(place: Path, classes: Sequence[str], size: int, channels: int) -> Inputs:
+def folder_inputs(place: Path, info: DataInfo) -> Inputs:
     """The images of a folder and all below it, those that a pattern with * finds, or one file.
 
     Raises:  UserError: there is no such place, or no image in it.
@@ -103,15 +126,18 @@ def folder_inputs(place: Path, classes: Sequence[str], size: int, channels: int)
     root, names, notices = _names_in(place)
     if not names:
         raise UserError(f"there is no image in {place} ({', '.join(sorted(SUFFIXES))}). {' '.join(notices)}".strip())
-    truth, unknown = _labels(names, classes)
-    reader = FolderReader(root) if channels == 3 else _GreyReader(root)
-    return Inputs(names, truth, _reading(reader, names, size), (*notices, *unknown))
+    truth, unknown = _labels(names, info.classes)
+    reader = FolderReader(root) if info.channels == 3 else _GreyReader(root)
+    return Inputs(names, truth, _reading(reader, names, info.image_size), (*notices, *unknown))
 
 
 def _names_in(place: Path) -> tuple[Path, list[str], tuple[str, ...]]:
-    """The folder from which names count, the names, and what was passed over."""
+    """The folder from which names count, the names in natural order, and what was passed over."""
     if place.is_dir():
-        return place, *_images(_below(place), place)
+        walk = Walk(place)
+        names = walk.images("")
+        walk.seen.pop("nested", None)  # no news here
+        return place, names, walk.notices()
     if place.is_file():
         return place.parent, [place.name], ()
     if not re.search(r"[*?\[]", str(place)):
@@ -121,31 +147,14 @@ def _names_in(place: Path) -> tuple[Path, list[str], tuple[str, ...]]:
         raise UserError(f"images={place}: ** is not known. A folder is taken with all that is below it: images=/path.")
     first = next(k for k, part in enumerate(place.parts) if re.search(r"[*?\[]", part))
     root = Path(*place.parts[:first])
-    return root, *_images(glob.iglob("/".join(place.parts[first:]), root_dir=root), root)
+    found = glob.iglob("/".join(place.parts[first:]), root_dir=root)
+    names = [name for name in found if Path(name).suffix.lower() in SUFFIXES and _is_file(root / name)]
+    return root, sorted(names, key=natural_key), ()
 
 
-def _below(place: Path) -> Iterator[str]:
-    """Every file of a folder and those below it, named from there; not of the folders of tools."""
-    for folder, below, files in walk(place):
-        below[:] = [name for name in below if not is_hidden(name)]
-        prefix = "" if folder == place else f"{folder.relative_to(place)}/"
-        yield from (prefix + name for name in files)
-
-
-def _images(names: Iterable[str], root: Path) -> tuple[list[str], tuple[str, ...]]:
-    """Those that are images by their suffix, in natural order, and a sentence on the other files."""
-    found, other = [], Counter[str]()
-    for name in names:
-        path = root / name
-        if is_hidden(path.name) or (path.exists() and not path.is_file()):  # a broken link is an unreadable image
-            continue
-        if path.suffix.lower() in SUFFIXES:
-            found.append(name)
-        else:
-            other[path.suffix.lower() or "no suffix"] += 1
-    kinds = ", ".join(f"{printable(suffix)}: {count}" for suffix, count in sorted(other.items()))
-    told = (f"{other.total():,} files of other kinds were passed over ({kinds}).",) if other else ()
-    return sorted(found, key=lambda name: [natural_key(part) for part in name.split("/")]), told
+def _is_file(path: Path) -> bool:
+    """Whether this is a file, or a link that leads nowhere, which is a file that cannot be read."""
+    return path.is_file() or not path.exists()
 
 
 def _labels(names: Sequence[str], classes: Sequence[str]) -> tuple[list[str] | None, tuple[str, ...]]:

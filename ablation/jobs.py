@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ablation.commandline import compose_config
-from ablation.data import DataInfo, describe, load
-from ablation.datachoice import DataConfig
+from ablation.data import DataInfo, Splits, describe, listing, load
+from ablation.datachoice import DataConfig, DataName
 from ablation.environment import cores_of_process, processes, resolve_device, resolve_precision
 from ablation.errors import UserError
 from ablation.identity import canonical, code_digest, differences, levels_of, run_id_of, slug_of
@@ -184,12 +184,27 @@ def _frozen(path: Path, config: Config, info: DataInfo, status: dict[str, Any], 
 
 
 def open_data(jobs: Iterable[Job]) -> None:
-    """Decode what the jobs need, once and before the first of them starts.
+    """Decode what the jobs need, once and before the first of them starts, and say what is odd about the images.
 
     Raises:  UserError: a file cannot be read, and data.bad_files is not skip.
     """
-    for data in {repr(job.config.data): job.config.data for job in jobs}.values():
-        load(data)
+    for config in {repr(job.config.data): job.config for job in jobs}.values():
+        splits = load(config.data, config.seed)
+        for notice in _oddities(config.data, splits):
+            print(f"note: {notice}", flush=True)
+
+
+def _oddities(data: DataConfig, splits: Splits) -> list[str]:
+    """Sentences on what was passed over, skipped, or is in training and validation at once."""
+    found = [] if data.name is DataName.fashion_mini else list(listing(data).notices)
+    if splits.n_skipped:
+        found.append(f"files that cannot be read, skipped: {splits.n_skipped:,} (data.bad_files=skip).")
+    if splits.n_leaked:
+        found.append(
+            f"validation images that are among the training images, too: {splits.n_leaked:,} of {len(splits.val):,}; "
+            "accuracy is too high by what is learnt by heart. `python -m ablation.data check` names them."
+        )
+    return found
 
 
 def remaining(job: Job) -> tuple[bool, str]:

@@ -181,11 +181,9 @@ def _out(path: str) -> Path:
 
 
 def _inputs(values: Mapping[str, str], net: Trained) -> Inputs:
-    info = net.info
-    shape = (info.classes, info.image_size, info.channels)
     if values["images"]:
-        return folder_inputs(Path(values["images"]).expanduser(), *shape)
-    return split_inputs(net.config.data, values["split"], *shape)
+        return folder_inputs(Path(values["images"]).expanduser(), net.info)
+    return split_inputs(net, values["split"])
 
 
 def _body(arguments: list[str]) -> None:

@@ -161,7 +161,7 @@ def _train(job: Job, run: RunDir, progress: Progress, world: World) -> State:
     set_threads(job.threads)
     if job.device == "cuda":
         set_cuda()
-    splits = load(config.data)
+    splits = load(config.data, config.seed)
     model = build_net(config, job.info, world)
     sizes = _sizes(model, job.info, splits)
     model = model.to(job.device)
@@ -197,7 +197,7 @@ def _train_on(training: Training, splits: Splits, sizes: dict[str, int], progres
     last = last or evaluate(model, val, budget.eval_batch_size, budget.autocast, world)  # killed after the last epoch
     clean = evaluate(model, train, budget.eval_batch_size, budget.autocast, world)
     if world.leads:
-        training.finish(last, val.split.labels, clean, sizes, time.perf_counter() - start)
+        training.finish(last, val.split, clean, sizes, time.perf_counter() - start)
         log.info("%s", describe_outcome(run))
     return State.finished
 
@@ -209,6 +209,7 @@ def _sizes(model: Net, info: DataInfo, splits: Splits) -> dict[str, int]:
         "n_train": len(splits.train),
         "n_val": len(splits.val),
         "n_skipped": splits.n_skipped,
+        "n_leaked": splits.n_leaked,
     }
 
 

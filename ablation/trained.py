@@ -40,7 +40,7 @@ def trained_net(run: RunDir, root: str, device: Device) -> Trained:
         config = replace(config, data=replace(config.data, root=root))
     classes = _classes(run)
     kept = run.read_json(ENV).get("input")
-    info, mean, std = _kept(run, kept, classes) if kept else _computed(run, config.data, classes)
+    info, mean, std = _kept(run, kept, classes) if kept else _computed(run, config.data, config.seed, classes)
     name = resolve_device(device)
     status = run.raw_status() or {}
     threads = config.trainer.threads or cores_of_process()
@@ -71,7 +71,7 @@ def _kept(run: RunDir, kept: object, classes: tuple[str, ...]) -> tuple[DataInfo
 
 
 def _computed(
-    run: RunDir, data: DataConfig, classes: tuple[str, ...]
+    run: RunDir, data: DataConfig, seed: int, classes: tuple[str, ...]
 ) -> tuple[DataInfo, tuple[float, ...], tuple[float, ...]]:
     """From the training images, which must be those that the run was trained on."""
     # What a subset asks of the training images is no reason to refuse a folder before its classes were compared.
@@ -86,5 +86,5 @@ def _computed(
             f"train/ and val/ in {data.root} are not those the run was trained on. The weights need the mean "
             "and sd of its training images; give that folder: data.root=/path."
         )
-    splits = load(data)
+    splits = load(data, seed)
     return info, splits.mean, splits.std

@@ -118,7 +118,7 @@ def _changed(config: Config, status: dict[str, Any], env: dict[str, Any]) -> str
     label = dict(word.split("=", 1) for word in str(status.get("label")).split(" ") if "=" in word)
     preset, now = settings(compose_config([f"preset={config.preset}"], partial=True)), settings(config)
     then = preset | label | {"trainer.precision": str(env.get("precision"))}
-    changed = [f"{name}={value}, was {then[name]}" for name, value in now.items() if value != then[name]]
+    changed = [f"{name}={value}, was {then.get(name)}" for name, value in now.items() if value != then.get(name)]
     return "; ".join(changed) if label and changed else "what was changed is not on record"
 
 

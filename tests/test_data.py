@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ablation.data import cache_dir, describe, first_per_class, load, normalisation
+from ablation.data import cache_dir, describe, load
 from ablation.datachoice import BadFiles, DataConfig, DataName
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
 from ablation.errors import UserError
+from ablation.splitting import Rows, first_per_class, normalisation
 
 EMBEDDED = DataConfig(name=DataName.fashion_mini)
 COUNTS = {"cat": 7, "dog": 5, "owl": 6}
@@ -53,9 +54,9 @@ def spoil(data: DataConfig, *names: str) -> None:
         os.utime(path, ns=(0, 1))
 
 
-def numpy_normalisation(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def numpy_normalisation(images: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population sd of each channel in double precision, by the textbook formula."""
-    scaled = images.astype(np.float64) / 255
+    scaled = np.asarray(images).astype(np.float64) / 255
     return scaled.mean(axis=(0, 1, 2)), scaled.std(axis=(0, 1, 2))
 
 

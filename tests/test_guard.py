@@ -25,7 +25,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 ORDER = (
     "errors datasets origin ranges datachoice schema phrases",
     "config sections folders rundir shapes environment identity",
-    "composition commandline stored listing decode store imagefolder data",
+    "composition commandline stored listing walk layouts decode store imagefolder duplicates sizes splitting data "
+    "check",
     "allotment gpus jobs trained inputs labels_file needs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",
@@ -114,6 +115,7 @@ def test_the_code_digest_covers_what_decides_a_run() -> None:
     bystanders = {
         "checkpoint",
         "datachoice",
+        "duplicates",
         "environment",
         "errors",
         "identity",

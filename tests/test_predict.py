@@ -500,7 +500,7 @@ def test_field_O18_folders_nested_ones_patterns_and_single_files_are_labelled(
     prefix = {"b": "b/", "b/c/1.png": "b/c/", "b/c/*": "b/c/", "linked": "b/c/"}.get(place, "")
     assert table["class"].tolist() == [colour[prefix + name] for name in names]
     assert "true" not in table.columns
-    assert ("1 files of other kinds were passed over (.txt: 1)" in said) == (place == "")
+    assert ("note: files of other kinds, not read: 1 (1 .txt)." in said) == (place == "")
 
 
 def test_folders_that_are_no_class_of_the_net_leave_their_images_unlabelled(label: Predict, tmp_path: Path) -> None:
@@ -644,3 +644,26 @@ def test_an_interruption_leaves_the_earlier_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_labels(tmp_path / "x.txt", "txt", stopped(), Head(("a",), 0, False, False, {}))
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("x.txt", "earlier")]
+
+
+def test_images_that_a_run_held_out_are_its_validation_images_here_too(
+    label: Predict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ablation.train"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    shutil.copytree("images/train", tmp_path / "images" / "train")
+    split = ("data.split=by_seed", "data.val_share=0.25", "seed=3", "norm=layer", "trainer.epochs=1")
+    data = ("data=imagefolder", f"data.root={tmp_path}/images", "data.image_size=20", "data.per_class=null")
+    assert train.main([*SMALL, *data, *split, "optim.lr=0.005", f"runs_dir={tmp_path}/runs"]) == 0
+    (run,) = find_runs(tmp_path / "runs")
+    files = {}
+    for part in ("train", "val"):
+        out = tmp_path / f"{part}.csv"
+        assert label(f"runs_dir={tmp_path}/runs", f"split={part}", "weights=last", f"out={out}")[0] == 0
+        files[part] = pandas.read_csv(out)
+    with np.load(run / "predictions.npz", allow_pickle=False) as stored:
+        assert files["val"]["index"].tolist() == stored["predicted"].tolist()
+        assert files["val"]["correct"].tolist() == stored["correct"].tolist()
+    every = [f"{name}/{number}.png" for name in COLOURS for number in range(16)]
+    assert sorted([*files["train"]["file"], *files["val"]["file"]]) == sorted(every)
+    assert files["val"]["true"].value_counts().tolist() == [4, 4, 4]

@@ -127,7 +127,7 @@ def test_field_O2_a_failure_leaves_its_traceback_and_is_retried_only_when_asked(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(run, "load", lambda data: 1 / 0)
+        patch.setattr(run, "load", lambda data, seed: 1 / 0)
         with pytest.raises(RunFailed, match="ZeroDivisionError"):
             train(tiny())
     directory = RunDir(job_of(tiny()).path)
@@ -195,8 +195,8 @@ def batches_seen(config: Config, monkeypatch: pytest.MonkeyPatch) -> list[Batch]
 
         return replace(made, transform=transform)
 
-    def load(data: DataConfig) -> Splits:
-        splits = honest_load(data)
+    def load(data: DataConfig, seed: int) -> Splits:
+        splits = honest_load(data, seed)
         return replace(splits, val=Split(splits.val.images[:20], splits.val.labels[:20]))
 
     with monkeypatch.context() as patch:
