@@ -106,7 +106,8 @@ class Walk:
                 if entry.is_symlink() and _identity(entry.path) in above:
                     self.seen["loop"].add(name)
                     continue
-                self._note_link(entry, name, kind)
+                if entry.is_symlink():
+                    self._note_link(name, kind)
                 found.append(entry.name)
             elif kind == "file" and _is_image(entry.name):
                 self.seen["loose"].add(name)
@@ -122,7 +123,7 @@ class Walk:
         """
         found: list[str] = []
         links: list[tuple[object, str]] = []  # a heap: real folders are entered first, then links in natural order
-        above, entered = self._above(folder), set[tuple[int, int]]()
+        above, entered = {*self._above(folder), _identity(self._path(folder))}, set[tuple[int, int]]()
         self._enter(folder, found, links, entered)
         while links:
             _, link = heapq.heappop(links)
@@ -132,6 +133,7 @@ class Walk:
             elif identity in entered:
                 self.seen["again"].add(link)
             else:
+                self._note_link(link, "folder")
                 self._enter(link, found, links, entered)
         start = len(folder) + 1 if folder else 0
         found.sort(key=lambda name: natural_key(name[start:]))
@@ -156,10 +158,10 @@ class Walk:
                 if kind == "folder" and not entry.is_symlink():
                     waiting.append(name)
                 elif kind == "folder":
-                    self._note_link(entry, name, kind)
                     heapq.heappush(links, (natural_key(name), name))
                 elif kind in ("file", "broken") and _is_image(entry.name):
-                    self._note_link(entry, name, kind)
+                    if entry.is_symlink() and kind == "file":
+                        self._note_link(name, kind)
                     found.append(name)
                 elif kind == "file":
                     self._note_other(entry, name)
@@ -191,14 +193,13 @@ class Walk:
         places = {*named.parents, *(parent for place in real for parent in place.parents)}
         return {_identity(str(place)) for place in places}
 
-    def _note_link(self, entry: os.DirEntry[str], name: str, kind: str) -> None:
-        """Tally a link whose target is not below root."""
-        if not entry.is_symlink() or kind == "broken":
-            return
+    def _note_link(self, name: str, kind: str) -> None:
+        """Tally a link that is followed if its target is not below root."""
+        path = self._path(name)
         if kind == "folder":
-            real = os.path.realpath(entry.path)
+            real = os.path.realpath(path)
         else:  # there may be millions, mostly to a few folders
-            real = self._real(os.path.join(os.path.dirname(entry.path), os.path.dirname(os.readlink(entry.path))))
+            real = self._real(os.path.join(os.path.dirname(path), os.path.dirname(os.readlink(path))))
         root = self._real(str(self.root))
         if real != root and not real.startswith(root.rstrip("/") + "/"):
             self.seen["outside"].add(name)
