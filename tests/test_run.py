@@ -71,7 +71,9 @@ def test_env_json_is_an_allow_list(tiny: Callable[..., Config], monkeypatch: pyt
         assert b"hunter2" not in path.read_bytes()
 
 
-def test_a_finished_run_is_not_trained_again(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_field_O3_a_finished_run_is_not_trained_again(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = train(tiny())
     before = {path.name: path.read_bytes() for path in directory.path.iterdir()}
     monkeypatch.setattr(run, "_train", lambda *_: pytest.fail("trained again"))
@@ -138,7 +140,7 @@ def test_field_O2_a_failure_leaves_its_traceback_and_is_retried_only_when_asked(
     assert train(tiny("retry=failed")).state() is State.finished
 
 
-def test_two_processes_never_write_one_directory(tiny: Callable[..., Config]) -> None:
+def test_field_O1_two_processes_never_write_one_directory(tiny: Callable[..., Config]) -> None:
     job = job_of(tiny())
     with RunDir(job.path).held(), pytest.raises(RunBusy):
         run.execute(job, Progress())
