@@ -73,7 +73,7 @@ MUTANTS = {
                   "test_field_bugs field_O22"),
     "O23": Mutant("ablation/loop.py", "train_epoch(step, model, budget, epoch)",
                   "train_epoch(step, model, budget, epoch - done)", "test_field_bugs field_O23"),
-    "O24": Mutant("ablation/checkpoint.py", '        "rows": rows,\n', '        "rows": rows,\n        "at": run.path,\n',
+    "O24": Mutant("ablation/checkpoint.py", '        "rows": rows,\n', '        "rows": rows, "path": run.path,\n',
                   "test_field_bugs field_O24"),
     "O25": Mutant("ablation/loop.py", "world.total(losses.cpu().double()).mean().item()", BATCHES,
                   "test_field_training field_O25"),
