@@ -107,6 +107,17 @@ def test_field_O9_folder_names_stay_short_and_plain(root: str) -> None:
     assert len(name) < 120
 
 
+def test_field_O9_many_changes_and_long_values_make_no_longer_name() -> None:
+    base = compose_config([])
+    changes = ["norm=layer", "dropout=p30", "lr_schedule=cosine", "depth=resnet34", "augment=crop_flip", "width=half"]
+    for count in range(1, len(changes) + 1):
+        config = compose_config([*changes[:count], "optim.lr=0.012345678901234567", "trainer.epochs=99999"])
+        slug = slug_of(config, base)
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", slug)
+        assert len(slug) <= 60
+    assert len(slug) > 50  # or nothing was cut off
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_field_O22_the_learning_rate_goes_on_after_a_resume(
