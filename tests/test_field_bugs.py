@@ -36,7 +36,7 @@ FOLDERS = {f"O{number}" for number in range(11, 17)}  # of which files count, in
 NUMBERS = {*(f"O{number}" for number in range(1, 33)), *(f"S{number}" for number in range(1, 10))}
 
 
-def tests_by_number() -> dict[str, list[str]]:
+def numbered() -> dict[str, list[str]]:
     """The tests of each trouble, as module.function."""
     found: dict[str, list[str]] = {}
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
@@ -48,7 +48,7 @@ def tests_by_number() -> dict[str, list[str]]:
 
 
 def test_every_trouble_has_a_test_with_its_number() -> None:
-    found = set(tests_by_number())
+    found = set(numbered())
     assert found <= NUMBERS
     assert found >= NUMBERS - FOLDERS
 
