@@ -32,10 +32,10 @@ class FolderReader:
 
     def stamps(self, names: Iterable[str]) -> list[tuple[str, int, int]]:
         """Size and time of every file; -1 for one that cannot be opened, which other rights may mend."""
-        return [(name, *self._stamp(self.root / name)) for name in names]
+        return [(name, *self._stamp(os.path.join(self.root, name))) for name in names]
 
     @staticmethod
-    def _stamp(path: Path) -> tuple[int, int]:
+    def _stamp(path: str) -> tuple[int, int]:
         if not os.access(path, os.R_OK):
             return -1, 0
         found = os.stat(path)
