@@ -107,7 +107,7 @@ def _problems(
     if val is None:
         return
     if not any(vals.values()):
-        yield f"{val}/ holds no image ({kinds})."
+        yield f"{val}/ holds no image ({kinds}). Add some, or remove the folder and set data.split=fixed."
     extra = [name for name, found in vals.items() if found and name not in classes]
     if extra == ["images"]:
         yield (
