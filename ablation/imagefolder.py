@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ablation.datachoice import BadFiles
-from ablation.decode import decode_image, read_header
+from ablation.decode import decode_image
 from ablation.errors import UserError, hint
 from ablation.layouts import find_places
 from ablation.listing import Labelled, Listing, Unreadable, natural_key, printable
@@ -56,8 +57,12 @@ class FolderReader:
         return decode_image(content, size)
 
     def header(self, name: str) -> tuple[int, int, str]:
-        """Width, height and mode of a file's image."""
-        return read_header(self.root / name)
+        """Width, height and Pillow's mode of a file's image, by its header alone."""
+        try:
+            with Image.open(self.root / name) as image:
+                return image.width, image.height, image.mode
+        except Exception as error:  # whatever a damaged header makes Pillow raise
+            raise Unreadable(str(error)) from error
 
     def _content(self, name: str) -> bytes:
         try:
