@@ -81,6 +81,7 @@ class Splits:
     std: tuple[float, ...]
     n_skipped: int
     n_leaked: int = 0
+    notices: tuple[str, ...] = ()  # what was passed over in the source
 
 
 def cache_dir(data: DataConfig) -> Path:
@@ -154,6 +155,7 @@ def load(data: DataConfig, seed: int | None = None) -> Splits:
         tuple(std),
         len(store.skipped),
         len(leaked(same_content(found, store), train, judged)),
+        found.notices,
     )
 
 

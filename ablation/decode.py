@@ -1,7 +1,6 @@
 """One encoded image as an array: any kind of file as 8-bit RGB, resized and cropped by one rule, or why not."""
 
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -21,18 +20,6 @@ def decode_image(content: bytes, size: int) -> np.ndarray:
             image.load()
             return np.asarray(fit(_to_rgb(image), size))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Unreadable(str(error)) from error
-
-
-def read_header(path: Path) -> tuple[int, int, str]:
-    """Width, height and Pillow's mode of the image in a file, which is not decoded.
-
-    Raises:  Unreadable: it is no image.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.width, image.height, image.mode
-    except Exception as error:  # whatever a damaged header makes Pillow raise
         raise Unreadable(str(error)) from error
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from ablation.listing import Listing, printable
 from ablation.store import Store
 
-_AT_ONCE = 4096  # images whose digests are under way, so that memory stays flat
+_BLOCK = 64  # images that a thread takes at once
+_AT_ONCE = 64 * _BLOCK  # images whose digests are under way, so that memory stays flat
 
 
 def equal_images(n: int, digest: Callable[[int], bytes]) -> list[list[int]]:
@@ -16,11 +17,17 @@ def equal_images(n: int, digest: Callable[[int], bytes]) -> list[list[int]]:
 
     Args:    digest: SHA-256 of an image's content by its number; called from several threads, twice for the equal ones.
     """
+
+    def block(numbers: range) -> list[int]:
+        return [int.from_bytes(digest(number)[:8], "big") for number in numbers]
+
     short = np.empty(n, np.uint64)  # a part of each digest; the few whose parts are equal are compared in full
     with ThreadPoolExecutor() as pool:
         for start in range(0, n, _AT_ONCE):
-            numbers = range(start, min(start + _AT_ONCE, n))
-            short[numbers.start : numbers.stop] = [int.from_bytes(one[:8], "big") for one in pool.map(digest, numbers)]
+            stop = min(start + _AT_ONCE, n)
+            blocks = [range(place, min(place + _BLOCK, stop)) for place in range(start, stop, _BLOCK)]
+            for numbers, found in zip(blocks, pool.map(block, blocks), strict=True):
+                short[numbers.start : numbers.stop] = found
     order = np.argsort(short, kind="stable")
     equal = short[order][1:] == short[order][:-1]
     twice = order[np.concatenate([equal, [False]]) | np.concatenate([[False], equal])] if n else order

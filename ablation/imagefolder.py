@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ablation.datachoice import BadFiles
-from ablation.decode import decode_image, read_header
+from ablation.decode import decode_image
 from ablation.errors import UserError, hint
 from ablation.layouts import find_places
 from ablation.listing import Labelled, Listing, Unreadable, printable
@@ -32,10 +33,10 @@ class FolderReader:
 
     def stamps(self, names: Iterable[str]) -> list[tuple[str, int, int]]:
         """Size and time of every file; -1 for one that cannot be opened, which other rights may mend."""
-        return [(name, *self._stamp(self.root / name)) for name in names]
+        return [(name, *self._stamp(os.path.join(self.root, name))) for name in names]
 
     @staticmethod
-    def _stamp(path: Path) -> tuple[int, int]:
+    def _stamp(path: str) -> tuple[int, int]:
         if not os.access(path, os.R_OK):
             return -1, 0
         found = os.stat(path)
@@ -56,8 +57,12 @@ class FolderReader:
         return decode_image(content, size)
 
     def header(self, name: str) -> tuple[int, int, str]:
-        """Width, height and mode of a file's image."""
-        return read_header(self.root / name)
+        """Width, height and Pillow's mode of a file's image, by its header alone."""
+        try:
+            with Image.open(self.root / name) as image:
+                return image.width, image.height, image.mode
+        except Exception as error:  # whatever a damaged header makes Pillow raise
+            raise Unreadable(str(error)) from error
 
     def _content(self, name: str) -> bytes:
         try:
@@ -107,7 +112,7 @@ def _problems(
     if val is None:
         return
     if not any(vals.values()):
-        yield f"{val}/ holds no image ({kinds})."
+        yield f"{val}/ holds no image ({kinds}). Add some, or remove the folder and set data.split=fixed."
     extra = [name for name, found in vals.items() if found and name not in classes]
     if extra == ["images"]:
         yield (

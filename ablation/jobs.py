@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ablation.commandline import compose_config
-from ablation.data import DataInfo, Splits, describe, listing, load
-from ablation.datachoice import DataConfig, DataName
+from ablation.data import DataInfo, Splits, describe, load
+from ablation.datachoice import DataConfig
 from ablation.environment import cores_of_process, processes, resolve_device, resolve_precision
 from ablation.errors import UserError
 from ablation.identity import canonical, code_digest, differences, levels_of, run_id_of, slug_of
@@ -190,13 +190,13 @@ def open_data(jobs: Iterable[Job]) -> None:
     """
     for config in {repr(job.config.data): job.config for job in jobs}.values():
         splits = load(config.data, config.seed)
-        for notice in _oddities(config.data, splits):
+        for notice in _oddities(splits):
             print(f"note: {notice}", flush=True)
 
 
-def _oddities(data: DataConfig, splits: Splits) -> list[str]:
+def _oddities(splits: Splits) -> list[str]:
     """Sentences on what was passed over, skipped, or is in training and validation at once."""
-    found = [] if data.name is DataName.fashion_mini else list(listing(data).notices)
+    found = list(splits.notices)
     if splits.n_skipped:
         found.append(f"files that cannot be read, skipped: {splits.n_skipped:,} (data.bad_files=skip).")
     if splits.n_leaked:

@@ -74,7 +74,8 @@ def _refuse_no_folder(root: Path) -> None:
         raise UserError(f"data.root={root} is a file, not a folder of images. {advice}")
     if not root.is_dir():
         there = folders_in(root.parent) if root.parent.is_dir() else []
-        raise UserError(f"data.root={root}: there is no such folder.{hint(root.name, there, f'{root.parent}/{{}}')}")
+        nearest = hint(root.name, there, f"{root.parent}/{{}}")
+        raise UserError(f"data.root={root}: there is no folder train/, for there is no such folder at all.{nearest}")
     try:
         os.listdir(root)
     except OSError as error:

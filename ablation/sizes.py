@@ -1,5 +1,6 @@
 """What images are like before training: sizes and modes as their files have them, and images of one colour."""
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,8 @@ def sizes_of(reader: Sized, names: Sequence[str]) -> tuple[Counter[tuple[int, in
         except Unreadable:
             return None
 
-    with ThreadPoolExecutor() as pool:
+    # Pillow's warnings (odd metadata, say) concern no size.
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor() as pool:
         for start in range(0, len(names), _AT_ONCE):
             for one in pool.map(header, names[start : start + _AT_ONCE]):
                 if one is not None:

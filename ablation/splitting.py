@@ -108,7 +108,11 @@ def chosen_classes(wanted: str, classes: Sequence[str]) -> list[int]:
 
     Raises:  UserError: a name is not known, or fewer than two or more than all classes are asked for.
     """
-    names = [name.strip() for name in next(csv.reader([wanted], skipinitialspace=True), [])]
+    try:
+        typed = next(csv.reader([wanted], skipinitialspace=True), [])
+    except csv.Error:  # a line end, say
+        typed = [wanted]
+    names = [name if name in classes else name.strip() for name in typed]
     if len(names) == 1 and names[0].isascii() and names[0].isdigit():
         if not 2 <= int(names[0]) <= len(classes):
             raise UserError(f"data.classes={wanted}: allowed is a number from 2 to {len(classes)}, or names.")

@@ -1,6 +1,7 @@
 """Validation images held out of the training images, classes asked for, and rows of a memory map."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from ablation.batches import Images
 from ablation.commandline import compose_config
 from ablation.data import Split, Splits, describe, embedded, load
-from ablation.datachoice import DataConfig, DataName, SplitRule
+from ablation.datachoice import BadFiles, DataConfig, DataName, SplitRule
 from ablation.datasets import FASHION_MINI_CLASSES
 from ablation.errors import UserError
 from ablation.splitting import Rows, chosen_classes, held_out
@@ -204,6 +205,7 @@ def test_classes_are_the_first_or_those_named_in_their_own_order(wanted: str, nu
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [("1", "a number from 2 to 3"), ("4", "a number from 2 to 3"), ("0", "from 2 to 3"), ("", "at least two"),
+     ("cat\ndog", "no class"),
      ("dgo,cat", r"no class 'dgo'. Did you mean dog\? Known: cat, dog, owl"), ("cat", "at least two")],
 )  # fmt: skip
 def test_classes_that_cannot_be_are_refused(wanted: str, message: str) -> None:
@@ -220,6 +222,36 @@ def test_embedded_classes_are_a_part_of_the_whole() -> None:
     for label, old in enumerate((2, 7)):
         ours = np.asarray(splits.val.images)[splits.val.labels == label]
         assert np.array_equal(ours, np.asarray(whole.images)[whole.labels == old])
+
+
+def test_what_is_left_of_a_damaged_set_is_what_the_set_without_its_damaged_files_is(root: Path, tmp_path: Path) -> None:
+    """Who is held out and all numbers are those of the images that can be read."""
+    for name in ("cat/3", "cat/7", "dog/0"):
+        (root / f"train/{name}.png").write_bytes(b"<html>")
+    shutil.copytree(root, tmp_path / "clean")
+    for name in ("cat/3", "cat/7", "dog/0"):
+        (tmp_path / f"clean/train/{name}.png").unlink()
+    for values in ({}, {"per_class": 1}, {"split": SplitRule.by_seed}):
+        one, other = (load(config(place, bad_files=BadFiles.skip, **values), 3) for place in (root, tmp_path / "clean"))
+        assert (one.n_skipped, other.n_skipped) == (3, 0)
+        assert (one.mean, one.std) == (other.mean, other.std)
+        for ours, theirs in ((one.train, other.train), (one.val, other.val)):
+            assert np.array_equal(np.asarray(ours.images), np.asarray(theirs.images))
+            assert np.array_equal(ours.labels, theirs.labels)
+
+
+def test_images_of_all_sizes_are_resized_and_cropped_alike_on_both_sides(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    for number, (width, height) in enumerate([(5, 9), (40, 16), (16, 16), (100, 3)]):
+        picture = Image.fromarray(draws.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        for split in ("train", "val"):
+            for name in ("cat", "dog"):
+                (tmp_path / split / name).mkdir(parents=True, exist_ok=True)
+                picture.save(tmp_path / split / name / f"{number}.png")
+    splits = load(config(tmp_path, split=SplitRule.given, image_size=16, val_share=0.1))
+    assert splits.train.images.shape == (8, 16, 16, 3)
+    assert np.array_equal(np.asarray(splits.train.images), np.asarray(splits.val.images))
+    assert splits.n_leaked == 8
 
 
 # Rows

@@ -296,7 +296,7 @@ def test_a_root_that_holds_the_classes_needs_a_split(root: Path) -> None:
         (".", r"there is no folder train/ in it\. images/ in it has one: data\.root=.*/images"),
         ("images/train", r"It is a split itself: give the folder above it, data\.root=.*/images"),
         ("images/train/cat", r"the folder of one class: give the folder that holds train/.*data\.root=.*/images\."),
-        ("imagse", r"there is no such folder\. Did you mean .*/images\?"),
+        ("imagse", r"there is no such folder at all\. Did you mean .*/images\?"),
         ("set.zip", r"is a file, not a folder of images\. Unpack it and give the folder: unzip set\.zip"),
         ("set.tar.gz", r"Unpack it and give the folder: tar -xf set\.tar\.gz"),
         ("packed", r"There is an archive to unpack: set\.zip\."),
