@@ -28,9 +28,11 @@ Variant = Mapping[str, str]  # factor -> level name
 TRAINING_MODULES = (
     "augment",
     "batches",
+    "content",
     "data",
     "decode",
     "imagefolder",
+    "kinds",
     "listing",
     "loop",
     "model",
@@ -38,8 +40,10 @@ TRAINING_MODULES = (
     "run",
     "step",
     "store",
+    "storewriter",
     "streams",
     "training",
+    "wholeness",
     "world",
 )
 

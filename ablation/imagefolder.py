@@ -3,7 +3,6 @@
 Class indices are the natural order of the folder names in train/, and val/ is matched by name.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ablation.content import digest_content, read_content
 from ablation.decode import decode_image
 from ablation.errors import UserError
-from ablation.listing import Labelled, Listing, Unreadable, natural_key, printable
+from ablation.listing import Labelled, Listing, natural_key, printable
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _TOOL_FOLDERS = frozenset({"__MACOSX", "__pycache__", "lost+found"})
@@ -27,26 +27,17 @@ class FolderReader:
     channels: int = 3
 
     def stamps(self, names: Iterable[str]) -> list[tuple[str, int, int]]:
-        """Size and time of every file."""
-        return [(name, (entry := os.stat(self.root / name)).st_size, entry.st_mtime_ns) for name in names]
+        """Size and time of every file; its last change of any sort, for a copy may bring its old time along."""
+        entries = ((name, os.stat(self.root / name)) for name in names)
+        return [(name, entry.st_size, max(entry.st_mtime_ns, entry.st_ctime_ns)) for name, entry in entries]
 
     def digest(self, name: str) -> bytes:
         """SHA-256 of a file."""
-        return hashlib.sha256(self._content(name)).digest()
+        return digest_content(self.root / name)
 
     def pixels(self, name: str, size: int) -> np.ndarray:
         """A file's image."""
-        try:
-            content = (self.root / name).read_bytes()
-        except OSError as error:
-            raise Unreadable(str(error.strerror)) from error
-        return decode_image(content, size)
-
-    def _content(self, name: str) -> bytes:
-        try:
-            return (self.root / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"{self.root / name} cannot be read: {error.strerror}. Repair or remove it.") from error
+        return decode_image(read_content(self.root / name), size)
 
 
 def index_folder(root: Path) -> Listing:

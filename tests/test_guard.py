@@ -25,7 +25,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 ORDER = (
     "errors datasets origin ranges datachoice schema phrases",
     "config sections folders rundir shapes environment identity",
-    "composition commandline stored listing decode store imagefolder data",
+    "composition commandline stored listing kinds wholeness content decode lookahead cachefolder storewriter store "
+    "imagefolder data",
     "allotment gpus jobs needs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",
@@ -112,12 +113,14 @@ def test_importing_the_light_half_loads_no_torch_and_prints_nothing() -> None:
 def test_the_code_digest_covers_what_decides_a_run() -> None:
     """Of all that run.py imports, what may change without a number changing is named here."""
     bystanders = {
+        "cachefolder",
         "checkpoint",
         "datachoice",
         "environment",
         "errors",
         "identity",
         "jobs",
+        "lookahead",
         "progress",
         "rundir",
         "schema",

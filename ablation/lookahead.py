@@ -1,0 +1,62 @@
+"""Work on many items by a few threads, in order and with few items in flight; and the line that says how far it is."""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD = 8  # items in flight for each thread: memory stays the same however many there are
+_PATIENCE = 10.0  # seconds before the first line and between lines
+
+
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """What `map` gives, computed by a thread for each core (at most 16) that this process may use."""
+    threads = min(16, _cores())
+    waiting: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= _AHEAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Countdown:
+    """A line on standard error every ten seconds about work on `total` items; none where all is done by then."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self._what, self._total, self._done = what, total, 0
+        self._start = self._last = time.monotonic()
+
+    def step(self) -> None:
+        """One more item is done."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._last >= _PATIENCE and self._done < self._total:
+            self._last = now
+            left = (now - self._start) / self._done * (self._total - self._done)
+            say(f"{self._what}: {self._done:,} of {self._total:,}, about {duration(left)} left")
+
+
+def duration(seconds: float) -> str:
+    """A length of time to the minute from two minutes on."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def say(line: str) -> None:
+    """One line of notice on standard error, at once."""
+    print(line, file=sys.stderr, flush=True)
