@@ -4,8 +4,8 @@ Pillow reads on where a part is missing: it fills up the picture in silence. Her
 followed to its end, by header and length alone wherever the format allows it.
 
 What no structure can tell stays unseen: a byte flipped inside the compressed picture of a JPEG or WebP (they have no
-checksums), and zero bytes at the end of an uncompressed BMP, TIFF or Netpbm picture, which are black pixels unless
-they begin where a page of the disk does.
+checksums), and zero bytes at the end of a BMP, TIFF, Netpbm or lossless WebP picture, which are pixels of one colour
+unless they begin where a page of the disk does.
 """
 
 import re
@@ -212,11 +212,12 @@ def _whole_webp(content: bytes) -> None:
         if place + 8 + length > end:
             raise Unreadable("cut off inside a part")
         pictures += name in (b"VP8 ", b"VP8L", b"ANMF")
-        if name in (b"VP8 ", b"VP8L"):
+        if name == b"VP8 ":
             _refuse_zero_tail(content[place + 8 : place + 8 + length])
         place += 8 + length + length % 2
     if not pictures:
         raise Unreadable("damaged: no picture in it")
+    _refuse_zero_pages(content)
 
 
 def _refuse_zero_tail(data: bytes) -> None:
