@@ -154,9 +154,7 @@ def _digests(reader: Reader, names: Sequence[str]) -> Iterator[bytes | None]:
 
 def _refuse_inside(cache: Path, root: Path) -> None:
     """Raise UserError for a cache folder that data.cache_dir puts into the user's data."""
-    data = root.resolve()
-    inside = cache.resolve().is_relative_to(data if data.is_dir() else data.parent)
-    if inside and cache != default_cache_dir():
+    if cache.resolve().is_relative_to(root.resolve()) and cache != default_cache_dir():
         raise UserError(
             f"data.cache_dir={cache} lies inside the data folder {root}, which is never written to. "
             "Choose a folder elsewhere, or leave data.cache_dir away for the user's cache folder."

@@ -70,7 +70,7 @@ class _RowWriter:
 
     def __enter__(self) -> "_RowWriter":
         with written(self.path.parent):
-            self._file = open(self.path, "wb", buffering=BLOCK)
+            self._file = open(self.path, "wb")
             self._header()
         return self
 
@@ -158,7 +158,7 @@ def _sample(count: int) -> list[int]:
     """The first block, the last, and others drawn anew each time: the draw decides nothing but what is looked at."""
     if count <= _LOOKED_AT:
         return list(range(count))
-    return sorted({0, count - 1, *random.SystemRandom().sample(range(count), _LOOKED_AT - 2)})
+    return sorted([0, count - 1, *random.SystemRandom().sample(range(1, count - 1), _LOOKED_AT - 2)])
 
 
 def _labels_digest(folder: Path, split: str) -> str:
