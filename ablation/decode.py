@@ -55,14 +55,14 @@ def decode_image(content: bytes, size: int) -> np.ndarray:
     Raises:  Unreadable: it is no image, a damaged one, one that is not all there, or one that is too large.
     """
     kind = kind_of(content)
-    check_whole(kind, content)
+    content = check_whole(kind, content)
     if kind == "WEBP":
         _refuse_bomb(webp_size(content))
     try:
         with _own_rules, Image.open(BytesIO(content), formats=_formats(kind)) as image:
             pixels = _refuse_bomb(image.size)
             if kind == "TIFF":
-                check_tiff(image.tag_v2, len(content))  # type: ignore[attr-defined]
+                check_tiff(image.tag_v2, content)  # type: ignore[attr-defined]
             with _one_large if pixels > _LARGE else nullcontext():
                 image.load()
                 return np.asarray(fit(_upright(_to_rgb(image), _orientation(image)), size))
@@ -153,12 +153,13 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
 
 
 def _reason(kind: str, error: Exception) -> str:
-    """An error of Pillow in one line without addresses, the same in every run."""
-    if isinstance(error, UnidentifiedImageError):
-        return f"damaged: no {kind} header that can be read"
+    """An error of Pillow in one line without addresses or raw bytes, the same in every run."""
+    words = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return "more memory needed than there is"
-    words = " ".join(str(error).split()) or type(error).__name__
-    if "truncated" in words.lower():
+    if "truncated" in words.lower() or isinstance(error, EOFError):
         return "cut off: picture data is missing"
-    return f"damaged: {words[:120]}"
+    if isinstance(error, UnidentifiedImageError) or not isinstance(error, OSError):
+        return f"damaged: no {kind} structure that can be read"
+    plain = 0 < len(words) < 100 and words.isascii() and words.isprintable() and "decoder error" not in words
+    return f"damaged: {words}" if plain and "b'" not in words else "damaged: its picture data cannot be decoded"

@@ -32,6 +32,7 @@ TRAINING_MODULES = (
     "data",
     "decode",
     "imagefolder",
+    "jpeg",
     "kinds",
     "listing",
     "loop",

@@ -36,7 +36,7 @@ _OTHERS = (
     (rb"\0\0\0\x0cJXL |\xff\x0a", "a JPEG XL image, convert it to PNG or JPEG"),
     (rb"\0\0\x01\0", "an icon file, convert it to PNG"),
     (rb".{4}ftyp|RIFF.{4}AVI |\x1a\x45\xdf\xa3|\0\0\x01[\xb3\xba]|FLV|OggS", "a video or sound file, not an image"),
-    (rb"RIFF|ID3|fLaC", "a sound file, not an image"),
+    (rb"RIFF.{4}WAVE|ID3|fLaC", "a sound file, not an image"),
     (rb"\0\x05\x16[\0\x07]", "an AppleDouble file that macOS leaves beside the image, remove it"),
     (rb"\x89HDF", "an HDF5 file, not an image"),
     (rb"\x93NUMPY", "a NumPy array, not an image"),

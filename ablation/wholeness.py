@@ -8,83 +8,24 @@ checksums), and zero bytes at the end of a BMP, TIFF, Netpbm or lossless WebP pi
 unless they begin where a page of the disk does.
 """
 
-import re
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ablation.jpeg import NO_END, ZEROS, whole_jpeg
 from ablation.listing import Unreadable
 
-_ZEROS = 32  # zero bytes in a row that no coder of pictures writes, short of a flat image (looked at where it can be)
 _PAGE = 4096
 _LZW_MOST = 4 << 20  # bytes of a GIF's first picture up to which its pixels are counted, in Python
 
 
-def check_whole(kind: str, content: bytes) -> None:
-    """Follow the content's structure to its end.
+def check_whole(kind: str, content: bytes) -> bytes:
+    """Follow the content's structure to its end; returns what Pillow is to decode.
 
     Raises:  Unreadable: a part is missing, or does not have the checksum that is stored with it.
     """
     check = _CHECKS.get(kind)
-    if check is not None:
-        check(content)
-
-
-_MARKER = re.compile(rb"\xff+([^\0\xff])", re.DOTALL)
-_SCAN_END = re.compile(rb"\xff+[^\0\xff\xd0-\xd7]", re.DOTALL)
-_NO_END = "cut off: no end marker"
-
-
-def _whole_jpeg(content: bytes) -> None:
-    """Segments by their length, each scan to the next marker, and the end marker behind the last scan."""
-    place, scans, flat = 2, 0, _FlatScans()
-    while (found := _MARKER.search(content, place)) is not None:
-        marker, place = found[1][0], found.end()
-        if marker == 0xD9:
-            if not scans:
-                raise Unreadable("damaged: no picture before its end marker")
-            return
-        if marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            continue
-        length = int.from_bytes(content[place : place + 2], "big")
-        segment, place = content[place + 2 : place + length], place + length
-        if length < 2 or place > len(content):
-            raise Unreadable("cut off inside its header" if not scans else _NO_END)
-        if marker == 0xC4:
-            flat.learn(segment)
-        if marker == 0xDA:
-            scans += 1
-            end = _SCAN_END.search(content, place)
-            if end is None:
-                raise Unreadable(_NO_END)
-            if content.find(bytes(_ZEROS), place, end.start()) >= 0 and not flat.possible(segment):
-                raise Unreadable("damaged: a part of its picture data is zero bytes")
-            place = end.start()
-    raise Unreadable(_NO_END)
-
-
-class _FlatScans:
-    """Whether zero bytes in a JPEG's scan can be an area of one colour: by what the code of all zeros stands for."""
-
-    def __init__(self) -> None:
-        self._first: dict[int, int] = {}  # class and number of a Huffman table -> its first symbol
-
-    def learn(self, segment: bytes) -> None:
-        """Read a segment of Huffman tables: number, 16 counts of codes, symbols in the order of their codes."""
-        place = 0
-        while place + 17 < len(segment):
-            self._first[segment[place]] = segment[place + 17]
-            place += 17 + sum(segment[place + 1 : place + 17])
-
-    def possible(self, header: bytes) -> bool:
-        """Whether in a scan with this header a run of zero bits says: the same colour again, or nothing new."""
-        if not header or len(header) < 4 + 2 * header[0] or not self._first:
-            return True  # arithmetic coding, or no header that can be judged
-        tables = [header[2 + 2 * component] for component in range(header[0])]
-        first, last, refines = header[-3], header[-2], header[-1] >> 4
-        same = all(self._first.get(table >> 4, 0) == 0 for table in tables) if first == 0 else True
-        nothing = all(self._first.get(0x10 | table & 15, 0) & 15 == 0 for table in tables) if last > 0 else True
-        return bool(refines) or (same and nothing)
+    return content if check is None else check(content) or content
 
 
 def _whole_png(content: bytes) -> None:
@@ -98,7 +39,8 @@ def _whole_png(content: bytes) -> None:
             break
         data = data[: place - 4 - (len(content) - len(data))]
         if zlib.crc32(data, zlib.crc32(name)) != int.from_bytes(content[place - 4 : place], "big"):
-            raise Unreadable(f"damaged: wrong checksum of its {name.decode('ascii', 'replace')} part")
+            part = name.decode() if name.isalpha() else "unknown"
+            raise Unreadable(f"damaged: wrong checksum of its {part} part")
         if name == b"IHDR":
             header = bytes(data)
         if name == b"IDAT" and unpacked < _png_bytes(header):
@@ -107,7 +49,7 @@ def _whole_png(content: bytes) -> None:
             if unpacked < _png_bytes(header):
                 raise Unreadable("cut off: its picture has fewer rows than its header says")
             return
-    raise Unreadable(_NO_END)
+    raise Unreadable(NO_END)
 
 
 def _png_bytes(header: bytes) -> int:
@@ -159,7 +101,7 @@ def _whole_gif(content: bytes) -> None:
             place = _gif_data(content, place + 1)[1]
         elif block:
             raise Unreadable("damaged: an unknown block")
-    raise Unreadable(_NO_END)
+    raise Unreadable(NO_END)
 
 
 def _gif_colours(flags: bytes) -> int:
@@ -175,7 +117,7 @@ def _gif_data(content: bytes, place: int) -> tuple[bytes, int]:
         place += 1 + length
         if not length:
             return b"".join(parts), place
-    raise Unreadable(_NO_END)
+    raise Unreadable(NO_END)
 
 
 def _lzw_pixels(data: bytes, bits: int, most: int) -> int:
@@ -221,7 +163,7 @@ def _whole_webp(content: bytes) -> None:
 
 
 def _refuse_zero_tail(data: bytes) -> None:
-    if len(data) - len(data.rstrip(b"\0")) >= _ZEROS:
+    if len(data) - len(data.rstrip(b"\0")) >= ZEROS:
         raise Unreadable("damaged: its picture data ends in zero bytes")
 
 
@@ -259,8 +201,8 @@ def _refuse_zero_pages(content: bytes) -> None:
         raise Unreadable(f"damaged: zero bytes from byte {end:,} to its end")
 
 
-_CHECKS: dict[str, Callable[[bytes], None]] = {
-    "JPEG": _whole_jpeg,
+_CHECKS: dict[str, Callable[[bytes], bytes | None]] = {
+    "JPEG": whole_jpeg,
     "PNG": _whole_png,
     "GIF": _whole_gif,
     "WEBP": _whole_webp,
@@ -283,19 +225,24 @@ def webp_size(content: bytes) -> tuple[int, int]:
 
 
 _OFFSETS_AND_COUNTS = ((273, 279), (324, 325))  # of strips and of tiles
-_OLD_JPEG = 513
+_COMPRESSION, _OLD_JPEG, _DEFLATE = 259, 513, (8, 32946)
 
 
-def check_tiff(tags: Mapping[int, Any], length: int) -> None:
-    """Every strip or tile of a TIFF's first picture must lie inside the file, of `length` bytes.
+def check_tiff(tags: Mapping[int, Any], content: bytes) -> None:
+    """Every strip or tile of a TIFF's first picture must lie inside the file and, deflated, have its checksum.
 
     Raises:  Unreadable: one does not.
     """
     found = False
     for offsets, counts in _OFFSETS_AND_COUNTS:
-        starts, sizes = tags.get(offsets, ()), tags.get(counts, ())
-        if any(start + size > length for start, size in zip(starts, sizes, strict=False)):
-            raise Unreadable("cut off: picture data is missing")
-        found = found or bool(starts)
+        for start, size in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False):
+            found = True
+            if start + size > len(content):
+                raise Unreadable("cut off: picture data is missing")
+            unpacker = zlib.decompressobj()
+            if tags.get(_COMPRESSION) in _DEFLATE:
+                _unpacked(unpacker, content[start : start + size], 1 << 40)
+                if not unpacker.eof:
+                    raise Unreadable("damaged: its picture data cannot be unpacked")
     if not found and _OLD_JPEG not in tags:
         raise Unreadable("damaged: no picture in it")

@@ -392,6 +392,16 @@ def test_field_o12_an_image_that_is_cut_off_anywhere_is_refused(kind: str) -> No
         assert length < 60 or reason.startswith(("cut off", "damaged")), (length, reason)
 
 
+def test_zero_bytes_inside_a_deflated_tiff_are_found() -> None:
+    whole = encoded(
+        np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8), "tiff", compression="tiff_adobe_deflate"
+    )
+    for start in range(8, len(whole) - 300, 5):
+        changed = whole[:start] + bytes(20) + whole[start + 20 :]
+        if changed != whole:
+            why_not(changed)
+
+
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "raw"])
 def test_a_tiff_that_is_cut_off_is_refused_however_it_is_packed(compression: str) -> None:
     whole = encoded(noise(), "tiff", compression=compression)
@@ -410,6 +420,32 @@ def test_field_o12_a_jpeg_is_whole_up_to_the_end_marker_behind_its_last_scan(opt
         assert (decode_content(whole + rest, 64) == wanted).all()
     for length in (len(whole) - 1, len(whole) - 2, len(whole) * 6 // 10, len(whole) - 40):
         assert why_not(whole[:length]) == "cut off: no end marker"  # the small one's marker is not the file's
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"optimize": True}, {"quality": 30}, {"subsampling": 0}, {"restart_marker_blocks": 3}]
+)
+def test_field_o12_a_jpeg_with_too_little_before_its_end_marker_is_refused(options: dict[str, Any]) -> None:
+    whole = encoded(noise(64, 64), "jpeg", **options)
+    for length in range(700, len(whole) - 20, 37):  # cut off, and an end marker put behind
+        why_not(whole[:length].rstrip(b"\xff") + b"\xff\xd9")
+    place = whole.index(b"\xff\xc0") + 5  # a header that promises more rows than there are
+    why_not(whole[:place] + (96).to_bytes(2, "big") + whole[place + 2 :])
+
+
+def test_a_jpeg_whose_restart_markers_do_not_count_up_lacks_a_part() -> None:
+    whole = encoded(noise(64, 64), "jpeg", restart_marker_blocks=2)
+    third, fourth = whole.index(b"\xff\xd2"), whole.index(b"\xff\xd3")
+    assert why_not(whole[:third] + whole[fourth:]) == "damaged: a part of its picture data is missing"
+
+
+def test_a_jpeg_of_several_pictures_gives_its_first() -> None:
+    pictures = [Image.fromarray(noise(32, 32, seed)) for seed in range(3)]
+    content = encoded(pictures[0], "mpo", save_all=True, append_images=pictures[1:])
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.format == "MPO"
+        wanted = np.asarray(image)
+    assert (decode_content(content, 32) == wanted).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"quality": 100}, {"subsampling": 0}])

@@ -25,8 +25,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 ORDER = (
     "errors datasets origin ranges datachoice schema phrases",
     "config sections folders rundir shapes environment identity",
-    "composition commandline stored listing kinds wholeness content decode lookahead cachefolder storewriter store "
-    "imagefolder data",
+    "composition commandline stored listing kinds jpeg wholeness content decode lookahead cachefolder storewriter "
+    "store imagefolder data",
     "allotment gpus jobs needs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",
