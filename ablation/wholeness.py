@@ -82,7 +82,7 @@ def _unpacked(unpacker: "zlib._Decompress", data: bytes | memoryview, most: int)
 
 
 def _whole_gif(content: bytes) -> None:
-    """Blocks up to the trailer, and a first picture with all its pixels."""
+    """Blocks up to the trailer, which some writers leave away, and a first picture with all its pixels."""
     place, pictures = 13 + _gif_colours(content[10:11]), 0
     while place < len(content):
         block, place = content[place], place + 1
@@ -101,7 +101,8 @@ def _whole_gif(content: bytes) -> None:
             place = _gif_data(content, place + 1)[1]
         elif block:
             raise Unreadable("damaged: an unknown block")
-    raise Unreadable(NO_END)
+    if not pictures or place > len(content):
+        raise Unreadable(NO_END)
 
 
 def _gif_colours(flags: bytes) -> int:

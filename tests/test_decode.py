@@ -386,8 +386,8 @@ def test_the_same_centre_is_cut_out_of_lines_of_pixels_before_they_are_resized(w
 @pytest.mark.parametrize("kind", KINDS)
 def test_field_o12_an_image_that_is_cut_off_anywhere_is_refused(kind: str) -> None:
     whole = encoded(noise(), kind)
-    # Without the padding behind its last row a BMP has all its pixels.
-    for length in range(len(whole) - 2 * (kind == "bmp")):
+    # A BMP has all its pixels without the padding behind its last row, a GIF without its trailer.
+    for length in range(len(whole) - {"bmp": 2, "gif": 1}.get(kind, 0)):
         reason = why_not(whole[:length])
         assert length < 60 or reason.startswith(("cut off", "damaged")), (length, reason)
 
@@ -497,6 +497,15 @@ def test_a_png_with_fewer_rows_than_it_says_is_refused(bits_and_colours: tuple[i
     for short in (full[:-1], full[:row], b""):
         reason = why_not(png(10, 10, bits, colours, short, *palette, interlaced=interlaced))
         assert reason == "cut off: its picture has fewer rows than its header says"
+
+
+def test_a_gif_without_its_trailer_is_whole_and_one_cut_behind_its_first_picture_not() -> None:
+    one, other = (Image.fromarray(noise(16, 16, seed)).quantize(64) for seed in (1, 2))
+    wanted = decode_content(encoded(one, "gif"), 16)
+    assert (decode_content(encoded(one, "gif")[:-1], 16) == wanted).all()
+    several = encoded(one, "gif", save_all=True, append_images=[other])
+    assert (decode_content(several[:-1], 16) == wanted).all()
+    assert why_not(several[:-2]) == why_not(several[:-100]) == "cut off: no end marker"
 
 
 def test_a_gif_with_fewer_pixels_than_it_says_is_refused() -> None:
