@@ -27,10 +27,12 @@ def read_content(path: Path) -> bytes:
 
     Raises:  Unreadable: it cannot be opened, is no regular file, or is larger than MOST_BYTES.
     """
-    with _opened(path) as (file, _):
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise Unreadable(f"more than {MOST_BYTES >> 20} MB, larger than any image that is read")
+    with _opened(path) as (file, size):
+        if size > MOST_BYTES:
+            raise Unreadable(f"{size >> 20:,} MiB, more than the {MOST_BYTES >> 20} MiB allowed")
+        content = file.read(size + 1)
+    if len(content) > size:
+        raise Unreadable("grew while it was read")
     return content
 
 
@@ -63,6 +65,9 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def _refuse_others(mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
     for is_other, words in _OTHER_THAN_FILES:
         if is_other(mode):
             raise Unreadable(words)
+    raise Unreadable("no regular file")

@@ -7,6 +7,7 @@ from ablation.listing import Unreadable
 ZEROS = 32  # zero bytes in a row that no coder of pictures writes, short of a flat image (looked at where it can be)
 _MARKER = re.compile(rb"\xff+([^\0\xff])", re.DOTALL)
 _SCAN_END = re.compile(rb"\xff+[^\0\xff\xd0-\xd7]", re.DOTALL)
+_RUN = bytes(ZEROS)
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 NO_END = "cut off: no end marker"
 _PLAIN = (0xC0, 0xC1)  # what begins the frame of a JPEG whose one scan has all of its picture
@@ -20,7 +21,7 @@ def whole_jpeg(content: bytes) -> bytes | None:
     a picture in one scan all is returned but the marker.
     Raises:  Unreadable: the file ends too early, or a part of it cannot be.
     """
-    place, scans, plain, flat = 2, 0, False, _FlatScans()
+    place, scans, plain, restarts, flat = 2, 0, False, False, _FlatScans()
     while (found := _MARKER.search(content, place)) is not None:
         marker, place = found[1][0], found.end()
         if marker == 0xD9:
@@ -33,7 +34,7 @@ def whole_jpeg(content: bytes) -> bytes | None:
         segment, place = content[place + 2 : place + length], place + length
         if length < 2 or place > len(content):
             raise Unreadable("cut off inside its header" if not scans else NO_END)
-        plain = plain or marker in _PLAIN
+        plain, restarts = plain or marker in _PLAIN, restarts or marker == 0xDD
         if marker == 0xC4:
             flat.learn(segment)
         if marker == 0xDA:
@@ -41,17 +42,17 @@ def whole_jpeg(content: bytes) -> bytes | None:
             end = _SCAN_END.search(content, place)
             if end is None:
                 raise Unreadable(NO_END)
-            _check_scan(content[place : end.start()], flat.possible(segment))
+            _check_scan(content[place : end.start()], restarts)
+            if content.find(_RUN, place, end.start()) >= 0 and not flat.possible(segment):
+                raise Unreadable("damaged: a part of its picture data is zero bytes")
             place = end.start()
     raise Unreadable(NO_END)
 
 
-def _check_scan(data: bytes, flat: bool) -> None:
-    """The restart markers count up from 0 to 7 and again; zero bytes in a row are an area of one colour, or wrong."""
-    if any(found[0] - 0xD0 != number % 8 for number, found in enumerate(_RESTART.findall(data))):
+def _check_scan(data: bytes, restarts: bool) -> None:
+    """The restart markers count up from 0 to 7 and again."""
+    if restarts and any(found[0] - 0xD0 != number % 8 for number, found in enumerate(_RESTART.findall(data))):
         raise Unreadable("damaged: a part of its picture data is missing")
-    if not flat and bytes(ZEROS) in data:
-        raise Unreadable("damaged: a part of its picture data is zero bytes")
 
 
 class _FlatScans:

@@ -6,27 +6,29 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 8  # items in flight for each thread: memory stays the same however many there are
+_AT_ONCE = 16  # items that a thread takes together, as handing over takes time, too
+_AHEAD = 3  # such lots in flight for each thread: memory stays the same however many there are
 _PATIENCE = 10.0  # seconds before the first line and between lines
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
     """What `map` gives, computed by a thread for each core (at most 16) that this process may use."""
-    threads = min(16, _cores())
-    waiting: deque[Future[Result]] = deque()
+    threads, items = min(16, _cores()), iter(items)
+    waiting: deque[Future[list[Result]]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
+        while lot := list(islice(items, _AT_ONCE)):
+            waiting.append(pool.submit(lambda some: list(map(work, some)), lot))
             if len(waiting) >= _AHEAD * threads:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
