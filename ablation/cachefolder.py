@@ -19,7 +19,7 @@ from ablation.lookahead import say
 IMAGES, FINGERPRINTS = "images", "fingerprints"
 _ENTRY = re.compile(r"([0-9a-f]{16}-[0-9]+px-v[0-9]+)(?:\.[0-9]+\.tmp|\.lock)?")
 _PART = re.compile(r"[0-9A-Za-z_.-]+\.(?:npy|json)(?:\.[0-9A-Za-z_.-]*tmp)?")
-_MEMO = re.compile(r"[0-9a-f]{32}\.json(?:\.[0-9A-Za-z_.-]*tmp)?")
+_MEMO = re.compile(r"\.?[0-9a-f]{32}\.json(?:\.[0-9A-Za-z_.-]*tmp)?")
 _PATIENCE = 5.0  # seconds of waiting for another process's build without a word
 
 
@@ -85,6 +85,7 @@ def _acquire(path: Path, *, wait: bool) -> int | None:
     """An open handle that holds the lock; None where another process has it and we do not wait."""
     start, told = time.monotonic(), False
     while True:
+        prepare(path.parent)
         with written(path.parent):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -117,13 +118,12 @@ def _tell(path: Path, start: float) -> bool:
     return True
 
 
-def remove_folder(folder: Path) -> None:
-    """Remove a store or a build: first out of its name, so that nobody takes what is left for whole."""
-    aside = folder if folder.suffix == ".tmp" else folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+def remove_store(folder: Path) -> None:
+    """Remove a damaged store, whose lock is held: first out of its name, lest what is left be taken for whole."""
+    aside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     with written(folder.parent):
-        if aside != folder:
-            shutil.rmtree(aside, ignore_errors=True)
-            os.rename(folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(folder, aside)
         shutil.rmtree(aside)
 
 

@@ -18,8 +18,8 @@ _PATIENCE = 10.0  # seconds before the first line and between lines
 
 
 def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
-    """What `map` gives, computed by a thread for each core (at most 16) that this process may use."""
-    threads, items = min(16, _cores()), iter(items)
+    """What `map` gives, computed by a thread for each core and two more, which wait for the disk."""
+    threads, items = min(16, _cores() + 2), iter(items)
     waiting: deque[Future[list[Result]]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
@@ -34,6 +34,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Generator
 
 
 def _cores() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -56,8 +56,14 @@ class Store:
 
 
 def default_cache_dir() -> Path:
-    """The user's cache folder for this program."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablation"
+    """The user's cache folder for this program.
+
+    Raises:  UserError: the user has no home folder.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablation"
+    except RuntimeError as error:
+        raise UserError("There is no home folder to keep decoded images in. Set data.cache_dir=/path.") from error
 
 
 def fingerprint(listing: Listing, cache: Path) -> str:
@@ -80,13 +86,12 @@ def open_store(listing: Listing, size: int, cache: Path) -> Store:
     store, wrong = _opened(folder)
     if store is not None:
         return store
-    cachefolder.prepare(folder.parent)
     with cachefolder.locked(folder.with_suffix(".lock")):
         store, wrong = _opened(folder)  # by now another process may have built it
         if store is None:
             if wrong:
                 say(f"The decoded images in {folder} are damaged ({wrong}): they are decoded again.")
-                cachefolder.remove_folder(folder)
+                cachefolder.remove_store(folder)
             _build_store(listing, size, folder, key)
             store, wrong = _opened(folder)
     if store is None:

@@ -23,6 +23,7 @@ from ablation import decode as decode_module
 from ablation.content import digest_content, read_content
 from ablation.decode import decode_image as decode_content
 from ablation.listing import Unreadable
+from ablation.wholeness import check_tiff
 
 RED, GREEN, BLUE = (200, 10, 20), (10, 200, 20), (10, 20, 200)
 KINDS = ("png", "jpeg", "gif", "bmp", "tiff", "webp", "ppm")
@@ -400,6 +401,19 @@ def test_zero_bytes_inside_a_deflated_tiff_are_found() -> None:
         changed = whole[:start] + bytes(20) + whole[start + 20 :]
         if changed != whole:
             why_not(changed)
+
+
+def test_strips_and_tiles_of_a_tiff_must_lie_inside_the_file() -> None:
+    check_tiff({273: (8, 58), 279: (50, 42)}, bytes(100))
+    for tags in ({273: (8, 58), 279: (50, 43)}, {324: (99,), 325: (2,)}, {273: (8,), 279: (2**32,)}, {}):
+        with pytest.raises(Unreadable):
+            check_tiff(tags, bytes(100))
+    packed = zlib.compress(bytes(range(200)))
+    for compression in (8, 32946):
+        tags = {259: compression, 273: (0,), 279: (len(packed),)}
+        check_tiff(tags, packed)
+        with pytest.raises(Unreadable, match="cannot be unpacked"):
+            check_tiff(tags | {279: (len(packed) - 1,)}, packed)
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "raw"])

@@ -337,6 +337,13 @@ def test_the_cache_lies_where_the_user_has_it(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     assert default_cache_dir() == tmp_path / ".cache" / "ablation"
 
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(UserError, match=r"no home folder .* data\.cache_dir=/path"):
+        default_cache_dir()
+
 
 def test_the_store_says_what_it_was_made_of(root: Path, cache: Path) -> None:
     opened = open_store(index_folder(root), 12, cache)
@@ -659,7 +666,7 @@ def test_images_that_change_while_they_are_read_are_refused(cache: Path) -> None
 
 
 def test_only_a_few_items_are_in_flight_and_all_come_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookahead, "_cores", lambda: 3)
+    monkeypatch.setattr(lookahead, "_cores", lambda: 1)
     taken = 0
 
     def items() -> Iterable[int]:
