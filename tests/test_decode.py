@@ -381,6 +381,15 @@ def test_the_same_centre_is_cut_out_of_lines_of_pixels_before_they_are_resized(w
     assert np.abs(seen.astype(int) - np.asarray(whole)).max() <= 1
 
 
+def test_a_line_of_fifty_million_pixels_takes_no_more_memory_than_it_has() -> None:
+    line = Image.new("L", (50_000_000, 1), 7)
+    line.putpixel((25_000_000, 0), 255)
+    for image in (line, line.transpose(Image.Transpose.ROTATE_90)):  # as a whole it would become 3 200 million wide
+        seen = np.asarray(decode_module.fit(image, 64))
+        assert seen.shape == (64, 64)
+        assert (seen.min() < 30, seen.max() > 230) == (True, True)  # from the middle of one pixel to that of the next
+
+
 # What is no image, or not all there
 
 
