@@ -81,10 +81,19 @@ def fit(image: Image.Image, size: int) -> Image.Image:
     left, top = (width - size) // 2, (height - size) // 2
     if max(width, height) > _LONG * size:  # resized as a whole, a line of pixels would fill the memory
         across, down = image.width / width, image.height / height
-        box = (left * across, top * down, (left + size) * across, (top + size) * down)
-        return image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        return _resized_part(image, (left * across, top * down, (left + size) * across, (top + size) * down), size)
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     return resized.crop((left, top, left + size, top + size))
+
+
+def _resized_part(image: Image.Image, box: tuple[float, float, float, float], size: int) -> Image.Image:
+    """The part of an image in a box, as size x size; cut out with a margin first, as Pillow's boxes are inexact."""
+    margin = 3 + int(max(box[2] - box[0], box[3] - box[1]) / size)  # bilinear weights reach one pixel of the result far
+    left, top = (max(0, int(edge) - margin) for edge in box[:2])
+    right, bottom = (min(int(edge) + margin, end) for edge, end in zip(box[2:], image.size, strict=True))
+    part = image.crop((left, top, right, bottom))
+    inside = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    return part.resize((size, size), Image.Resampling.BILINEAR, box=inside)
 
 
 def _formats(kind: str) -> list[str]:

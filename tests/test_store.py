@@ -533,6 +533,14 @@ def test_a_store_with_a_damaged_file_is_built_anew_with_one_notice(
     assert [path.name for path in folder.parent.iterdir() if path.suffix == ".tmp"] == []
 
 
+def test_a_change_in_what_is_kept_of_unreadable_files_is_noticed(root: Path, cache: Path) -> None:
+    (root / "val/cat/3.png").write_bytes(b"")
+    opened = open_store(index_folder(root), 12, cache)
+    path = opened.folder / "meta.json"
+    path.write_text(path.read_text().replace("empty, 0 bytes", "empty, 1 bytes"))
+    assert open_store(index_folder(root), 12, cache).skipped == opened.skipped == {"val/cat/3.png": "empty, 0 bytes"}
+
+
 def test_a_store_of_another_version_under_this_name_is_built_anew(root: Path, cache: Path) -> None:
     folder = open_store(index_folder(root), 12, cache).folder
     meta = json.loads((folder / "meta.json").read_text())
