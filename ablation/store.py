@@ -100,11 +100,12 @@ def open_store(listing: Listing, size: int, cache: Path) -> Store:
 
 
 def _stamps_key(listing: Listing) -> str:
-    """A digest of where the images are, with the size and time of every file, and of what `_assignment` adds."""
+    """A digest of where the images are, their names, the size and time of every file, and what `_assignment` adds."""
+    names = _names(listing)
     total = hashlib.sha256(json.dumps([str(listing.root.resolve()), _assignment(listing)]).encode())
-    stamps = iter(listing.reader.stamps(_names(listing)))
-    while some := list(islice(stamps, 10_000)):
-        total.update(json.dumps(some).encode())
+    for rows in (iter(names), iter(listing.reader.stamps(names))):  # a file may hold many images
+        while some := list(islice(rows, 10_000)):
+            total.update(json.dumps(some).encode())
     return total.hexdigest()[:32]
 
 

@@ -401,6 +401,18 @@ def test_labels_classes_and_splits_that_names_do_not_tell_are_part_of_the_finger
     assert [one.labels["train"].tolist() for one in opened] == [[0, 1, 0, 1, 0, 1], [1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0]]
 
 
+def test_images_of_one_file_are_told_apart_by_their_names(cache: Path) -> None:
+    class OneFile(Numbers):
+        def stamps(self, names: Iterable[str]) -> list[tuple[str, int, int]]:
+            return [("data.bin", 1, 1)]
+
+    def some(*chosen: int) -> Listing:
+        files = tuple((f"train/c0/{k}", 0) for k in chosen)
+        return Listing(Path("/nowhere"), ("c0",), files, (), OneFile())
+
+    assert len({fingerprint(some(*chosen), cache) for chosen in ((1, 2), (1, 3), (2, 1), (1,), (1, 2))}) == 4
+
+
 def test_a_folder_whose_names_tell_all_has_the_fingerprint_it_always_had(root: Path, cache: Path) -> None:
     import hashlib
 
@@ -964,6 +976,26 @@ def test_a_lock_file_that_was_cleaned_away_is_not_taken_for_the_lock(tmp_path: P
     os.close(third)
     waiter.join(30)
     assert order == ["third", "second"]
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_lock_file_that_is_cleaned_away_between_opening_and_locking_is_opened_again(
+    anew: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, honest, calls = tmp_path / "x.lock", cachefolder.fcntl.flock, []
+
+    def late(handle: int, how: int) -> None:
+        honest(handle, how)
+        calls.append(handle)
+        if len(calls) == 1:
+            path.unlink()
+            if anew:
+                path.touch()
+
+    monkeypatch.setattr(cachefolder.fcntl, "flock", late)
+    with locked(path):
+        assert len(calls) == 2
+        assert os.path.samestat(os.fstat(calls[1]), path.stat())
 
 
 def test_a_long_wait_for_another_process_is_told_once(
