@@ -929,6 +929,7 @@ def test_cleaning_follows_no_link(root: Path, cache: Path, tmp_path: Path) -> No
     (folder / "linked.npy").symlink_to(elsewhere / "file.npy")
     before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
     clean_cache(cache)
+    assert [path.name for path in folder.iterdir()] == ["linked.npy"]
     assert {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == before
     shutil.rmtree(cache)
     open_store(index_folder(root), 12, cache)
