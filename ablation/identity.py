@@ -28,9 +28,12 @@ Variant = Mapping[str, str]  # factor -> level name
 TRAINING_MODULES = (
     "augment",
     "batches",
+    "content",
     "data",
     "decode",
     "imagefolder",
+    "jpeg",
+    "kinds",
     "layouts",
     "listing",
     "loop",
@@ -40,8 +43,10 @@ TRAINING_MODULES = (
     "splitting",
     "step",
     "store",
+    "storewriter",
     "streams",
     "training",
+    "wholeness",
     "walk",
     "world",
 )

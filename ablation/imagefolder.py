@@ -4,7 +4,6 @@ Class indices are the natural order of the folder names in train/, and val/ is m
 then data.split says which training images are for validation.
 """
 
-import hashlib
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ablation.content import digest_content, read_content
 from ablation.datachoice import BadFiles
 from ablation.decode import decode_image
 from ablation.errors import UserError, hint
@@ -32,7 +32,7 @@ class FolderReader:
     channels: int = 3
 
     def stamps(self, names: Iterable[str]) -> list[tuple[str, int, int]]:
-        """Size and time of every file; -1 for one that cannot be opened, which other rights may mend."""
+        """Size and last change of every file; -1 for one that cannot be opened, which other rights may mend."""
         return [(name, *self._stamp(os.path.join(self.root, name))) for name in names]
 
     @staticmethod
@@ -40,21 +40,15 @@ class FolderReader:
         if not os.access(path, os.R_OK):
             return -1, 0
         found = os.stat(path)
-        return found.st_size, found.st_mtime_ns
+        return found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)  # a copy may bring its old time along
 
     def digest(self, name: str) -> bytes:
-        """SHA-256 of a file; one that cannot be opened has a digest as well, so that all such are told together."""
-        if not os.access(self.root / name, os.R_OK):
-            return hashlib.sha256(b"cannot be opened").digest()
-        return hashlib.sha256(self._content(name)).digest()
+        """SHA-256 of a file."""
+        return digest_content(self.root / name)
 
     def pixels(self, name: str, size: int) -> np.ndarray:
         """A file's image."""
-        try:
-            content = (self.root / name).read_bytes()
-        except OSError as error:
-            raise Unreadable(str(error.strerror)) from error
-        return decode_image(content, size)
+        return decode_image(read_content(self.root / name), size)
 
     def header(self, name: str) -> tuple[int, int, str]:
         """Width, height and Pillow's mode of a file's image, by its header alone."""
@@ -63,12 +57,6 @@ class FolderReader:
                 return image.width, image.height, image.mode
         except Exception as error:  # whatever a damaged header makes Pillow raise
             raise Unreadable(str(error)) from error
-
-    def _content(self, name: str) -> bytes:
-        try:
-            return (self.root / name).read_bytes()
-        except OSError as error:
-            raise UserError(f"{self.root / name} cannot be read: {error.strerror}. Repair or remove it.") from error
 
 
 def index_folder(root: Path, bad_files: BadFiles = BadFiles.error) -> Listing:

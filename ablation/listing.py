@@ -35,7 +35,7 @@ class Reader(Protocol):
     def digest(self, name: str) -> bytes:
         """SHA-256 of an image's content as it is stored, readable as an image or not.
 
-        Raises:  UserError: the file cannot be opened.
+        Raises:  Unreadable: the file cannot be opened.
         """
 
     def pixels(self, name: str, size: int) -> np.ndarray:

@@ -25,8 +25,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 ORDER = (
     "errors datasets origin ranges datachoice schema phrases",
     "config sections folders rundir shapes environment identity",
-    "composition commandline stored listing walk layouts decode store imagefolder duplicates sizes splitting data "
-    "check",
+    "composition commandline stored listing walk layouts kinds jpeg wholeness content decode lookahead cachefolder "
+    "storewriter store imagefolder duplicates sizes splitting data check",
     "allotment gpus jobs trained inputs labels_file needs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",
@@ -113,6 +113,7 @@ def test_importing_the_light_half_loads_no_torch_and_prints_nothing() -> None:
 def test_the_code_digest_covers_what_decides_a_run() -> None:
     """Of all that run.py imports, what may change without a number changing is named here."""
     bystanders = {
+        "cachefolder",
         "checkpoint",
         "datachoice",
         "duplicates",
@@ -120,6 +121,7 @@ def test_the_code_digest_covers_what_decides_a_run() -> None:
         "errors",
         "identity",
         "jobs",
+        "lookahead",
         "progress",
         "rundir",
         "schema",
