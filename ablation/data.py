@@ -12,11 +12,17 @@ from pathlib import Path
 import numpy as np
 
 from ablation import imagefolder
+from ablation.cifar import index_cifar
+from ablation.csvfile import index_csv
 from ablation.datachoice import BadFiles, DataConfig, DataName
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
 from ablation.errors import UserError
+from ablation.fashion_mnist import index_fashion_mnist
 from ablation.listing import Listing, printable
+from ablation.parquet import index_parquet
 from ablation.store import Store, bad_files_message, decode_into, default_cache_dir, fingerprint, open_store
+from ablation.tiny_imagenet import index_imagenette, index_tiny_imagenet
+from ablation.webdataset import index_webdataset
 
 Array = np.ndarray  # uint8 images (N, H, W, C) or int64 labels (N,)
 _CHUNK = 4096  # images per step when summing over a memory map
@@ -24,6 +30,14 @@ _CHUNK = 4096  # images per step when summing over a memory map
 # Every source but the embedded one; a new one is a line here, a name in the schema and a file in conf/data/.
 _SOURCES: dict[DataName, Callable[[DataConfig], Listing]] = {
     DataName.imagefolder: lambda data: imagefolder.index_folder(_root(data)),
+    DataName.fashion_mnist: lambda data: index_fashion_mnist(data, cache_dir(data)),
+    DataName.cifar10: lambda data: index_cifar(data, cache_dir(data)),
+    DataName.cifar100: lambda data: index_cifar(data, cache_dir(data)),
+    DataName.tiny_imagenet: index_tiny_imagenet,
+    DataName.imagenette: index_imagenette,
+    DataName.csv: index_csv,
+    DataName.parquet: index_parquet,
+    DataName.webdataset: lambda data: index_webdataset(data, cache_dir(data)),
 }
 
 

@@ -54,11 +54,12 @@ def default_cache_dir() -> Path:
 def fingerprint(listing: Listing, cache: Path) -> str:
     """Sixteen hexadecimal digits over the names and contents of all training and validation images.
 
-    Reading every image is needed once; afterwards the answer is remembered under the files' sizes and times.
+    Reading every image is needed once; afterwards the answer is remembered under the names, which tell split and
+    class, and the files' sizes and times.
     """
     names = [name for name, _ in (*listing.train, *listing.val)]
     stamps = listing.reader.stamps(names)
-    key = hashlib.sha256(json.dumps([str(listing.root.resolve()), stamps]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([str(listing.root.resolve()), names, stamps]).encode()).hexdigest()[:32]
     remembered = cache / "fingerprints" / f"{key}.json"
     if remembered.exists():
         return str(json.loads(remembered.read_text(encoding="utf-8"))["fingerprint"])
