@@ -106,7 +106,7 @@ def _receive(remote: Remote, url: str, part: Path) -> bool:
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "ablation-study"} | ({"Range": f"bytes={have}-"} if have else {})
     with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as response:
-        resumed = response.status == 206
+        resumed: bool = response.status == 206
         if resumed and not (response.headers.get("Content-Range") or "").startswith(f"bytes {have}-"):
             part.unlink(missing_ok=True)
             raise HTTPException("the server sent another part than asked for")
