@@ -157,12 +157,13 @@ def _check_labels(labels: list[int], classes: int, path: Path) -> None:
 
 def _shards(kind: _Kind, root: Path) -> Listing:
     """The listing of parquet shards as the Hugging Face hub has them; images of the same numbers as in other forms."""
-    found = parquet.read_shards(root, ("train", "test"), ("fine_label", "label"))
-    labels = {split: found.labels[split] for split in ("train", "test")}
+    found = parquet.read_shards(root, {"train": "train", "test": "test"}, ("fine_label", "label"))
+    labels = found.labels
     for split, part in labels.items():
         _check_labels(part, len(kind.classes), root / f"{split}-*.parquet")
     if found.classes is not None and tuple(found.classes) != kind.classes:
         raise UserError(
             f"{root}: the classes of these shards are not those of this set, {', '.join(found.classes[:3])}, ..."
         )
-    return official_listing(root, kind.classes, labels["train"], labels["test"], found.reader, (50_000, 10_000))
+    reader = parquet.ParquetReader({**found.sets, "val": found.sets["test"]}, found.column)
+    return official_listing(root, kind.classes, labels["train"], labels["test"], reader, (50_000, 10_000))

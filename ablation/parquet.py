@@ -35,7 +35,7 @@ class _Group:
 
 
 class ParquetReader:
-    """Reads encoded images out of the row groups of `train` and `test`, whichever split their names begin with."""
+    """Reads encoded images out of row groups; sets: those of each split that names begin with, in order."""
 
     channels = 3
 
@@ -85,9 +85,10 @@ class ParquetReader:
 
 @dataclass(frozen=True)
 class Shards:
-    """What shards hold: labels by split, as numbers where the shards name classes or hold numbers, else as text."""
+    """What shards hold: row groups and labels by split, the column of images, names of classes where they have some."""
 
-    reader: ParquetReader
+    sets: dict[str, list[_Group]]
+    column: str
     labels: dict[str, list[Any]]
     classes: tuple[str, ...] | None
 
@@ -103,19 +104,18 @@ def index_parquet(data: DataConfig) -> Listing:
     if folder is None:
         raise UserError(f"data.root={root}: there is no train-*.parquet in it or in {root}/data. {_nearby(root)}")
     given = next((split for split in VALIDATION if _files(folder, split)), None)
-    splits = [split for split in ("train", given, "test") if split and _files(folder, split)]
-    shards = read_shards(root, splits, _LABELS)
-    labels, notices = shards.labels, []
-    unlabelled = "test" not in labels or any(label in (-1, None) for label in labels["test"])
-    if given is None and not unlabelled:
-        given = "test"
+    splits = {"train": "train", "val": given, "test": "test" if _files(folder, "test") else None}
+    shards = read_shards(root, {split: name for split, name in splits.items() if name}, _LABELS)
+    sets, labels, notices = shards.sets, shards.labels, []
+    if given is None and "test" in labels and not any(label in (-1, None) for label in labels["test"]):
+        sets["val"], labels["val"] = sets.pop("test"), labels.pop("test")
         notices.append(f"{folder}: there is no validation-*.parquet; test-* is labelled and serves as val.")
-    used = [split for split in ("train", given) if split]
-    classes = shards.classes or tuple(sorted({_class(x) for split in used for x in labels[split]}, key=natural_key))
+    used = {_class(label) for split in ("train", "val") for label in labels.get(split, ())}
+    classes = shards.classes or tuple(sorted(used, key=natural_key))
     places = {name: place for place, name in enumerate(classes)}
 
-    def listed(split: str | None) -> Iterable[tuple[str, int]]:
-        for number, label in enumerate(labels[split] if split else ()):
+    def listed(split: str) -> Iterable[tuple[str, int]]:
+        for number, label in enumerate(labels.get(split, ())):
             place = places.get(_class(label)) if shards.classes is None else label
             if place is None or not 0 <= place < len(classes):
                 raise UserError(
@@ -123,9 +123,9 @@ def index_parquet(data: DataConfig) -> Listing:
                 )
             yield f"{split}/{classes[place]}/{number:06d}", place
 
-    held = range(len(labels["test"])) if "test" in labels and given != "test" else ()
-    test = tuple(f"test/{number:06d}" for number in held)
-    return Listing(root, classes, tuple(listed("train")), tuple(listed(given)), shards.reader, tuple(notices), test)
+    test = tuple(f"test/{number:06d}" for number in range(len(labels.get("test", ()))))
+    reader = ParquetReader(sets, shards.column)
+    return Listing(root, classes, tuple(listed("train")), tuple(listed("val")), reader, tuple(notices), test)
 
 
 def _class(label: Any) -> str:
@@ -155,9 +155,10 @@ def _nearby(root: Path) -> str:
     return f"There is {', '.join(found[:3])}; shards are named train-*, validation-* and test-*." if found else ""
 
 
-def read_shards(root: Path, splits: Sequence[str], label_columns: Sequence[str]) -> Shards:
+def read_shards(root: Path, splits: Mapping[str, str], label_columns: Sequence[str]) -> Shards:
     """Row groups and labels of the shards of some splits.
 
+    Args:    splits: what a split is called here -> what its files are called.
     Raises:  UserError: a split is missing or incomplete, a shard is damaged, or columns are not known.
     """
     folder = shard_folder(root)
@@ -165,8 +166,8 @@ def read_shards(root: Path, splits: Sequence[str], label_columns: Sequence[str])
     sets: dict[str, list[_Group]] = {}
     labels: dict[str, list[Any]] = {}
     columns, classes = None, None
-    for split in splits:
-        for path in _complete(folder, split):
+    for split, name in splits.items():
+        for path in _complete(folder, name):
             with _opened(path) as file:
                 if columns is None:
                     columns = _columns(path, file.schema_arrow, label_columns)
@@ -178,7 +179,7 @@ def read_shards(root: Path, splits: Sequence[str], label_columns: Sequence[str])
                 sets.setdefault(split, []).extend(_Group(path, k, rows) for k, rows in enumerate(counts))
                 labels.setdefault(split, []).extend(file.read(columns=[columns[1]]).column(0).to_pylist())
     assert columns is not None
-    return Shards(ParquetReader(sets, columns[0]), labels, classes)
+    return Shards(sets, columns[0], labels, classes)
 
 
 def _complete(folder: Path, split: str) -> list[Path]:

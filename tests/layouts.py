@@ -55,16 +55,16 @@ def python_batch(images: np.ndarray, labels: Sequence[int], key: str) -> bytes:
     numbers = b"".join(b"K" + bytes([label]) for label in labels)
     names = b"".join(_string(f"image_s_{k:06d}.png".encode()) for k in range(len(labels)))
     array = (
-        b"cnumpy.core.multiarray\n_reconstruct\n" + _memo(9) + b"cnumpy\nndarray\n" + _memo(10) + b"K\x00\x85" + _memo(11)
-        + _string(b"b") + b"\x87" + _memo(12) + b"R" + _memo(13)
+        b"cnumpy.core.multiarray\n_reconstruct\n" + _memo(9) + b"cnumpy\nndarray\n" + _memo(10)
+        + b"K\x00\x85" + _memo(11) + _string(b"b") + b"\x87" + _memo(12) + b"R" + _memo(13)
         + b"(K\x01M" + struct.pack("<H", images.shape[0]) + b"M" + struct.pack("<H", images.shape[1]) + b"\x86"
         + _memo(14) + b"cnumpy\ndtype\n" + _memo(15) + _string(b"u1") + b"K\x00K\x01\x87" + _memo(16) + b"R" + _memo(17)
         + b"(K\x03" + _string(b"|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89" + _string(images.tobytes())
         + b"tb"
     )  # fmt: skip
     return (
-        b"\x80\x02}" + _memo(1) + b"(" + _string(b"batch_label") + _memo(2) + _string(b"training batch 1 of 5") + _memo(3)
-        + _string(key.encode()) + _memo(4) + b"]" + _memo(5) + b"(" + numbers + b"e"
+        b"\x80\x02}" + _memo(1) + b"(" + _string(b"batch_label") + _memo(2) + _string(b"training batch 1 of 5")
+        + _memo(3) + _string(key.encode()) + _memo(4) + b"]" + _memo(5) + b"(" + numbers + b"e"
         + _string(b"data") + _memo(6) + array
         + _string(b"filenames") + _memo(7) + b"]" + _memo(8) + b"(" + names + b"eu."
     )  # fmt: skip
