@@ -6,11 +6,11 @@ it asks to call without calling it, and refuses every instruction and name that 
 
 import mmap
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickletools import genops
-from typing import IO, Any, cast
+from pickletools import opcodes
+from typing import Any
 
 from ablation.errors import UserError
 
@@ -108,23 +108,23 @@ class _Machine:
         self.stack.append(_Name(name))
 
 
-def _text(heads: int) -> Callable[[_Machine, Any, int], None]:
-    """Push a text, or the place of a long one; `heads` is the number of bytes before it."""
-
-    def push(machine: _Machine, value: Any, at: int) -> None:
-        if len(value) >= _LONG:
-            machine.stack.append(_Bytes(at + heads, len(value)))
-        else:
-            machine.stack.append(value if isinstance(value, str) else bytes(value).decode("latin-1"))
-
-    return push
-
-
-def _value(machine: _Machine, value: Any, _: int) -> None:
+def _value(machine: _Machine, value: Any) -> None:
     machine.stack.append(value)
 
 
-_INSTRUCTIONS: dict[str, Callable[[_Machine, Any, int], Any]] = {
+_CODES = {instruction.code: instruction for instruction in opcodes}
+# How the length of a text is written before it.
+_TEXTS = {
+    "SHORT_BINSTRING": "<B",
+    "SHORT_BINBYTES": "<B",
+    "SHORT_BINUNICODE": "<B",
+    "BINSTRING": "<i",
+    "BINBYTES": "<I",
+    "BINUNICODE": "<I",
+    "BINBYTES8": "<Q",
+}
+_INSTRUCTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
+    **dict.fromkeys(_TEXTS, _value),
     "PROTO": lambda *_: None,
     "FRAME": lambda *_: None,
     "STOP": lambda *_: None,
@@ -138,18 +138,11 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any, int], Any]] = {
     "BININT": _value,
     "BININT1": _value,
     "BININT2": _value,
-    "SHORT_BINSTRING": _text(2),
-    "SHORT_BINBYTES": _text(2),
-    "SHORT_BINUNICODE": _text(2),
-    "BINSTRING": _text(5),
-    "BINBYTES": _text(5),
-    "BINUNICODE": _text(5),
-    "BINBYTES8": _text(9),
-    "BINPUT": lambda machine, key, _: machine.put(key),
-    "LONG_BINPUT": lambda machine, key, _: machine.put(key),
+    "BINPUT": lambda machine, key: machine.put(key),
+    "LONG_BINPUT": lambda machine, key: machine.put(key),
     "MEMOIZE": lambda machine, *_: machine.put(len(machine.memory)),
-    "BINGET": lambda machine, key, _: machine.stack.append(machine.memory[key]),
-    "LONG_BINGET": lambda machine, key, _: machine.stack.append(machine.memory[key]),
+    "BINGET": lambda machine, key: machine.stack.append(machine.memory[key]),
+    "LONG_BINGET": lambda machine, key: machine.stack.append(machine.memory[key]),
     "TUPLE": lambda machine, *_: machine.stack.append(tuple(machine.marked())),
     "TUPLE1": lambda machine, *_: machine.pack(1),
     "TUPLE2": lambda machine, *_: machine.pack(2),
@@ -158,7 +151,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any, int], Any]] = {
     "APPENDS": lambda machine, *_: machine.extend(machine.marked()),
     "SETITEM": lambda machine, *_: machine.update([*reversed([machine.stack.pop(), machine.stack.pop()])]),
     "SETITEMS": lambda machine, *_: machine.update(machine.marked()),
-    "GLOBAL": lambda machine, name, _: machine.name(name),
+    "GLOBAL": lambda machine, name: machine.name(name),
     "STACK_GLOBAL": lambda machine, *_: machine.name(" ".join(reversed([machine.stack.pop(), machine.stack.pop()]))),
     "REDUCE": lambda machine, *_: machine.call(),
     "BUILD": lambda machine, *_: machine.build(),
@@ -184,15 +177,39 @@ def read_batch(path: Path, label_key: str) -> Batch:
 def _dictionary(path: Path) -> Mapping[str, Any]:
     machine = _Machine()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as source:
-        for instruction, argument, at in genops(cast(IO[bytes], source)):
-            step = _INSTRUCTIONS.get(instruction.name)
-            if step is None:
-                raise _RefusedError(f"it has the instruction {instruction.name}")
-            step(machine, argument, at or 0)
+        for name, argument in _program(source):
+            _INSTRUCTIONS[name](machine, argument)
     (content,) = machine.stack
     if not isinstance(content, dict):
         raise _RefusedError("it is no dictionary")
     return content
+
+
+def _program(source: mmap.mmap) -> Iterator[tuple[str, Any]]:
+    """The instructions of a pickle with their arguments; of a long text its place, and its bytes are not touched."""
+    while True:
+        code = source.read(1)
+        instruction = _CODES.get(code.decode("latin-1"))
+        if instruction is None or instruction.name not in _INSTRUCTIONS:
+            raise _RefusedError(f"it has the instruction {instruction.name if instruction else code!r}")
+        name = instruction.name
+        if name in _TEXTS:
+            yield name, _text(source, _TEXTS[name])
+        else:
+            yield name, instruction.arg.reader(source) if instruction.arg else None
+        if name == "STOP":
+            return
+
+
+def _text(source: mmap.mmap, length: str) -> str | _Bytes:
+    (size,) = struct.unpack(length, source.read(struct.calcsize(length)))
+    if not 0 <= size <= len(source) - source.tell():
+        raise _RefusedError("it is cut off")
+    if size < _LONG:
+        return source.read(size).decode("latin-1")
+    found = _Bytes(source.tell(), size)
+    source.seek(size, 1)
+    return found
 
 
 def _images(array: Any, count: int) -> int:
