@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickletools import opcodes
-from typing import Any
+from typing import IO, Any, cast
 
 from ablation.errors import UserError
 
@@ -196,7 +196,7 @@ def _program(source: mmap.mmap) -> Iterator[tuple[str, Any]]:
         if name in _TEXTS:
             yield name, _text(source, _TEXTS[name])
         else:
-            yield name, instruction.arg.reader(source) if instruction.arg else None
+            yield name, instruction.arg.reader(cast(IO[bytes], source)) if instruction.arg else None
         if name == "STOP":
             return
 
