@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +15,8 @@ import pytest
 from layouts import cifar10, fashion, image_folder, noise, packed, parquet, png, tar
 
 from ablation.cifar import CLASSES10
+from ablation.commandline import compose_config
+from ablation.config import choices
 from ablation.data import _SOURCES
 from ablation.datachoice import DataConfig, DataName
 from ablation.listing import Listing
@@ -198,3 +202,30 @@ def test_some_classes_of_the_same_files_are_other_data(
     few = replace(found, train=found.train[:15], val=found.val[:10], classes=found.classes[:5])
     seen = [fingerprint(one, tmp_path / "cache") for one in (found, few, found)]
     assert seen[0] == seen[2] != seen[1]
+
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = re.findall(
+    r"^python -m ablation\.train (.*)$", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+
+
+def test_every_source_is_told_of_with_a_command() -> None:
+    told = {word.removeprefix("data=") for command in COMMANDS for word in command.split() if word.startswith("data=")}
+    assert told | {"fashion_mini", "imagefolder"} == {name.name for name in DataName} == set(choices("data"))
+    table = re.findall(r"^\| `(\w+)`", (ROOT / "docs/data.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(table) == {name.name for name in DataName}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_page_composes(command: str) -> None:
+    config = compose_config(shlex.split(command))
+    assert config.data.image_size is not None
+
+
+@pytest.mark.parametrize("name", [name for name in DataName if name is not DataName.fashion_mini])
+def test_a_source_goes_with_every_preset(name: DataName) -> None:
+    for preset in choices("preset"):
+        config = compose_config([f"preset={preset}", f"data={name.name}", "data.root=/x"])
+        assert (config.data.name, config.data.root) == (name, "/x")
+        assert config.data.image_size
