@@ -4,7 +4,7 @@ Images are uint8, shape (N, H, W, C), labels int64 (N,), both in a fixed order t
 Arrays may be read-only memory maps shared by all runs. Not here: torch, augmentation, batches, downloads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,33 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from ablation import imagefolder
-from ablation.cifar import index_cifar
-from ablation.csvfile import index_csv
 from ablation.datachoice import BadFiles, DataConfig, DataName
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
 from ablation.errors import UserError
-from ablation.fashion_mnist import index_fashion_mnist
 from ablation.listing import Listing, printable
-from ablation.parquet import index_parquet
+from ablation.sources import SOURCES
 from ablation.store import Store, bad_files_message, decode_into, default_cache_dir, fingerprint, open_store
-from ablation.tiny_imagenet import index_imagenette, index_tiny_imagenet
-from ablation.webdataset import index_webdataset
 
 Array = np.ndarray  # uint8 images (N, H, W, C) or int64 labels (N,)
 _CHUNK = 4096  # images per step when summing over a memory map
-
-# Every source but the embedded one; a new one is a line here, a name in the schema and a file in conf/data/.
-_SOURCES: dict[DataName, Callable[[DataConfig], Listing]] = {
-    DataName.imagefolder: lambda data: imagefolder.index_folder(_root(data)),
-    DataName.fashion_mnist: lambda data: index_fashion_mnist(data, cache_dir(data)),
-    DataName.cifar10: lambda data: index_cifar(data, cache_dir(data)),
-    DataName.cifar100: lambda data: index_cifar(data, cache_dir(data)),
-    DataName.tiny_imagenet: index_tiny_imagenet,
-    DataName.imagenette: index_imagenette,
-    DataName.csv: index_csv,
-    DataName.parquet: index_parquet,
-    DataName.webdataset: lambda data: index_webdataset(data, cache_dir(data)),
-}
 
 
 @dataclass(frozen=True)
@@ -84,7 +66,7 @@ def listing(data: DataConfig) -> Listing:
 
     Raises:  UserError: what is asked for is not there, or not in the layout that the source has.
     """
-    return _SOURCES[data.name](data)
+    return SOURCES[data.name](data, cache_dir(data))
 
 
 def describe(data: DataConfig) -> DataInfo:
@@ -195,13 +177,8 @@ def _embedded(split: str) -> Split:
         return Split(stored[f"{split}_images"][..., None], stored[f"{split}_labels"].astype(np.int64))
 
 
-def _root(data: DataConfig) -> Path:
-    assert data.root is not None  # refused by config.problems
-    return Path(data.root).expanduser()
-
-
 def _image_size(data: DataConfig) -> int:
-    assert data.image_size is not None  # given by conf/data/imagefolder.yaml
+    assert data.image_size is not None  # given by the files in conf/data/
     return data.image_size
 
 

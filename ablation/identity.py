@@ -43,6 +43,7 @@ TRAINING_MODULES = (
     "records",
     "relabelled",
     "run",
+    "sources",
     "step",
     "store",
     "streams",

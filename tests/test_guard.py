@@ -26,7 +26,7 @@ ORDER = (
     "errors datasets origin ranges datachoice schema phrases",
     "config sections folders rundir shapes environment identity",
     "composition commandline stored listing decode store imagefolder records "
-    "relabelled download unpack fashion_mnist parquet cifar_batch cifar webdataset tiny_imagenet csvfile data",
+    "relabelled download unpack fashion_mnist parquet cifar_batch cifar webdataset tiny_imagenet csvfile sources data",
     "allotment gpus jobs needs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",

@@ -17,9 +17,9 @@ from layouts import cifar10, fashion, image_folder, noise, packed, parquet, png,
 from ablation.cifar import CLASSES10
 from ablation.commandline import compose_config
 from ablation.config import choices
-from ablation.data import _SOURCES
 from ablation.datachoice import DataConfig, DataName
 from ablation.listing import Listing
+from ablation.sources import SOURCES
 from ablation.store import fingerprint
 from ablation.tiny_imagenet import IMAGENETTE
 
@@ -167,7 +167,7 @@ def test_fashion_mnist_trains(tmp_path: Path) -> None:
 
 def listing_of(name: str, write: Callable[[Path], Path], root: Path) -> Listing:
     place = write(root / "data")
-    return _SOURCES[DataName[name]](DataConfig(DataName[name], str(place), cache_dir=str(root / "cache")))
+    return SOURCES[DataName[name]](DataConfig(DataName[name], str(place)), root / "cache")
 
 
 @pytest.mark.parametrize(
