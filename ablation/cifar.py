@@ -102,7 +102,7 @@ def _present(kind: _Kind, root: Path, cache: Path) -> Listing | None:
         for folder in (root / name, root):
             missing = [file for file in files if not (folder / file).is_file()]
             if not missing:
-                return _unpacked(kind, folder, suffix)
+                return _unpacked(kind, folder, suffix, folder)
             if len(missing) < len(files) or (folder.name == name and folder.is_dir()):
                 raise UserError(f"{folder} lacks {', '.join(missing)}. Unpack {' or '.join(kind.archives)} again.")
     for archive in kind.archives:
@@ -116,18 +116,19 @@ def _packed(kind: _Kind, archive: Path, cache: Path) -> Listing:
         raise UserError(f"data.root={archive}: allowed are a folder, {' and '.join(kind.archives)}.")
     suffix = ".bin" if "binary" in archive.name else ""
     wanted = [f"{file}{suffix}" for file in (*kind.train, kind.test)]
-    return _unpacked(kind, untarred(archive, wanted, cache), suffix)
+    return _unpacked(kind, untarred(archive, wanted, cache), suffix, archive)
 
 
-def _unpacked(kind: _Kind, folder: Path, suffix: str) -> Listing:
+def _unpacked(kind: _Kind, folder: Path, suffix: str, root: Path) -> Listing:
+    """The listing of a folder of the Python or the binary form; root is what the user knows it by."""
     read = _binary if suffix else _python
     *train, test = (read(kind, folder / f"{name}{suffix}") for name in (*kind.train, kind.test))
     blocks = {"train": tuple(block for _, block in train), "test": (test[1],)}
     reader = RecordReader(blocks, (3, 32, 32))
     labels = [label for part, _ in train for label in part]
     for found, where in ((labels, kind.train[0]), (test[0], kind.test)):
-        _check_labels(found, len(kind.classes), folder / where)
-    return official_listing(folder, kind.classes, labels, test[0], reader, (50_000, 10_000))
+        _check_labels(found, len(kind.classes), root / where)
+    return official_listing(root, kind.classes, labels, test[0], reader, (50_000, 10_000))
 
 
 def _binary(kind: _Kind, path: Path) -> _Part:

@@ -36,7 +36,7 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
     "test": "test", "testing": "test",
 }  # fmt: skip
 _SEPARATORS = (",", ";", "\t", "|")
-_SHOWN = 20
+_SHOWN = 1000  # lines of one message
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,8 @@ def test_what_cannot_be_meant_is_refused(root: Path, text: str | bytes, message:
 
 
 def test_long_lists_are_cut_with_a_count(root: Path) -> None:
-    rows = "".join(f"no{k}.png,cat\n" for k in range(50))
-    with pytest.raises(UserError, match="names 50 files that are not there") as caught:
+    rows = "".join(f"no{k}.png,cat\n" for k in range(1030))
+    with pytest.raises(UserError, match="names 1,030 files that are not there") as caught:
         index(root, "path,label\n" + rows)
     assert "and 30 more" in str(caught.value)
 

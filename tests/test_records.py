@@ -268,6 +268,7 @@ def test_the_folder_itself_and_the_archive_itself_are_taken_too(tmp_path: Path) 
     cache = tmp_path / "cache"
     one, two = (index_cifar(DataConfig(DataName.cifar10, str(root)), cache) for root in (folder, archive))
     assert (one.train, one.val) == (two.train, two.val)
+    assert (one.root, two.root) == (folder, archive)
 
 
 @pytest.mark.parametrize("binary", [True, False])
