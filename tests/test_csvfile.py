@@ -164,12 +164,12 @@ def test_a_csv_of_an_image_folder_is_the_same_data(tmp_path: Path) -> None:
 
 def test_other_labels_or_splits_of_the_same_files_are_other_data(tmp_path: Path) -> None:
     """Also where no image has changed, which the remembered answer goes by."""
-    image_folder(tmp_path, {"x": [("y", pixels) for pixels in noise(4, 12, 12, 3)]})
+    folder = image_folder(tmp_path / "data", {"x": [("y", pixels) for pixels in noise(4, 12, 12, 3)]})
     names, cache = [f"x/y/{k:04d}.png" for k in range(4)], tmp_path / "cache"
     seen = set()
     for labels in ("cat,train", "dog,train", "cat,val"):
         rows = [f"{names[0]},{labels}", f"{names[1]},dog,train", f"{names[2]},cat,train", f"{names[3]},dog,val"]
-        found = index(tmp_path, "path,label,split\n" + "\n".join(rows))
+        found = index(folder, "path,label,split\n" + "\n".join(rows))
         seen.add(fingerprint(found, cache))
         counts = open_store(found, 12, cache).labels
         assert [len(counts["train"]), len(counts["val"])] == [len(found.train), len(found.val)]

@@ -113,8 +113,8 @@ def test_other_labels_are_other_data(tmp_path: Path, sets: dict) -> None:
 def test_another_size_is_resized_by_the_common_rule(tmp_path: Path) -> None:
     images = np.zeros((40, 28, 28), np.uint8)
     images[:, 14:] = 200
-    fashion(tmp_path, {"train": (images, TRAIN), "t10k": (images, TRAIN)}, packed=False)
-    found = open_store(fashion_of(tmp_path, tmp_path / "cache"), 14, tmp_path / "cache").images["train"]
+    fashion(tmp_path / "data", {"train": (images, TRAIN), "t10k": (images, TRAIN)}, packed=False)
+    found = open_store(fashion_of(tmp_path / "data", tmp_path / "cache"), 14, tmp_path / "cache").images["train"]
     assert found.shape == (40, 14, 14, 1)
     assert (found[:, :6] == 0).all()
     assert (found[:, 8:] == 200).all()

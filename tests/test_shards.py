@@ -90,8 +90,8 @@ class TestParquet:
         assert "serves as val" in found.notices[0]
 
     def test_rows_without_an_image_or_with_a_broken_one_are_unreadable(self, tmp_path: Path) -> None:
-        parquet(tmp_path / "train-0.parquet", [(None, 0), (b"no image", 0), (PNGS[1], 0)], ["a"])
-        found = shards_of(tmp_path)
+        parquet(tmp_path / "data" / "train-0.parquet", [(None, 0), (b"no image", 0), (PNGS[1], 0)], ["a"])
+        found = shards_of(tmp_path / "data")
         assert found.reader.digest(found.train[0][0])
         with pytest.raises(Unreadable, match="holds no bytes"):
             found.reader.pixels(found.train[0][0], 8)
