@@ -7,19 +7,19 @@ Arrays may be read-only memory maps shared by all runs. Not here: torch, augment
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from ablation import imagefolder
 from ablation.datachoice import BadFiles, DataConfig, DataName, SplitRule
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
 from ablation.duplicates import leaked, readable, same_content
 from ablation.errors import UserError
 from ablation.listing import Listing
+from ablation.sources import SOURCES
 from ablation.splitting import (
     Pixels,
     Rows,
@@ -35,11 +35,6 @@ from ablation.splitting import (
 from ablation.store import Store, bad_files_message, default_cache_dir, fingerprint, open_store
 
 Array = np.ndarray  # uint8 images (N, H, W, C) or int64 labels (N,)
-
-# Every source but the embedded one; a new one is a line here, a name in the schema and a file in conf/data/.
-_SOURCES: dict[DataName, Callable[[DataConfig], Listing]] = {
-    DataName.imagefolder: lambda data: imagefolder.index_folder(_root(data), data.bad_files),
-}
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,7 @@ def listing(data: DataConfig) -> Listing:
 
     Raises:  UserError: what is asked for is not there, or not in the layout that the source has.
     """
-    found = with_classes(_SOURCES[data.name](data), data.classes)
+    found = with_classes(SOURCES[data.name](data, cache_dir(data)), data.classes)
     if data.split is SplitRule.given and not found.val:
         notes = "".join(f"\n  note: {text}" for text in found.notices)
         raise UserError(
@@ -229,13 +224,8 @@ def embedded(split: str) -> Split:
         return Split(stored[f"{split}_images"][..., None], stored[f"{split}_labels"].astype(np.int64))
 
 
-def _root(data: DataConfig) -> Path:
-    assert data.root is not None  # refused by config.problems
-    return Path(data.root).expanduser()
-
-
 def _image_size(data: DataConfig) -> int:
-    assert data.image_size is not None  # given by conf/data/imagefolder.yaml
+    assert data.image_size is not None  # given by the files in conf/data/
     return data.image_size
 
 

@@ -13,6 +13,26 @@ class DataName(Enum):
 
     fashion_mini = "fashion_mini"
     imagefolder = "imagefolder"
+    fashion_mnist = "fashion_mnist"
+    cifar10 = "cifar10"
+    cifar100 = "cifar100"
+    tiny_imagenet = "tiny_imagenet"
+    imagenette = "imagenette"
+    csv = "csv"
+    parquet = "parquet"
+    webdataset = "webdataset"
+
+
+# What data.root= has to be, for the sources that look nowhere by themselves.
+PLACES = {
+    DataName.imagefolder: "a folder that holds train/<class>/ and val/<class>/",
+    DataName.tiny_imagenet: "the folder tiny-imagenet-200, unpacked",
+    DataName.imagenette: "the folder imagenette2, imagenette2-320 or imagenette2-160, unpacked",
+    DataName.csv: "a CSV file with columns for path and label, for example labels.csv",
+    DataName.parquet: "a folder with train-*.parquet",
+    DataName.webdataset: "a folder with train-*.tar",
+}
+DOWNLOADED = (DataName.fashion_mnist, DataName.cifar10, DataName.cifar100)  # those that data.download=true can get
 
 
 class BadFiles(Enum):

@@ -61,9 +61,13 @@ def split_inputs(net: Trained, split: str) -> Inputs:
     data, info = net.config.data, net.info
     if data.name is DataName.fashion_mini:
         return _embedded_inputs(split, info.classes)
-    if split not in ("train", "val"):
-        return folder_inputs(_folder_of(data, split), info)
+    if split not in ("train", "val", "test") or (split == "test" and data.name is DataName.imagefolder):
+        return folder_inputs(_folder_of(data, split), info)  # for which no training image need be there
     found = listing(data)
+    if split == "test" and not found.test:
+        raise UserError(f"split=test: {found.root} has no test images. To label others: images=/path.")
+    if split == "test":
+        return Inputs(_below(found.test), None, _reading(found.reader, found.test, info.image_size))
     if extra := [name for name in found.classes if name not in info.classes]:
         raise UserError(
             f"{data.root} has {len(found.classes)} classes, the run was trained on {len(info.classes)} "
@@ -73,10 +77,14 @@ def split_inputs(net: Trained, split: str) -> Inputs:
     labelled = _held_out(found, data, net.config.seed, split)
     names = [name for name, _ in labelled]
     truth = [found.classes[label] for _, label in labelled]
-    first = names[0].partition("/")[0]  # the folder of the split, unless the classes lie in data.root itself
-    inside = first not in found.classes and all(name.startswith(f"{first}/") for name in names)
-    shown = [name.removeprefix(f"{first}/") for name in names] if inside else names
-    return Inputs(shown, truth, _reading(found.reader, names, info.image_size))
+    inside = names[0].partition("/")[0] not in found.classes  # unless the classes lie in data.root itself
+    return Inputs(_below(names) if inside else names, truth, _reading(found.reader, names, info.image_size))
+
+
+def _below(names: Sequence[str]) -> Sequence[str]:
+    """Names without the folder of the split, which all of them begin with; as they are where one does not."""
+    first = names[0].partition("/")[0] + "/"
+    return [name.removeprefix(first) for name in names] if all(name.startswith(first) for name in names) else names
 
 
 def _held_out(found: Listing, data: DataConfig, seed: int, split: str) -> Sequence[Labelled]:

@@ -49,7 +49,8 @@ class Reader(Protocol):
 class Listing:
     """The images of a source: names with the index of their class, by split and in a fixed order.
 
-    val is empty where the source has no split of its own. notices are sentences on what was passed over.
+    val is empty where the source has no split of its own. test names the images that no run may look at, of sources
+    whose test images are not files in test/. notices are sentences on what was passed over.
     """
 
     root: Path
@@ -58,6 +59,7 @@ class Listing:
     val: tuple[Labelled, ...]
     reader: Reader
     notices: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
