@@ -1,7 +1,8 @@
 """The folder that decoded images are kept in: where it is, who may write in it, what removes it again.
 
 Layout: images/<fingerprint>-<size>px-v<version>/ (a store), the same name with .<pid>.tmp (a build), with .lock (held
-by a build), and fingerprints/<key>.json. Nothing else in the folder is ever touched.
+by a build), fingerprints/<key>.json, unpacked/<key>/ (an archive's files), indexes/<key>.json (of shards), downloads/.
+Nothing else in the folder is ever touched.
 """
 
 import fcntl
@@ -16,10 +17,12 @@ from pathlib import Path
 from ablation.errors import UserError
 from ablation.lookahead import say
 
-IMAGES, FINGERPRINTS = "images", "fingerprints"
+IMAGES, FINGERPRINTS, UNPACKED, INDEXES = "images", "fingerprints", "unpacked", "indexes"
 _ENTRY = re.compile(r"([0-9a-f]{16}-[0-9]+px-v[0-9]+)(?:\.[0-9]+\.tmp|\.lock)?")
 _PART = re.compile(r"[0-9A-Za-z_.-]+\.(?:npy|json)(?:\.[0-9A-Za-z_.-]*tmp)?")
 _MEMO = re.compile(r"\.?[0-9a-f]{32}\.json(?:\.[0-9A-Za-z_.-]*tmp)?")
+_KEY = re.compile(r"[0-9a-f]{16}")  # of an unpacked archive
+_INDEX = re.compile(r"[0-9a-f]{16}\.(?:json|lock)")
 _PATIENCE = 5.0  # seconds of waiting for another process's build without a word
 
 
@@ -136,7 +139,8 @@ def remove_leftovers(folder: Path) -> None:
 def clean_cache(cache: Path) -> list[str]:
     """Remove decoded images and fingerprints from a cache folder; sentences on what went and what stays.
 
-    Only what this program made goes, by name and kind; links are not followed, a store that is being built stays.
+    Only what this program made goes, by name and kind; links are not followed, a store that is being built stays, and
+    so do downloads, which may be the only copy.
     Raises:  UserError: something cannot be removed.
     """
     kept, stores, size = list[str](), 0, 0
@@ -149,11 +153,27 @@ def clean_cache(cache: Path) -> list[str]:
             stores, size = stores + count, size + freed
     if fingerprints.is_dir() and not fingerprints.is_symlink():
         _remove_files(fingerprints, _MEMO)
-    for folder in (images, fingerprints, cache):
+    size += _clean_sources(cache)
+    for folder in (images, fingerprints, *(cache / name for name in (UNPACKED, INDEXES)), cache):
         with suppress(OSError):  # something else is in it, or it was never there
             folder.rmdir()
     sets = f"{stores} set{'s' * (stores != 1)} of decoded images"
     return [f"Removed {sets} ({amount(size)}) from {cache}.", *kept]
+
+
+def _clean_sources(cache: Path) -> int:
+    """Remove unpacked archives and indexes of shards, which are made again when needed; returns their bytes."""
+    size, unpacked = 0, cache / UNPACKED
+    for folder in (unpacked, cache / INDEXES):
+        if folder.is_dir() and not folder.is_symlink():
+            size += _remove_files(folder, _INDEX)
+    archives = [] if unpacked.is_symlink() else sorted(unpacked.glob("*"))
+    for archive in archives:
+        if _KEY.fullmatch(archive.name) and archive.is_dir() and not archive.is_symlink():
+            size += sum(path.lstat().st_size for path in archive.rglob("*") if path.is_file())
+            with written(unpacked):
+                shutil.rmtree(archive)
+    return size
 
 
 def _clean_store(store: Path, kept: list[str]) -> tuple[int, int]:

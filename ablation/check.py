@@ -1,8 +1,10 @@
-"""`python -m ablation.data check`: all that is wrong or odd about images, before any training.
+"""`python -m ablation.data check`: all that is wrong or odd about images, before any training; and `clean`.
 
 Arguments are those of a run (data=imagefolder data.root=/path data.bad_files=skip ...), and out=FILE for the whole
 list of what was found. It decodes every image once and keeps that for the runs. Exit code: 0 nothing stops training,
 1 something does, 2 the command is wrong.
+
+`python -m ablation.data clean` removes decoded images from the cache folder (data.cache_dir=/path for another one).
 """
 
 from collections import Counter
@@ -13,8 +15,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from ablation.cachefolder import clean_cache
 from ablation.commandline import compose_config, run_command
-from ablation.data import describe, divided, load, opened
+from ablation.data import cache_dir, describe, divided, load, opened
 from ablation.datachoice import BadFiles, DataConfig, DataName, SplitRule
 from ablation.duplicates import leaked, readable, same_content, two_labels
 from ablation.errors import RunFailed, UserError, hint
@@ -23,7 +26,6 @@ from ablation.rundir import write_atomic
 from ablation.sizes import Sized, one_coloured, sizes_of
 from ablation.store import Store
 
-COMMANDS = ("check",)
 _SHOWN = 20  # lines of a list on the terminal where out=FILE has them all
 _UNEQUAL = 10  # times as many images in one class as in another are worth a note
 Kind = TypeVar("Kind")
@@ -185,9 +187,17 @@ def _shown(name: str) -> str:
 
 def _body(arguments: list[str]) -> None:
     command, *rest = arguments or [""]
-    if command not in COMMANDS:
-        known = f"Known: {', '.join(COMMANDS)}.{hint(command, COMMANDS)}"
+    if command not in _COMMANDS:
+        known = f"Known: {', '.join(_COMMANDS)}.{hint(command, _COMMANDS)}"
         raise UserError(f"{command or 'no command'!r} is not known. {known} Example: {_EXAMPLE}")
+    _COMMANDS[command](rest)
+
+
+def _clean(rest: list[str]) -> None:
+    print("\n".join(clean_cache(cache_dir(compose_config(rest).data))))
+
+
+def _check(rest: list[str]) -> None:
     outs = [text.partition("=")[2] for text in rest if text.startswith("out=")]
     out = Path(outs[-1]) if outs else None
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
@@ -205,6 +215,7 @@ def _body(arguments: list[str]) -> None:
     print("nothing stops training")
 
 
+_COMMANDS = {"check": _check, "clean": _clean}
 _EXAMPLE = "python -m ablation.data check data=imagefolder data.root=/path/to/images"
 
 

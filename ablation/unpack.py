@@ -15,6 +15,7 @@ from typing import IO
 
 import filelock
 
+from ablation.cachefolder import UNPACKED
 from ablation.errors import UserError
 from ablation.records import stamps_of
 
@@ -68,7 +69,7 @@ def _copy(source: IO[bytes] | gzip.GzipFile, target: Path) -> None:
 def _once(path: Path, cache: Path, fill: Callable[[Path], None]) -> Path:
     """The folder of an archive as it is now, filled first if it is not there; half a folder is never seen."""
     key = hashlib.sha256(repr(stamps_of([path.absolute()])).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    folder = cache / "unpacked" / key
+    folder = cache / UNPACKED / key
     if folder.is_dir():
         return folder
     try:

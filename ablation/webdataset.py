@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ablation.cachefolder import INDEXES
 from ablation.datachoice import DataConfig
 from ablation.decode import decode_image
 from ablation.errors import UserError, hint
@@ -153,7 +154,7 @@ def _classes(path: Path, labels: Sequence[str | None]) -> tuple[str, ...]:
 def _indexed(path: Path, cache: Path) -> list[_Sample]:
     """The samples of a shard, from the cache where it was indexed before."""
     stamp = json.dumps([_VERSION, stamps_of([path.absolute()])])
-    kept = cache / "indexes" / f"{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.json"
+    kept = cache / INDEXES / f"{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.json"
     try:
         rows = json.loads(kept.read_text(encoding="utf-8"))
         return [_Sample(key, _Place(path, offset, size), label) for key, offset, size, label in rows]

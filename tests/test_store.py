@@ -1012,3 +1012,13 @@ def test_a_long_wait_for_another_process_is_told_once(
     with locked(path):
         pass
     assert capsys.readouterr().err == f"waiting for another process that decodes these images ({path})\n"
+
+
+def test_cleaning_removes_unpacked_archives_and_indexes_and_keeps_downloads(tmp_path: Path) -> None:
+    kept = (tmp_path / "downloads/cifar.tar.gz", tmp_path / "unpacked/mine/x.bin", tmp_path / "indexes/notes.txt")
+    gone = (tmp_path / f"unpacked/{'a' * 16}/sub/batch.bin", tmp_path / f"indexes/{'b' * 16}.json")
+    for path in (*kept, *gone):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(1500))
+    assert clean_cache(tmp_path) == [f"Removed 0 sets of decoded images (3 kB) from {tmp_path}."]
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
