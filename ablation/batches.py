@@ -74,7 +74,7 @@ class Images:
             pixels = gathered.to(self.device)
         # A grey image is in both formats at once: only a copy in one of them tells the convolutions which is meant.
         images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=self.memory_format)
-        return (images / 255 - self._mean) / self._std, self._labels[indices]
+        return images.div_(255).sub_(self._mean).div_(self._std), self._labels[indices]
 
 
 def _fits(images: Pixels, device: str) -> bool:

@@ -86,6 +86,11 @@ def prepare(configs: Iterable[Config], threads: int | None = None) -> list[Job]:
 
 def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir], threads: int) -> Job:
     device = resolve_device(config.trainer.device)
+    if config.trainer.compile and device == "cpu" and config.trainer.threads != 1:
+        raise UserError(
+            "trainer.compile=true on a processor: what PyTorch compiles there ends in a crash now and then when "
+            "several threads run it. Leave it out, or add trainer.threads=1."
+        )
     precision = resolve_precision(config.trainer.precision, device)
     norm, width, stem = config.norm, config.width, config.stem
     found = norm_problems(

@@ -225,8 +225,23 @@ def test_curves_are_compared_over_the_epochs_that_all_have() -> None:
     ]
 
 
+WHOLE = {
+    "n_train": 640, "n_val": 64, "steps": 10.0, "training": 10.4, "evaluation": 0.5, "epoch": 11.0, "epochs": 2,
+    "run": 27.0,
+}  # fmt: skip
+
+
 def test_what_a_run_costs_beside_its_steps() -> None:
-    one = {"n_train": 640, "step": 1.0, "training": 10.4, "evaluation": 0.5, "epoch": 11.0, "epochs": 2, "run": 27.0}
+    one = {
+        "n_train": 640,
+        "n_val": 64,
+        "steps": 10.0,
+        "training": 10.4,
+        "evaluation": 0.5,
+        "epoch": 11.0,
+        "epochs": 2,
+        "run": 27.0,
+    }
     found = summary.parts(one)
     assert found["steps"] == 10
     assert [found[key] for key in ("data", "evaluation", "saving", "once")] == pytest.approx([0.4, 0.5, 0.1, 5.0])
@@ -235,9 +250,18 @@ def test_what_a_run_costs_beside_its_steps() -> None:
 
 
 def test_of_several_whole_runs_the_one_in_the_middle_is_shown() -> None:
-    run = {"n_train": 640, "step": 1.0, "training": 10.4, "evaluation": 0.5, "epoch": 11.0, "epochs": 2, "run": 27.0}
+    run = {
+        "n_train": 640,
+        "n_val": 64,
+        "steps": 10.0,
+        "training": 10.4,
+        "evaluation": 0.5,
+        "epoch": 11.0,
+        "epochs": 2,
+        "run": 27.0,
+    }
     others = [run | {"epoch": seconds} for seconds in (12.5, 10.4)]
-    table = summary.whole_table("full", {"rounds": [others[0], run, others[1]], "disturbed": [True, False, False]})
+    table = summary.whole_table("full", {"rounds": [others[0], WHOLE, others[1]], "disturbed": [True, False, False]})
     assert ("bare steps", "10.00", "90.9 %") in table.rows
     assert "an epoch costs 9.1 %" in table.note
     assert table.note.endswith("in the middle: 3.8 / 9.1 / 20.0 %. Other processes disturbed 1 of them.")

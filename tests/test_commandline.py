@@ -93,6 +93,10 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
         ["norm.kind=instance", "maps of 1x1 pixel", "28x28", "smallest usable input here is 33x33"],
     ),
     (["norm=group8", "norm.groups=7"], ["norm.groups=7 does not divide the 16 channels", "Allowed are 1, 2, 4, 8, 16"]),
+    (
+        ["trainer.compile=true", "trainer.device=cpu", "trainer.threads=2"],
+        ["trainer.compile=true on a processor", "trainer.threads=1"],
+    ),
     (["preset=writeup"], ["data=imagefolder needs data.root=/path", "train/<class>/", "val/<class>/"]),
     (["data=imagefolder", "data.root=/no/such"], ["data.root=/no/such: there is no such folder"]),
     (["data.root=/x"], ["data.root=/x: the embedded images need no folder", "data=imagefolder"]),

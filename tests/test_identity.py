@@ -82,6 +82,10 @@ def test_values_that_no_level_has_are_spelled_out() -> None:
     assert levels_of(compose_config(["depth.blocks=[1,1,1,2]"]))["depth"] == "blocks=1-1-1-2"
 
 
+def test_a_setting_that_is_part_of_an_identity_only_where_it_is_used_is_a_difference_there() -> None:
+    assert differences(compose_config(["trainer.compile=true"]), compose_config([])) == {"trainer.compile": "True"}
+
+
 def test_slug_holds_the_differences_and_stays_short() -> None:
     base = compose_config([])
     assert slug_of(base, base) == "base"

@@ -1,27 +1,26 @@
 """Ours, as it trains a run: `execute` on a run directory, with everything it saves and logs.
 
-What touches the product is `configured`, `net`, `train` and `_steps`.
+What touches the product is `configured`, `net`, `train` and `whole`.
 """
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import save_file
+from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ablation.commandline import compose_config
 from ablation.data import load
 from ablation.jobs import Job, prepare
 from ablation.model import Net, count_macs
-from ablation.optim import build_optimizer
 from ablation.progress import Progress
-from ablation.run import build_net, execute, memory_format, set_threads
+from ablation.run import build_net, execute
 from benchmarks.machine import peak
 from benchmarks.peers.work import BATCH, FLIP, MOMENTUM, PIXELS, RATE, SEED, Gate, Work
-
-STEPS = 8  # timed of each kind
 
 
 def configured(work: Work) -> Job:
@@ -102,21 +101,38 @@ class Stamps(Progress):
         return super().epoch(row)
 
 
+class Clock:
+    """Seconds from a step's forward pass to the end of its update, taken within a run: gradients and loss are in it."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._begin = 0.0
+
+    def forward(self, module: nn.Module, _: object) -> None:
+        """A module is about to be called."""
+        if isinstance(module, Net) and module.training:
+            self._begin = time.perf_counter()
+
+    def updated(self, *_: object) -> None:
+        """The weights are those of the next step."""
+        self.seconds.append(time.perf_counter() - self._begin)
+
+
 def whole(work: Work, gate: Gate) -> None:
-    """A whole run against the same number of bare steps, timed before and after it; answers with seconds."""
-    job = configured(work)
+    """A whole run, and of it what the bare steps of the last epoch took; answers with seconds."""
+    job, clock = configured(work), Clock()
     load(job.config.data)  # once for all runs, so no part of one
-    set_threads(job.threads)
+    hooks = register_module_forward_pre_hook(clock.forward), register_optimizer_step_post_hook(clock.updated)
     gate.ready()
-    before = _steps(job)
     stamps, begin = Stamps(), time.perf_counter()
     execute(job, stamps)
     end = time.perf_counter()
-    after = _steps(job)
-    row = stamps.rows[-1]
+    for hook in hooks:
+        hook.remove()
+    row, steps = stamps.rows[-1], math.ceil(work.n_train / BATCH)
     gate.tell(
         {
-            "step": (before + after) / 2,
+            "steps": sum(clock.seconds[-steps:]),
             "epoch": stamps.at[-1] - stamps.at[-2],
             "training": row["seconds_train"],
             "evaluation": row["seconds_eval"],
@@ -126,27 +142,6 @@ def whole(work: Work, gate: Gate) -> None:
             "n_val": work.n_val,
         }
     )
-
-
-def _steps(job: Job) -> float:
-    """Seconds of one bare step: forward, loss, backward and update of a batch that is there already."""
-    form = memory_format(job.config)
-    model = build_net(job.config, job.info).train()
-    optimizer = build_optimizer(model, MOMENTUM, 0.0)
-    draws = torch.Generator().manual_seed(SEED)
-    images = torch.randn(BATCH, 3, PIXELS, PIXELS, generator=draws).contiguous(memory_format=form)
-    labels = torch.randint(0, len(job.info.classes), (BATCH,), generator=draws)
-    begin = 0.0
-    for step in range(STEPS + 1):
-        if step == 1:  # the first one chooses kernels
-            begin = time.perf_counter()
-        with torch.autocast(job.device, dtype=torch.bfloat16, enabled=job.precision == "bf16"):
-            logits = model(images)
-        loss = F.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-    return (time.perf_counter() - begin) / STEPS
 
 
 def begin(work: Work, gate: Gate) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.machine import Ratio, ratio
-from benchmarks.peers.work import BATCH
 from benchmarks.tables import Table
 
 SUSPECT = 2.5  # no more can be true at full width: a default script reaches over a third of what ours can at best
@@ -144,7 +143,7 @@ def parts(one: Mapping[str, Any]) -> dict[str, float]:
 
     The start of a run, its warm-up and the evaluation after its last epoch are spread over EPOCHS.
     """
-    steps = math.ceil(one["n_train"] / BATCH) * one["step"]
+    steps = one["steps"]
     once = one["run"] - one["epochs"] * one["epoch"]
     return {
         "steps": steps,
@@ -171,8 +170,8 @@ def whole_table(width: str, runs: Mapping[str, Any]) -> Table:
     rows = [(words, f"{found[key]:.2f}", f"{100 * found[key] / one['epoch']:.1f} %") for words, key in names]
     rows.append(("whole epoch", f"{one['epoch']:.2f}", "100 %"))
     note = (
-        f"A whole run of {one['n_train']} training and {one['n_val']} validation images; bare steps are timed in the "
-        f"same process before and after it, on a batch that is there already. Beside its steps an epoch costs "
+        f"A whole run of {one['n_train']} training and {one['n_val']} validation images; bare steps are timed within "
+        f"it, from the call of the net to the end of the update. Beside its steps an epoch costs "
         f"{100 * found['share_epoch']:.1f} %; with {found['once']:.1f} s once a run (its start, warm-up, and the "
         f"evaluation of all training images at its end) spread over {EPOCHS} epochs {100 * found['share_run']:.1f} %. "
         f"Of {len(shares)} runs this is the one in the middle: {' / '.join(shares)} %."
