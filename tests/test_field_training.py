@@ -3,6 +3,7 @@
 The names of the tests have the numbers under which the troubles are known to the developers.
 """
 
+import ast
 import math
 import os
 import re
@@ -234,4 +235,6 @@ def test_field_S8_nothing_private_of_what_draws_and_counts_is_used() -> None:
     packages = "pd|pandas|sns|seaborn|plt|mpl|matplotlib|np|numpy"
     private = re.compile(rf"\b({packages})(\.\w+)*\._[a-z]|from ({packages})[\w.]*\._|from ({packages}) import _")
     for path in (ROOT / "ablation").rglob("*.py"):
-        assert not private.search(path.read_text(encoding="utf-8")), path.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):  # of the code: a text may name what it likes
+            if isinstance(node, ast.Attribute | ast.ImportFrom):
+                assert not private.search(ast.unparse(node).replace("'", '"').split('"')[0]), path.name

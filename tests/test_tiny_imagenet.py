@@ -162,8 +162,8 @@ def imagenette(root: Path) -> Path:
 
 @pytest.mark.parametrize("name", ["", "imagenette2-160", "imagenette2-320", "imagenette2"])
 def test_imagenette_is_called_by_its_words(tmp_path: Path, name: str) -> None:
-    folder = imagenette(tmp_path / name)
-    found = index_imagenette(DataConfig(DataName.imagenette, str(tmp_path)))
+    folder = imagenette(tmp_path / "data" / name)
+    found = index_imagenette(DataConfig(DataName.imagenette, str(tmp_path / "data")))
     assert found.classes[:2] + found.classes[-1:] == ("tench", "English springer", "parachute")
     same = index_folder(folder)
     assert (found.train, found.val) == (same.train, same.val)
