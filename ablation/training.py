@@ -59,6 +59,9 @@ class Training:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
             self.settle()
+        except KeyboardInterrupt:  # a signal meanwhile, such as torchrun's to the others of a dead process
+            self.settle()
+            raise
         except Exception:
             if error is None:
                 raise
@@ -107,10 +110,9 @@ class Training:
             self.flush()
 
     def settle(self) -> None:
-        """Have every finished epoch written, now."""
+        """Have every finished epoch written, now, and by the thread, which no signal interrupts."""
+        self._writing = self._writer.submit(self._write_rest)  # which does again what failed before
         self.flush()
-        if self._last is not None:
-            self._write(list(self.rows), self._last, self._best)
 
     def flush(self) -> None:
         """Wait for what is being written.
@@ -120,6 +122,10 @@ class Training:
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
+
+    def _write_rest(self) -> None:
+        if self._last is not None:
+            self._write(list(self.rows), self._last, self._best)
 
     def _write(self, rows: list[Row], last: Snapshot | None, best: tuple[Row, Snapshot] | None) -> None:
         """Write an epoch; the state only where it is given."""

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from ablation import loop, run, rundir
+from ablation import loop, run, rundir, training
 from ablation.batches import epoch_order
 from ablation.checkpoint import CheckpointError, load_last
 from ablation.commandline import compose_config
@@ -356,3 +357,40 @@ def test_every_layer_works_in_the_memory_format_of_the_normalisation(norm: str, 
         net(images)
     assert len(seen) >= 17
     assert wrong == []
+
+
+def test_a_signal_while_a_failing_run_saves_itself_loses_no_epoch(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun sends one to the others of a process that died."""
+
+    class Failing(Progress):
+        def epoch(self, row: dict[str, Any]) -> str:
+            if row["epoch"] == 2:
+                raise RuntimeError("a fault of the test")
+            return super().epoch(row)
+
+    saved = training.save_last
+    calls = []
+
+    def interrupted_save(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.3)  # for the main thread to be told
+        saved(*arguments)
+
+    def arrived(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, arrived)
+    monkeypatch.setattr(training, "save_last", interrupted_save)
+    job = job_of(tiny("trainer.epochs=3", "trainer.checkpoint_every=60"))
+    with pytest.raises((KeyboardInterrupt, RunFailed)):
+        run.execute(job, Failing())
+    signal.signal(signal.SIGUSR1, before)
+    assert len(calls) == 1
+    status = RunDir(job.path).raw_status() or {}
+    assert (status["epoch"], status["saved"]) == (2, 2)
+    assert (job.path / rundir.LAST).exists()
+    assert RunDir(job.path).state() in (State.interrupted, State.failed)
