@@ -232,17 +232,7 @@ WHOLE = {
 
 
 def test_what_a_run_costs_beside_its_steps() -> None:
-    one = {
-        "n_train": 640,
-        "n_val": 64,
-        "steps": 10.0,
-        "training": 10.4,
-        "evaluation": 0.5,
-        "epoch": 11.0,
-        "epochs": 2,
-        "run": 27.0,
-    }
-    found = summary.parts(one)
+    found = summary.parts(WHOLE)
     assert found["steps"] == 10
     assert [found[key] for key in ("data", "evaluation", "saving", "once")] == pytest.approx([0.4, 0.5, 0.1, 5.0])
     assert found["share_epoch"] == pytest.approx(1 / 11)
@@ -250,17 +240,7 @@ def test_what_a_run_costs_beside_its_steps() -> None:
 
 
 def test_of_several_whole_runs_the_one_in_the_middle_is_shown() -> None:
-    run = {
-        "n_train": 640,
-        "n_val": 64,
-        "steps": 10.0,
-        "training": 10.4,
-        "evaluation": 0.5,
-        "epoch": 11.0,
-        "epochs": 2,
-        "run": 27.0,
-    }
-    others = [run | {"epoch": seconds} for seconds in (12.5, 10.4)]
+    others = [WHOLE | {"epoch": seconds} for seconds in (12.5, 10.4)]
     table = summary.whole_table("full", {"rounds": [others[0], WHOLE, others[1]], "disturbed": [True, False, False]})
     assert ("bare steps", "10.00", "90.9 %") in table.rows
     assert "an epoch costs 9.1 %" in table.note

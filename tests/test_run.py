@@ -335,7 +335,7 @@ def test_a_preset_is_no_part_of_a_runs_identity() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("norm", ["batch", "none", "instance", "group8", "layer"])
 def test_every_layer_works_in_the_memory_format_of_the_normalisation(norm: str, channels: int) -> None:
-    """A grey batch is in both formats at once; taken for the wrong one, GroupNorm was up to 25 times as slow."""
+    """A grey batch is in both formats at once; taken for the wrong one, GroupNorm was many times as slow."""
     config = compose_config([f"norm={norm}", "width=quarter"])
     form = run.memory_format(config)
     pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, channels), dtype=np.uint8)
@@ -386,9 +386,11 @@ def test_a_signal_while_a_failing_run_saves_itself_loses_no_epoch(
     before = signal.signal(signal.SIGUSR1, arrived)
     monkeypatch.setattr(training, "save_last", interrupted_save)
     job = job_of(tiny("trainer.epochs=3", "trainer.checkpoint_every=60"))
-    with pytest.raises((KeyboardInterrupt, RunFailed)):
-        run.execute(job, Failing())
-    signal.signal(signal.SIGUSR1, before)
+    try:
+        with pytest.raises((KeyboardInterrupt, RunFailed)):
+            run.execute(job, Failing())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
     assert len(calls) == 1
     status = RunDir(job.path).raw_status() or {}
     assert (status["epoch"], status["saved"]) == (2, 2)
