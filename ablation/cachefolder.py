@@ -5,14 +5,14 @@ by a build), fingerprints/<key>.json, unpacked/<key>/ (an archive's files), inde
 Nothing else in the folder is ever touched.
 """
 
-import fcntl
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import filelock
 
 from ablation.errors import UserError
 from ablation.lookahead import say
@@ -22,7 +22,7 @@ _ENTRY = re.compile(r"([0-9a-f]{16}-[0-9]+px-v[0-9]+)(?:\.[0-9]+\.tmp|\.lock)?")
 _PART = re.compile(r"[0-9A-Za-z_.-]+\.(?:npy|json)(?:\.[0-9A-Za-z_.-]*tmp)?")
 _MEMO = re.compile(r"\.?[0-9a-f]{32}\.json(?:\.[0-9A-Za-z_.-]*tmp)?")
 _KEY = re.compile(r"[0-9a-f]{16}")  # of an unpacked archive
-_INDEX = re.compile(r"[0-9a-f]{16}\.(?:json|lock)")
+_INDEX = re.compile(r"[0-9a-f]{16}\.json")
 _PATIENCE = 5.0  # seconds of waiting for another process's build without a word
 
 
@@ -71,54 +71,31 @@ def amount(size: float) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, doing: str) -> Iterator[None]:
     """Hold the lock file at `path`, waiting as long as another process does; the system frees a killed one's.
 
-    Raises:  UserError: the disk has no locks, or the file cannot be made.
+    Args:    doing: what another holder does, which a long wait names: "decodes these images".
+    Raises:  UserError: the file cannot be made or locked.
     """
-    handle = _acquire(path, wait=True)
-    assert handle is not None
+    lock, patience = _lock(path), _PATIENCE
+    while not lock.is_locked:
+        prepare(path.parent)
+        with written(path.parent):
+            try:
+                lock.acquire(timeout=patience)
+            except filelock.Timeout:
+                say(f"waiting for another process that {doing} ({path})")
+                patience = -1.0  # as long as it takes
+            except FileNotFoundError:  # clean_cache removed the folder: it is made again
+                pass
     try:
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
-def _acquire(path: Path, *, wait: bool) -> int | None:
-    """An open handle that holds the lock; None where another process has it and we do not wait."""
-    start, told = time.monotonic(), False
-    while True:
-        prepare(path.parent)
-        with written(path.parent):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(handle).st_nlink and os.path.samestat(os.fstat(handle), os.stat(path)):
-                return handle
-        except BlockingIOError:
-            if not wait:
-                os.close(handle)
-                return None
-            told = told or _tell(path, start)
-            time.sleep(0.05)
-        except FileNotFoundError:  # removed by clean_cache between opening and locking: another file is the lock now
-            pass
-        except OSError as error:
-            os.close(handle)
-            raise UserError(
-                f"{path.parent} is on a disk without file locks: {error.strerror}. Set data.cache_dir=/path."
-            ) from error
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
-def _tell(path: Path, start: float) -> bool:
-    if time.monotonic() - start < _PATIENCE:
-        return False
-    say(f"waiting for another process that decodes these images ({path})")
-    return True
+def _lock(path: Path) -> filelock.FileLock:
+    return filelock.FileLock(path, mode=0o666)  # other users of a shared cache must be able to wait for it, too
 
 
 def remove_store(folder: Path) -> None:
@@ -153,7 +130,7 @@ def clean_cache(cache: Path) -> list[str]:
             stores, size = stores + count, size + freed
     if fingerprints.is_dir() and not fingerprints.is_symlink():
         _remove_files(fingerprints, _MEMO)
-    size += _clean_sources(cache)
+    size += _clean_sources(cache, kept)
     for folder in (images, fingerprints, *(cache / name for name in (UNPACKED, INDEXES)), cache):
         with suppress(OSError):  # something else is in it, or it was never there
             folder.rmdir()
@@ -161,40 +138,54 @@ def clean_cache(cache: Path) -> list[str]:
     return [f"Removed {sets} ({amount(size)}) from {cache}.", *kept]
 
 
-def _clean_sources(cache: Path) -> int:
+def _clean_sources(cache: Path, kept: list[str]) -> int:
     """Remove unpacked archives and indexes of shards, which are made again when needed; returns their bytes."""
-    size, unpacked = 0, cache / UNPACKED
-    for folder in (unpacked, cache / INDEXES):
-        if folder.is_dir() and not folder.is_symlink():
-            size += _remove_files(folder, _INDEX)
-    archives = [] if unpacked.is_symlink() else sorted(unpacked.glob("*"))
-    for archive in archives:
-        if _KEY.fullmatch(archive.name) and archive.is_dir() and not archive.is_symlink():
-            size += sum(path.lstat().st_size for path in archive.rglob("*") if path.is_file())
-            with written(unpacked):
-                shutil.rmtree(archive)
+    size, unpacked, indexes = 0, cache / UNPACKED, cache / INDEXES
+    if indexes.is_dir() and not indexes.is_symlink():
+        size += _remove_files(indexes, _INDEX)
+    archives = [] if unpacked.is_symlink() else sorted({path.name[:16] for path in unpacked.glob("*")})
+    for archive in (unpacked / name for name in archives if _KEY.fullmatch(name)):
+        with _idle(archive.with_suffix(".lock")) as idle, written(unpacked):
+            if not idle:
+                kept.append(f"{archive} is being unpacked and stays.")
+                continue
+            for folder in (archive, archive.with_suffix(".tmp")):
+                if folder.is_dir() and not folder.is_symlink():
+                    size += sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+                    shutil.rmtree(folder)
     return size
 
 
 def _clean_store(store: Path, kept: list[str]) -> tuple[int, int]:
     """Remove a store, its builds' leftovers and its lock file; returns how many folders and bytes."""
-    lock = store.with_suffix(".lock")
-    handle = _acquire(lock, wait=False)
-    if handle is None:
-        kept.append(f"{store} is being built and stays.")
-        return 0, 0
     count = size = 0
-    try:
+    with _idle(store.with_suffix(".lock")) as idle:
+        if not idle:
+            kept.append(f"{store} is being built and stays.")
+            return 0, 0
         for folder in (store, *store.parent.glob(f"{store.name}.*.tmp")):
             if folder.is_dir() and not folder.is_symlink():
                 size += _remove_files(folder, _PART)
                 count += not folder.exists()
                 if folder.exists():
                     kept.append(f"{folder} stays: it holds what is not of this program.")
-        lock.unlink()
-    finally:
-        os.close(handle)
     return count, size
+
+
+@contextmanager
+def _idle(path: Path) -> Iterator[bool]:
+    """Whether nobody holds the lock file at `path`; if so it is held meanwhile, and removed in the end."""
+    lock = _lock(path)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        yield False
+        return
+    try:
+        yield True
+        os.unlink(path)  # who waits for it notices, and takes the next one
+    finally:
+        lock.release()
 
 
 def _remove_files(folder: Path, pattern: re.Pattern[str]) -> int:

@@ -11,8 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-import filelock
-
+from ablation.cachefolder import locked
 from ablation.errors import UserError
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -41,7 +40,7 @@ def fetch(remote: Remote, folder: Path, url: str | None = None) -> Path:
     path = folder / remote.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / f"{remote.name}.lock"):
+        with locked(folder / f"{remote.name}.lock", "downloads this file"):
             if not path.is_file():
                 _download(remote, path, (url,) if url else remote.urls)
     except OSError as error:

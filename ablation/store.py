@@ -86,7 +86,7 @@ def open_store(listing: Listing, size: int, cache: Path) -> Store:
     store, wrong = _opened(folder)
     if store is not None:
         return store
-    with cachefolder.locked(folder.with_suffix(".lock")):
+    with cachefolder.locked(folder.with_suffix(".lock"), "decodes these images"):
         store, wrong = _opened(folder)  # by now another process may have built it
         if store is None:
             if wrong:

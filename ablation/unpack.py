@@ -13,9 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
-import filelock
-
-from ablation.cachefolder import UNPACKED
+from ablation.cachefolder import UNPACKED, locked
 from ablation.errors import UserError
 from ablation.records import stamps_of
 
@@ -74,7 +72,7 @@ def _once(path: Path, cache: Path, fill: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder.with_suffix(".lock")):
+        with locked(folder.with_suffix(".lock"), "unpacks this archive"):
             if not folder.is_dir():
                 _build(folder, fill)
     except (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile) as error:

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -944,7 +946,7 @@ def test_cleaning_leaves_a_store_that_is_being_built(root: Path, cache: Path) ->
     folder = open_store(index_folder(root), 12, cache).folder
     building = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     building.mkdir()
-    with locked(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock"), "decodes these images"):
         _, kept = clean_cache(cache)
     assert kept == f"{folder} is being built and stays."
     assert folder.is_dir()
@@ -953,65 +955,83 @@ def test_cleaning_leaves_a_store_that_is_being_built(root: Path, cache: Path) ->
     assert not cache.exists()
 
 
-def test_a_lock_file_that_was_cleaned_away_is_not_taken_for_the_lock(tmp_path: Path) -> None:
-    """Who waits for a lock whose file is removed and made anew by another must end up behind that other."""
-    import threading
-
+def test_who_waits_for_a_lock_file_that_is_cleaned_away_ends_up_behind_who_made_it_anew(tmp_path: Path) -> None:
     path, order = tmp_path / "x.lock", list[str]()
     path.parent.mkdir(exist_ok=True)
-    first = cachefolder._acquire(path, wait=True)
-    assert first is not None
 
-    def second() -> None:
-        with locked(path):
-            order.append("second")
+    def waits(word: str, free: threading.Event) -> None:
+        with locked(path, "decodes"):
+            order.append(word)
+            free.wait(30)
 
-    waiter = threading.Thread(target=second)
-    waiter.start()
-    path.unlink()
-    third = cachefolder._acquire(path, wait=False)
-    assert third is not None
-    os.close(first)
-    waiter.join(0.5)
-    order.append("third")
-    os.close(third)
-    waiter.join(30)
+    def later(word: str, free: threading.Event) -> threading.Thread:
+        thread = threading.Thread(target=waits, args=(word, free))
+        thread.start()
+        return thread
+
+    held, free = threading.Event(), threading.Event()
+    free.set()
+    with locked(path, "decodes"):
+        second = later("second", free)
+        time.sleep(0.2)
+        assert order == []
+        path.unlink()
+        third = later("third", held)
+        while order != ["third"]:
+            time.sleep(0.01)
+    time.sleep(0.3)  # the first file is free now, which must not help the second
+    assert order == ["third"]
+    held.set()
+    for thread in (second, third):
+        thread.join(30)
     assert order == ["third", "second"]
 
 
-@pytest.mark.parametrize("anew", [False, True])
-def test_a_lock_file_that_is_cleaned_away_between_opening_and_locking_is_opened_again(
-    anew: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, honest, calls = tmp_path / "x.lock", cachefolder.fcntl.flock, []
+def test_who_waits_for_a_lock_whose_folder_is_cleaned_away_makes_it_again(tmp_path: Path) -> None:
+    path, done = tmp_path / "images" / "x.lock", list[str]()
 
-    def late(handle: int, how: int) -> None:
-        honest(handle, how)
-        calls.append(handle)
-        if len(calls) == 1:
-            path.unlink()
-            if anew:
-                path.touch()
+    def waits() -> None:
+        with locked(path, "decodes"):
+            done.append("second")
 
-    monkeypatch.setattr(cachefolder.fcntl, "flock", late)
-    with locked(path):
-        assert len(calls) == 2
-        assert os.path.samestat(os.fstat(calls[1]), path.stat())
+    with locked(path, "decodes"):
+        waiter = threading.Thread(target=waits)
+        waiter.start()
+        shutil.rmtree(path.parent)
+        waiter.join(30)
+    assert done == ["second"]
 
 
 def test_a_long_wait_for_another_process_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import threading
-
     monkeypatch.setattr(cachefolder, "_PATIENCE", 0.0)
-    path = tmp_path / "x.lock"
-    held = cachefolder._acquire(path, wait=True)
-    assert held is not None
-    threading.Timer(0.5, os.close, [held]).start()
-    with locked(path):
+    path, held, free = tmp_path / "x.lock", threading.Event(), threading.Event()
+
+    def holds() -> None:
+        with locked(path, "decodes these images"):
+            held.set()
+            free.wait(30)
+
+    holder = threading.Thread(target=holds)
+    holder.start()
+    held.wait(30)
+    threading.Timer(0.5, free.set).start()
+    with locked(path, "decodes these images"):
         pass
+    holder.join()
     assert capsys.readouterr().err == f"waiting for another process that decodes these images ({path})\n"
+
+
+def test_cleaning_leaves_an_archive_that_is_being_unpacked(tmp_path: Path) -> None:
+    archive = tmp_path / "unpacked" / ("a" * 16)
+    archive.with_suffix(".tmp").mkdir(parents=True)
+    (archive.with_suffix(".tmp") / "half.bin").write_bytes(b"x" * 1500)
+    with locked(archive.with_suffix(".lock"), "unpacks this archive"):
+        _, kept = clean_cache(tmp_path)
+    assert kept == f"{archive} is being unpacked and stays."
+    assert clean_cache(tmp_path) == [f"Removed 0 sets of decoded images (1.5 kB) from {tmp_path}."]
+    assert not tmp_path.exists()
 
 
 def test_cleaning_removes_unpacked_archives_and_indexes_and_keeps_downloads(tmp_path: Path) -> None:
