@@ -43,7 +43,7 @@ PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters browser bench latex oldest demo test check format study plan robustness more-seeds report open clean
+.PHONY: help setup clusters browser bench latex oldest demo test check format study plan robustness more-seeds report open clean clean-cache
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -141,3 +141,6 @@ format: $(READY)  ## Format the code
 clean:  ## Remove caches; runs, reports and what was installed stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache dist
 	find ablation tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+clean-cache: $(READY)  ## Remove decoded images from the cache folder (ARGS="data.cache_dir=/path" for another one)
+	$(BIN)/python -m ablation.data clean $(value ARGS)

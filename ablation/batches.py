@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ablation.data import Split
+from ablation.splitting import Pixels
 from ablation.streams import stream
 
 ROOM = 0.5  # of a GPU's free memory that images may take; the rest is for the net and for runs beside this one
@@ -76,11 +77,11 @@ class Images:
         return images.div_(255).sub_(self._mean).div_(self._std), self._labels[indices]
 
 
-def _fits(images: np.ndarray, device: str) -> bool:
+def _fits(images: Pixels, device: str) -> bool:
     return device == "cuda" and images.nbytes < ROOM * torch.cuda.mem_get_info()[0]
 
 
-def _uploaded(images: np.ndarray, device: str) -> Tensor:
+def _uploaded(images: Pixels, device: str) -> Tensor:
     """A copy on the device, piece by piece: the host never holds a second one of a memory map."""
     copy = torch.empty(images.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(images), UPLOAD):

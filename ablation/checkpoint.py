@@ -78,15 +78,15 @@ def load_last(
     return list(content["rows"]), str(content["code"])
 
 
-def load_last_weights(path: Path, model: nn.Module) -> int:
-    """Load only the weights of `last.pt` into the model; returns their epoch.
+def load_last_weights(path: Path, model: nn.Module) -> tuple[str, int]:
+    """Load only the weights of `last.pt` into the model; returns the id of their run and their epoch.
 
     Raises:  CheckpointError: the file cannot be read or holds another net.
     """
     content = _read(path, "cpu")
     _refuse_other_shapes(path, content["model"], model)
     model.load_state_dict(content["model"])
-    return int(content["rows"][-1]["epoch"])
+    return str(content["run_id"]), int(content["rows"][-1]["epoch"])
 
 
 def _read(path: Path, device: str) -> dict[str, Any]:

@@ -4,7 +4,11 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 0 done, 1 a run failed, 2 bad usage or config, 130 and 143 interrupted.
 """
 
+import codecs
+import io
 import os
+import re
+import shlex
 import signal
 import sys
 import time
@@ -54,6 +58,8 @@ def run_command(
 
     Args:    interrupted: what an interruption leaves behind, in words.
     """
+    if argv is None:
+        speak_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--help" in arguments or "-h" in arguments:
         print(help_text())
@@ -78,6 +84,25 @@ def run_command(
     except KeyboardInterrupt as stop:
         print(f"\ninterrupted; {interrupted}", file=sys.stderr)
         return stop.code if isinstance(stop, Terminated) else 130
+
+
+def speak_utf8() -> None:
+    """Have this command, and what it starts, read and write all names and texts as UTF-8, whatever the locale is.
+
+    Under LC_ALL=C with PYTHONUTF8=0, or in Latin-1, Python takes the bytes of a file name for other letters than the
+    run's files have, so the command begins anew in UTF-8 mode. What no UTF-8 can say is printed as an escape.
+    """
+    if os.name == "posix" and not sys.flags.utf8_mode and not _is_utf8(sys.getfilesystemencoding()):
+        os.environ["PYTHONUTF8"] = "1"
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 def _let_the_first_speak() -> None:
@@ -133,11 +158,28 @@ def _parsed(text: str) -> Override:
     return found[0]
 
 
+def _names(key: str, text: str) -> str:
+    return _quoting(text) if key == "data.classes" else ""
+
+
 def _quoting(text: str) -> str:
     key, equals, value = text.partition("=")
     if not equals or key not in settings():
         return ""
-    return f" A value with special characters needs quotes of its own: '{key}=\"{value}\"'."
+    return f" A value with special characters needs quotes of its own: {shlex.quote(f'{key}={quoted(value)}')}."
+
+
+def quoted(value: str) -> str:
+    """A string as a value of an override, in quotes where it holds more than plain characters.
+
+    It arrives letter by letter, but for ${, which keeps its meaning. In quotes a backslash is a letter, except before a
+    quote or the end, where each is doubled.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_./-]+", value):
+        return value
+    inside = re.sub(r'(\\*)"', r"\1\1\"", value)
+    ending = len(inside) - len(inside.rstrip("\\"))
+    return '"' + inside + "\\" * ending + '"'
 
 
 def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:
@@ -170,7 +212,7 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
     elif key == "section" and not sweep:
         yield f"{text}: a section is several runs. Add -m, or use make sweep-{override.get_value_element_as_str()}."
     elif override.is_sweep_override() and not sweep:
-        yield f"{text}: several values are several runs. Add -m to train them all."
+        yield f"{text}: several values are several runs. Add -m to train them all.{_names(key, text)}"
     elif key in GROUPS or key == "section":
         yield from _choice_problems(key, text, override_values(override))
     elif key not in settings():

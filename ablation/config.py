@@ -14,8 +14,9 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from ablation.datachoice import DOWNLOADED, PLACES, DataConfig, DataName, SplitRule
 from ablation.errors import UserError
-from ablation.schema import Config, DataName, Metric, NormKind, ScheduleKind
+from ablation.schema import Config, Metric, NormKind, ScheduleKind
 
 ON_FAILURE = re.compile(r"continue|stop|retry:([1-9]\d{0,2})")
 PLUGINS = "hydra_plugins.ablation"  # Hydra accepts a plugin only from a module below hydra_plugins
@@ -96,12 +97,28 @@ def _combination_problems(config: Config) -> Iterator[str]:
         )
     if config.report.metric is Metric.given:
         yield "report.metric=given: it is what a table without epochs has by itself. Choose final, last3 or best."
-    if config.data.name is DataName.imagefolder and not config.data.root:
-        yield "data=imagefolder needs data.root=/path, a folder that holds train/<class>/ and val/<class>/."
+    yield from _source_problems(config.data)
     if config.data.name is DataName.fashion_mini and config.data.root:
         yield f"data.root={config.data.root}: the embedded images need no folder. Add data=imagefolder to use yours."
     if config.data.name is DataName.fashion_mini and config.data.image_size not in (None, 28):
         yield f"data.image_size={config.data.image_size}: the embedded images are 28x28; leave it out."
+    if config.data.split is SplitRule.given and config.data.val_share != DataConfig.val_share:
+        yield f"data.val_share={config.data.val_share:g}: it needs data.split=fixed or data.split=by_seed."
+    if config.data.name is DataName.fashion_mini and config.data.split is not SplitRule.given:
+        yield f"data.split={config.data.split.name}: the embedded images have validation images; leave it out."
+
+
+def _source_problems(data: DataConfig) -> Iterator[str]:
+    name = data.name.name
+    if data.name in PLACES and not data.root:
+        yield f"data={name} needs data.root=/path, {PLACES[data.name]}."
+    if data.download and data.name not in DOWNLOADED:
+        known = ", ".join(each.name for each in DOWNLOADED)
+        yield f"data.download=true: data={name} is not downloaded (docs/data.md says how to get it); {known} are."
+    if data.url is not None and not (data.download and data.name in DOWNLOADED):
+        yield f"data.url={data.url}: it is where data.download=true downloads from; add that, or leave data.url out."
+    elif data.url is not None and not data.url.startswith(("http://", "https://")):
+        yield f"data.url={data.url}: allowed are addresses that begin with https:// or http://."
 
 
 def problems(config: Config) -> list[str]:

@@ -1,9 +1,12 @@
-"""Images as arrays: where they come from, their fingerprint, balanced subsets, normalisation constants.
+"""Images as arrays: where they come from, their fingerprint, splits, balanced subsets, normalisation constants.
 
 Images are uint8, shape (N, H, W, C), labels int64 (N,), both in a fixed order that depends on the data alone.
 Arrays may be read-only memory maps shared by all runs. Not here: torch, augmentation, batches, downloads.
+`python -m ablation.data check` is the command of check.py.
 """
 
+import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,13 +14,27 @@ from pathlib import Path
 
 import numpy as np
 
-from ablation import imagefolder
+from ablation.datachoice import BadFiles, DataConfig, DataName, SplitRule
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
+from ablation.duplicates import leaked, readable, same_content
 from ablation.errors import UserError
-from ablation.schema import BadFiles, DataConfig, DataName
+from ablation.listing import Listing
+from ablation.sources import SOURCES
+from ablation.splitting import (
+    Pixels,
+    Rows,
+    chosen_classes,
+    first_per_class,
+    held_out,
+    held_out_count,
+    normalisation,
+    refuse_small_classes,
+    refuse_small_to_split,
+    with_classes,
+)
+from ablation.store import Store, bad_files_message, default_cache_dir, fingerprint, open_store
 
 Array = np.ndarray  # uint8 images (N, H, W, C) or int64 labels (N,)
-_CHUNK = 4096  # images per step when summing over a memory map
 
 
 @dataclass(frozen=True)
@@ -33,10 +50,14 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, H, W, C) uint8 with labels (N,) int64."""
+    """Images (N, H, W, C) uint8 with labels (N,) int64.
 
-    images: Array
+    numbers: of the images in their source, (N,), where the split is not the source's own and may differ by seed.
+    """
+
+    images: Pixels
     labels: Array
+    numbers: Array | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,18 +65,44 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """Training and validation images, and the training images' mean and sd per channel, on the scale 0..1."""
+    """Training and validation images, and the training images' mean and sd per channel, on the scale 0..1.
+
+    n_skipped: image files that cannot be read; n_leaked: validation images that are among the training images, too.
+    """
 
     train: Split
     val: Split
     mean: tuple[float, ...]
     std: tuple[float, ...]
     n_skipped: int
+    n_leaked: int = 0
+    notices: tuple[str, ...] = ()  # what was passed over in the source
 
 
 def cache_dir(data: DataConfig) -> Path:
     """Where decoded images are kept: data.cache_dir, else the user's cache folder."""
-    return Path(data.cache_dir).expanduser() if data.cache_dir else imagefolder.default_cache_dir()
+    return Path(data.cache_dir).expanduser() if data.cache_dir else default_cache_dir()
+
+
+def listing(data: DataConfig) -> Listing:
+    """The images of a source that is not embedded, of the classes asked for.
+
+    Raises:  UserError: what is asked for is not there, or not in the layout that the source has.
+    """
+    found = with_classes(SOURCES[data.name](data, cache_dir(data)), data.classes)
+    if data.split is SplitRule.given and not found.val:
+        notes = "".join(f"\n  note: {text}" for text in found.notices)
+        raise UserError(
+            f"data.root={found.root}: it has no validation images, in a folder val/ for example. Give it some, or hold "
+            f"out a share of the training images: data.split=fixed (the same for all seeds) or data.split=by_seed "
+            f"(others for each seed), with data.val_share={data.val_share:g}.{notes}"
+        )
+    if data.split is not SplitRule.given and found.val:
+        raise UserError(
+            f"data.split={data.split.name}: {found.root} has validation images of its own, {len(found.val):,}. Leave "
+            "data.split out, or move them to the training images."
+        )
+    return found
 
 
 def describe(data: DataConfig) -> DataInfo:
@@ -64,116 +111,141 @@ def describe(data: DataConfig) -> DataInfo:
     Raises:  UserError: no such folder, no classes, or fewer images in a class than data.per_class asks for.
     """
     if data.name is DataName.fashion_mini:
-        labels = _embedded("train").labels
-        _refuse_small_classes(labels, FASHION_MINI_CLASSES, data.per_class)
-        n_train = len(first_per_class(labels, data.per_class))
-        return DataInfo(FASHION_MINI_SHA256[:16], FASHION_MINI_CLASSES, 28, 1, n_train)
-    index = _folder_index(data)
-    labels = np.array([label for _, label in index.train])
-    _refuse_small_classes(labels, index.classes, data.per_class)
-    n_train = len(first_per_class(labels, data.per_class))
-    fingerprint = imagefolder.fingerprint(index, cache_dir(data))
-    return DataInfo(fingerprint, index.classes, _image_size(data), 3, n_train)
+        train, _, classes = _embedded_of(data)
+        counts = np.bincount(train.labels, minlength=len(classes))
+        refuse_small_classes(counts, classes, data.per_class)
+        return DataInfo(FASHION_MINI_SHA256[:16], classes, 28, 1, _used(counts, data.per_class))
+    found = listing(data)
+    counts = np.bincount([label for _, label in found.train], minlength=len(found.classes))
+    if data.split is not SplitRule.given:
+        refuse_small_to_split(counts, found.classes, f"data.split={data.split.name}")
+        counts = np.array([count - held_out_count(int(count), data.val_share) for count in counts])
+    refuse_small_classes(counts, found.classes, data.per_class)
+    digits = fingerprint(found, cache_dir(data))
+    n_train = _used(counts, data.per_class)
+    return DataInfo(digits, found.classes, _image_size(data), found.reader.channels, n_train)
 
 
-def load(data: DataConfig) -> Splits:
+def load(data: DataConfig, seed: int | None = None) -> Splits:
     """Training and validation images, decoding a folder of images first if no run has done so before.
 
+    Args:    seed: of the run; only data.split=by_seed needs it.
     Raises:  UserError: as `describe`, and for files that cannot be read unless data.bad_files=skip.
     """
     if data.name is DataName.fashion_mini:
-        train, val = _embedded("train"), _embedded("val")
-        chosen = first_per_class(train.labels, data.per_class)
-        train = Split(train.images[chosen], train.labels[chosen])
-        return Splits(train, val, *normalisation(train.images, np.arange(len(train))), n_skipped=0)
-    index = _folder_index(data)
-    store = imagefolder.open_store(index, _image_size(data), cache_dir(data))
+        return _load_embedded(data)
+    found, store = opened(data)
+    train, val = divided(found, store, data, seed)
+    images, labels = store.images, store.labels
+    mean, std = store.remember(f"normalisation-{_digits(train)}", lambda: normalisation(images["train"], train))
+    first, n_train = len(labels["train"]), len(train)
+    judged = np.arange(first, first + len(labels["val"])) if val is None else val
+    everything = n_train == first
+    return Splits(
+        Split(images["train"] if everything else Rows(images["train"], train), labels["train"][train]),
+        Split(images["val"], labels["val"])
+        if val is None
+        else Split(Rows(images["train"], val), labels["train"][val], val),
+        tuple(mean),
+        tuple(std),
+        len(store.skipped),
+        len(leaked(same_content(found, store), train, judged)),
+        found.notices,
+    )
+
+
+def opened(data: DataConfig, *, strict: bool = True) -> tuple[Listing, Store]:
+    """The listing of a source that is not embedded, and its decoded images.
+
+    Args:    strict: refuse files that cannot be read, unless data.bad_files=skip, and classes without any other.
+    Raises:  UserError: as `load`.
+    """
+    found = listing(data)
+    store = open_store(found, _image_size(data), cache_dir(data))
+    if not strict:
+        return found, store
     if store.skipped and data.bad_files is BadFiles.error:
         advice = "Repair or remove them, or train without them: data.bad_files=skip."
-        raise UserError(imagefolder.bad_files_message(store.skipped, advice))
-    _refuse_unreadable_classes(store, index.classes)
-    _refuse_small_classes(store.labels["train"], index.classes, data.per_class)
-    chosen = first_per_class(store.labels["train"], data.per_class)
-    mean, std = store.remember(f"normalisation-{data.per_class}", lambda: normalisation(store.images["train"], chosen))
-    train = Split(store.images["train"], store.labels["train"])
-    if data.per_class is not None:
-        train = Split(train.images[chosen], train.labels[chosen])
-    return Splits(train, Split(store.images["val"], store.labels["val"]), tuple(mean), tuple(std), len(store.skipped))
+        raise UserError(bad_files_message(store.skipped, advice))
+    _refuse_unreadable_classes(store, found.classes, data.split)
+    return found, store
 
 
-def load_unlabelled(data: DataConfig, split: str) -> tuple[list[str], Array]:
-    """File names in natural order and images (N, H, W, C) of a split whose labels are not looked at.
+def divided(found: Listing, store: Store, data: DataConfig, seed: int | None) -> tuple[Array, Array | None]:
+    """Rows of the store's training images that are used for training, and for validation; None for the store's own.
 
-    Raises:  UserError: the data has no such split, or a file in it cannot be read.
+    Raises:  UserError: a class has too few images that can be read.
     """
-    if data.name is DataName.fashion_mini:
-        if split not in ("val", "test"):
-            raise UserError(f"split={split} is not known. The embedded data has: val, test.")
-        images = _embedded(split).images
-        return [f"{split}/{number:05d}" for number in range(len(images))], images
-    return imagefolder.read_flat(_folder_index(data), split, _image_size(data))
+    labels, rest, val = store.labels["train"], np.arange(len(store.labels["train"])), None
+    if data.split is not SplitRule.given:
+        counts = np.bincount(labels, minlength=len(found.classes))
+        refuse_small_to_split(counts, found.classes, f"data.split={data.split.name}")
+        held = held_out(readable(found, store)[: len(labels)], labels, data.val_share, _seed_of(data.split, seed))
+        rest, val = np.flatnonzero(~held), np.flatnonzero(held)
+    refuse_small_classes(np.bincount(labels[rest], minlength=len(found.classes)), found.classes, data.per_class)
+    return rest[first_per_class(labels[rest], data.per_class)], val
 
 
-def first_per_class(labels: Array, per_class: int | None) -> Array:
-    """Indices, ascending, of the first `per_class` samples of each class; all of them for None."""
-    if per_class is None:
-        return np.arange(len(labels))
-    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:per_class] for label in np.unique(labels)]))
+def _seed_of(rule: SplitRule, seed: int | None) -> int | None:
+    if rule is SplitRule.fixed:
+        return None
+    if seed is None:
+        raise ValueError("data.split=by_seed needs the seed of the run")
+    return seed
 
 
-def normalisation(images: Array, chosen: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and population sd of each channel over the chosen images, on the scale 0..1.
+def _load_embedded(data: DataConfig) -> Splits:
+    train, val, classes = _embedded_of(data)
+    refuse_small_classes(np.bincount(train.labels, minlength=len(classes)), classes, data.per_class)
+    chosen = first_per_class(train.labels, data.per_class)
+    images = np.asarray(train.images)[chosen]
+    constants = normalisation(images, np.arange(len(images)))
+    return Splits(Split(images, train.labels[chosen]), val, *constants, n_skipped=0)
 
-    Summed exactly in integers over a histogram, so neither chunk nor order changes a bit of the result. A channel
-    without any variation gets sd 1, which leaves it at zero.
-    """
-    channels = images.shape[-1]
-    counts = np.zeros((channels, 256), dtype=np.int64)
-    for start in range(0, len(chosen), _CHUNK):
-        block = images[chosen[start : start + _CHUNK]]
-        for channel in range(channels):
-            counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
-    values, total = np.arange(256, dtype=np.int64), counts.sum(axis=1)
-    first, second = counts @ values, counts @ values**2
-    mean = [float(a) / float(n) / 255 for a, n in zip(first, total, strict=True)]
-    spread = [
-        float(int(n) * int(b) - int(a) ** 2) ** 0.5 / float(n) / 255
-        for a, b, n in zip(first, second, total, strict=True)
-    ]
-    return tuple(mean), tuple(value or 1.0 for value in spread)
+
+def _embedded_of(data: DataConfig) -> tuple[Split, Split, tuple[str, ...]]:
+    """Training images, validation images and names of the embedded classes that are asked for."""
+    train, val, names = embedded("train"), embedded("val"), FASHION_MINI_CLASSES
+    if data.classes is None:
+        return train, val, names
+    kept = chosen_classes(data.classes, names)
+
+    def of(split: Split) -> Split:
+        rows = np.flatnonzero(np.isin(split.labels, kept))
+        return Split(np.asarray(split.images)[rows], np.searchsorted(kept, split.labels[rows]).astype(np.int64))
+
+    return of(train), of(val), tuple(names[label] for label in kept)
 
 
 @cache
-def _embedded(split: str) -> Split:
+def embedded(split: str) -> Split:
+    """The images that come with the program: train, val or test."""
     with np.load(FASHION_MINI_FILE, allow_pickle=False) as stored:
         return Split(stored[f"{split}_images"][..., None], stored[f"{split}_labels"].astype(np.int64))
 
 
-def _folder_index(data: DataConfig) -> imagefolder.FolderIndex:
-    assert data.root is not None  # refused by config.problems
-    return imagefolder.index_folder(Path(data.root).expanduser())
-
-
 def _image_size(data: DataConfig) -> int:
-    assert data.image_size is not None  # given by conf/data/imagefolder.yaml
+    assert data.image_size is not None  # given by the files in conf/data/
     return data.image_size
 
 
-def _refuse_unreadable_classes(store: imagefolder.Store, classes: Sequence[str]) -> None:
+def _used(counts: Array, per_class: int | None) -> int:
+    return int((counts if per_class is None else np.minimum(counts, per_class)).sum())
+
+
+def _digits(rows: Array) -> str:
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()[:16]
+
+
+def _refuse_unreadable_classes(store: Store, classes: Sequence[str], rule: SplitRule) -> None:
     lost = sorted(set(range(len(classes))) - set(store.labels["train"].tolist()))
     if lost:
         raise UserError(f"no image in train/{classes[lost[0]]}/ can be read. Repair the images or remove the folder.")
-    if not len(store.labels["val"]):
+    if rule is SplitRule.given and not len(store.labels["val"]):
         raise UserError("no image in val/ can be read. Repair the images.")
 
 
-def _refuse_small_classes(labels: Array, classes: Sequence[str], per_class: int | None) -> None:
-    if per_class is None:
-        return
-    counts = np.bincount(labels, minlength=len(classes))
-    smallest = int(counts.argmin())
-    if counts[smallest] < per_class:
-        raise UserError(
-            f"data.per_class={per_class}: class {classes[smallest]!r} has only {counts[smallest]} training images. "
-            f"Allowed is up to {counts[smallest]}; data.per_class=null uses every image (preset=demo sets 200)."
-        )
+if __name__ == "__main__":
+    from ablation.check import main
+
+    sys.exit(main())

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablation.comparability import mixed
 from ablation.comparison import Comparison
+from ablation.datachoice import SplitRule
 from ablation.phrases import ENGLISH, Say, mark, ranges
 from ablation.rundir import State
 from ablation.schema import Config, Metric, Stage
@@ -84,17 +85,47 @@ def setting_facts(
         (mark("data"), config.data.name.name),
         (mark("training images"), seen("n_train")),
         (mark("validation images"), seen("n_val")),
+        *_held_out(config, say),
+        *_leaked(rows, say),
         (mark("epochs"), str(config.trainer.epochs)),
         (mark("seeds"), ranges(seeds) or say("none yet")),
         *([(mark("confirmation runs"), str(fresh))] if fresh else []),
         *([(mark("runs at other settings"), say("{number}, in grids", number=elsewhere))] if elsewhere else []),
         (mark("design"), design or say("no section begun")),
-        (mark("varies with the seed"), say("start of the net, order of the images, draws of flips and dropout")),
+        (mark("varies with the seed"), _varies(config, say)),
         (mark("smallest difference that matters"), f"{100 * config.report.delta:.2f} pp"),
         (mark("significance"), say("p \u2264 {alpha} after Holm, by section", alpha=f"{ALPHA:g}".lstrip("0"))),
         (mark("batch size"), str(config.trainer.batch_size)),
         (mark("optimiser"), f"SGD, lr {optim.lr:g}, momentum {optim.momentum:g}, weight decay {optim.weight_decay:g}"),
     )
+
+
+def _by_seed(config: Config) -> bool:
+    return config.data.split is SplitRule.by_seed
+
+
+def _varies(config: Config, say: Say) -> str:
+    if _by_seed(config):
+        return say("validation images, start of the net, order of the images, draws of flips and dropout")
+    return say("start of the net, order of the images, draws of flips and dropout")
+
+
+def _held_out(config: Config, say: Say) -> Iterable[tuple[str, str]]:
+    """How validation images were chosen, where the source has none."""
+    if config.data.split is SplitRule.given:
+        return
+    share = f"{100 * config.data.val_share:g}"
+    told = say("{share} % of each class's training images, others for each seed", share=share)
+    if not _by_seed(config):
+        told = say("{share} % of each class's training images, the same for all seeds", share=share)
+    yield mark("held out for validation"), told
+
+
+def _leaked(rows: pd.DataFrame, say: Say) -> Iterable[tuple[str, str]]:
+    """How many validation images are training images as well."""
+    most = rows["n_leaked"].max() if len(rows) else 0
+    if not pd.isna(most) and most > 0:
+        yield mark("in both, by content"), say("up to {number} validation images", number=f"{int(most):,}")
 
 
 class Begun(Protocol):
@@ -133,6 +164,11 @@ def caveats(rows: pd.DataFrame, config: Config, crossed: bool, say: Say) -> Iter
     """
     if not crossed:
         yield say("Factors were varied one at a time around the base variant, so how they interact is not known.")
+    if _by_seed(config):
+        yield say(
+            "Each seed has validation images of its own (data.split=by_seed): differences over seeds hold the noise of "
+            "the images, too. The images' noise by itself and images that flip with every seed are not told."
+        )
     known = rows[rows["state"] == State.finished.value].dropna(subset=["n_val", "val_final"])
     if len(known):
         note = image_noise_note(known["val_final"].median(), int(known["n_val"].min()), config.report.delta, say)
@@ -160,6 +196,13 @@ def warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config,
     if not pd.isna(skipped) and skipped > 0:
         phrase = "Up to {skipped} image files could not be read and were skipped (data.bad_files=skip)."
         found.append(say(phrase, skipped=skipped))
+    leaked = rows["n_leaked"].max() if len(rows) else 0
+    if not pd.isna(leaked) and leaked > 0:
+        phrase = (
+            "Up to {leaked} validation images are training images as well (the same file): accuracies are too high by "
+            "what is learnt by heart, and effects favour what learns more by heart."
+        )
+        found.append(say(phrase, leaked=f"{int(leaked):,}"))
     dirty = int((rows["git_dirty"] == "True").sum())
     if dirty:
         phrase = "{dirty} of {all} runs were made with uncommitted changes in the working tree."

@@ -7,7 +7,6 @@ is averaged here.
 
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablation.commandline import quoted
 from ablation.errors import UserError
 from ablation.folders import walk
 from ablation.health import flags
@@ -38,7 +38,7 @@ from ablation.schema import FACTORS, Config
 from ablation.stored import read_config
 
 _ACCURACIES = ("val_final", "val_last3", "val_best", "train_eval_acc")
-_COUNTS = ("best_epoch", "params", "macs", "epochs", "n_train", "n_val", "n_skipped")
+_COUNTS = ("best_epoch", "params", "macs", "epochs", "n_train", "n_val", "n_skipped", "n_leaked")
 AGREE = 1e-6  # accuracies are whole images of thousands
 _FACTS = ("precision", "threads", "code_digest", "data_fingerprint")
 _EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_commit", "git_dirty", "processes")
@@ -46,8 +46,8 @@ _EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_com
 RUN_COLUMNS = (
     "run_id", "state", "seed", *FACTORS, "val_final", "val_last3", "val_best", "best_epoch", "train_eval_acc",
     "params", "macs", "seconds_train", "epochs", "n_train", "n_val", *_FACTS, "run_dir",
-    "epoch", "error", "notice", "n_skipped", "preset", "setting", "updated", *_EXTRA_FACTS, "torch", "classes",
-    "flags", "stage", "lr_sum",
+    "epoch", "error", "notice", "n_skipped", "n_leaked", "preset", "setting", "updated", *_EXTRA_FACTS, "torch",
+    "classes", "flags", "stage", "lr_sum",
 )  # fmt: skip
 CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
 _INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
@@ -111,16 +111,9 @@ def overrides_of(config: Config, compose: Callable[..., Config]) -> list[str]:
         found.append(f"data.root={quoted(config.data.root)}")
     plain = loose_setting(compose(found))
     for key, value in loose_setting(config).items():
-        if value != plain[key]:
-            found.append(f"{key}={'null' if value is None else value}")
+        if value != plain.get(key):
+            found.append(f"{key}={'null' if value is None else quoted(str(value))}")
     return found
-
-
-def quoted(value: str) -> str:
-    """A string as a value in Hydra's override grammar, quoted where it holds more than plain characters."""
-    if re.fullmatch(r"[A-Za-z0-9_./-]+", value):
-        return value
-    return '"' + value.replace('"', '\\"') + '"'
 
 
 def gather(*roots: Path) -> Gathered:

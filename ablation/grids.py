@@ -152,7 +152,7 @@ def _other_values(pool: Pool, condition: str) -> list[Any]:
     return sorted(
         _value(config, condition)
         for setting, config in settings.values()
-        if [key for key in ours if setting[key] != ours[key]] == [condition]
+        if [key for key in ours | setting if setting.get(key) != ours.get(key)] == [condition]
     )
 
 

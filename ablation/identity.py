@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ablation.config import CONF_DIR, choices
+from ablation.datachoice import SplitRule
 from ablation.errors import UserError
 from ablation.schema import FACTORS, Config, FactorConfig
 
@@ -27,15 +28,37 @@ Variant = Mapping[str, str]  # factor -> level name
 TRAINING_MODULES = (
     "augment",
     "batches",
+    "cifar",
+    "cifar_batch",
+    "content",
+    "csvfile",
     "data",
+    "decode",
+    "fashion_mnist",
     "imagefolder",
+    "jpeg",
+    "kinds",
+    "layouts",
+    "listing",
     "loop",
     "model",
     "optim",
+    "parquet",
+    "records",
+    "relabelled",
     "run",
+    "sources",
+    "splitting",
     "step",
+    "store",
+    "storewriter",
     "streams",
+    "tiny_imagenet",
     "training",
+    "unpack",
+    "walk",
+    "webdataset",
+    "wholeness",
     "world",
 )
 
@@ -109,10 +132,9 @@ def levels_of(config: Config) -> dict[str, str]:
 def setting_of(config: Config, fingerprint: str, precision: str) -> dict[str, Any]:
     """All that can change the numbers by design apart from factors and seed; runs are compared within one setting."""
     data, trainer, optim = config.data, config.trainer, config.optim
-    compiled = {"trainer.compile": True} if trainer.compile else {}  # other rounding; without it, as ever
     return dict(
         canonical(
-            compiled
+            _unusual(config)
             | {
                 "data.name": data.name,
                 "data.per_class": data.per_class,
@@ -128,6 +150,18 @@ def setting_of(config: Config, fingerprint: str, precision: str) -> dict[str, An
             }
         )
     )
+
+
+def _unusual(config: Config) -> dict[str, Any]:
+    """Settings that are part of an identity only where they are used, so that no other run has a new one."""
+    data, found = config.data, dict[str, Any]()
+    if config.trainer.compile:
+        found["trainer.compile"] = True  # other rounding
+    if data.classes is not None:
+        found["data.classes"] = data.classes
+    if data.split is not SplitRule.given:
+        found |= {"data.split": data.split, "data.val_share": data.val_share}
+    return found
 
 
 def variant_of(config: Config) -> dict[str, Any]:

@@ -23,10 +23,11 @@ from ablation.stats import LEAST_PAIRS
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of every validation image at the last epoch, in the order of the data: class and predicted class."""
+    """Of every validation image at the last epoch, in the order of the data: class, predicted class, which image."""
 
     target: NDArray[np.int64]
     predicted: NDArray[np.int64]
+    image: NDArray[np.int64] | None = None  # numbers of the images in their source, where data.split held them out
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -84,6 +85,7 @@ class ImageEvidence:
     classes: tuple[ClassEffect, ...]
     lost: tuple[Flipped, ...] = ()
     won: tuple[Flipped, ...] = ()
+    own_images: bool = False  # each seed has other validation images
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -99,10 +101,12 @@ def read_predictions(directory: str, accuracy: float) -> Predictions | None:
     """
     try:
         with (Path(directory) / PREDICTIONS).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = Predictions(file["target"].astype(np.int64), file["predicted"].astype(np.int64))
+            image = file["image"].astype(np.int64) if "image" in file else None
+            found = Predictions(file["target"].astype(np.int64), file["predicted"].astype(np.int64), image)
     except (OSError, KeyError, ValueError, EOFError, BadZipFile):
         return None
-    fits = found.target.ndim == 1 and found.target.shape == found.predicted.shape and found.target.size
+    columns = [found.predicted, *([] if found.image is None else [found.image])]
+    fits = found.target.ndim == 1 and found.target.size and all(found.target.shape == one.shape for one in columns)
     return found if fits and abs(float(found.correct.mean()) - accuracy) < 1e-6 else None
 
 
@@ -111,24 +115,32 @@ def image_evidence(
 ) -> ImageEvidence | None:
     """Compare runs image by image.
 
+    With data.split=by_seed each seed has validation images of its own: flips and classes are told by seed as ever, but
+    no image is seen by two seeds, so neither the images' own noise nor images that flip with every seed are known.
+
     Args:    level, control: by seed; only seeds of both count, and only runs on the same images.
              classes: names in the order of the class numbers.
     Returns: None without such a pair.
     """
-    both = [seed for seed in sorted(level) if seed in control]
-    first = next((level[seed].target for seed in both), None)
-    seeds = [seed for seed in both if _same(first, level[seed]) and _same(first, control[seed])]
-    if first is None or not seeds:
+    seeds = [seed for seed in sorted(level) if seed in control and _same(level[seed], control[seed])]
+    first = next((level[seed] for seed in seeds), None)
+    if first is None:
         return None
+    own = any(level[seed].image is not None and not _same(first, level[seed]) for seed in seeds)
+    if own:  # classes are compared over seeds, which needs the same classes in the same numbers
+        seeds = [seed for seed in seeds if np.array_equal(first.target, level[seed].target)]
+    else:
+        seeds = [seed for seed in seeds if _same(first, level[seed])]
     ours = np.array([level[seed].correct for seed in seeds])
     theirs = np.array([control[seed].correct for seed in seeds])
     return ImageEvidence(
-        n=first.size,
+        n=first.target.size,
         flips=tuple(_flips(seed, a, b) for seed, a, b in zip(seeds, ours, theirs, strict=True)),
-        noises=two_noises(ours, theirs) if len(seeds) > 1 else None,
-        classes=_class_effects(ours.astype(np.int64) - theirs, first, classes),
-        lost=_flipped(theirs, ours, [level[seed] for seed in seeds], classes),
-        won=_flipped(ours, theirs, [control[seed] for seed in seeds], classes),
+        noises=two_noises(ours, theirs) if len(seeds) > 1 and not own else None,
+        classes=_class_effects(ours.astype(np.int64) - theirs, first.target, classes),
+        lost=() if own else _flipped(theirs, ours, [level[seed] for seed in seeds], classes),
+        won=() if own else _flipped(ours, theirs, [control[seed] for seed in seeds], classes),
+        own_images=own,
     )
 
 
@@ -150,8 +162,13 @@ def class_name(number: int, names: Sequence[str]) -> str:
     return names[number] if number < len(names) else str(number)
 
 
-def _same(target: NDArray[np.int64] | None, predictions: Predictions) -> bool:
-    return target is not None and np.array_equal(target, predictions.target)
+def _same(one: Predictions, other: Predictions) -> bool:
+    """Whether two runs were judged on the same images, as far as is known."""
+    if (one.image is None) != (other.image is None):
+        return False
+    if one.image is not None and not np.array_equal(one.image, np.asarray(other.image)):
+        return False
+    return np.array_equal(one.target, other.target)
 
 
 def _flips(seed: int, level: NDArray[np.bool_], control: NDArray[np.bool_]) -> Flips:

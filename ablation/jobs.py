@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ablation.commandline import compose_config
-from ablation.data import DataInfo, describe, load
+from ablation.data import DataInfo, Splits, describe, load
+from ablation.datachoice import DataConfig
 from ablation.environment import cores_of_process, processes, resolve_device, resolve_precision
 from ablation.errors import UserError
 from ablation.identity import canonical, code_digest, differences, levels_of, run_id_of, slug_of
 from ablation.rundir import CONFIG, OVERRIDES, RESULT, STATUS, RunDir, State, by_run_id, write_yaml
-from ablation.schema import FACTORS, Config, DataConfig, Precision, Retry
+from ablation.schema import FACTORS, Config, Precision, Retry
 from ablation.shapes import norm_problems
 from ablation.stored import read_config
 
@@ -37,8 +38,13 @@ class Job:
 
     @property
     def eval_batch_size(self) -> int:
-        """Images in a batch of an evaluation: a GPU wants many to be busy, a CPU few that stay in its cache."""
-        return self.config.trainer.eval_batch_size or (250 if self.device == "cpu" else 2_000)
+        """Images in a batch of an evaluation."""
+        return eval_batch_size(self.config, self.device)
+
+
+def eval_batch_size(config: Config, device: str) -> int:
+    """Images in a batch of an evaluation: a GPU wants many to be busy, a CPU few that stay in its cache."""
+    return config.trainer.eval_batch_size or (250 if device == "cpu" else 2_000)
 
 
 @dataclass(frozen=True)
@@ -183,12 +189,27 @@ def _frozen(path: Path, config: Config, info: DataInfo, status: dict[str, Any], 
 
 
 def open_data(jobs: Iterable[Job]) -> None:
-    """Decode what the jobs need, once and before the first of them starts.
+    """Decode what the jobs need, once and before the first of them starts, and say what is odd about the images.
 
     Raises:  UserError: a file cannot be read, and data.bad_files is not skip.
     """
-    for data in {repr(job.config.data): job.config.data for job in jobs}.values():
-        load(data)
+    for config in {repr(job.config.data): job.config for job in jobs}.values():
+        splits = load(config.data, config.seed)
+        for notice in _oddities(splits):
+            print(f"note: {notice}", flush=True)
+
+
+def _oddities(splits: Splits) -> list[str]:
+    """Sentences on what was passed over, skipped, or is in training and validation at once."""
+    found = list(splits.notices)
+    if splits.n_skipped:
+        found.append(f"files that cannot be read, skipped: {splits.n_skipped:,} (data.bad_files=skip).")
+    if splits.n_leaked:
+        found.append(
+            f"validation images that are among the training images, too: {splits.n_leaked:,} of {len(splits.val):,}; "
+            "accuracy is too high by what is learnt by heart. `python -m ablation.data check` names them."
+        )
+    return found
 
 
 def remaining(job: Job) -> tuple[bool, str]:

@@ -52,11 +52,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean loss, accuracy and top-5 accuracy over a split, and the class predicted for each image (N,)."""
+    """Mean loss, accuracy and top-5 accuracy over a split, and the class predicted for each image (N,).
+
+    top5 is None with fewer than five classes, among which every image is right.
+    """
 
     loss: float
     accuracy: float
-    top5: float
+    top5: float | None
     predicted: np.ndarray
 
 
@@ -82,7 +85,8 @@ def evaluate(model: nn.Module, images: Images, batch_size: int, autocast: bool, 
     loss = world.total(losses.cpu().double()).mean().item()
     classes = world.total(ranked.cpu()) - 1
     correct = (classes == torch.from_numpy(images.split.labels).view(-1, 1)).double()
-    return Evaluation(loss, correct[:, 0].mean().item(), correct.sum(1).mean().item(), classes[:, 0].numpy())
+    top5 = correct.sum(1).mean().item() if bool((classes[:1] >= 0).all()) else None
+    return Evaluation(loss, correct[:, 0].mean().item(), top5, classes[:, 0].numpy())
 
 
 def train_epoch(step: Step | RecordedStep, model: nn.Module, budget: Budget, epoch: int) -> tuple[float, float, float]:

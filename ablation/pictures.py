@@ -24,10 +24,10 @@ from ablation import (
 )
 from ablation.comparison import Comparison
 from ablation.cost import Cost
-from ablation.data import Array
 from ablation.look import Style
 from ablation.phrases import Say
 from ablation.selection import describe_variant
+from ablation.splitting import Pixels
 from ablation.study import Study
 
 OVERLAY, BOTH = ("val_acc", "val_loss", "train_loss"), ("loss", "acc")
@@ -121,7 +121,7 @@ def pace_figures(
 
 
 def flip_figures(
-    comparison: Comparison, images: Array | None, styles: Mapping[tuple[str, str], Style], say: Say
+    comparison: Comparison, images: Pixels | None, styles: Mapping[tuple[str, str], Style], say: Say
 ) -> dict[str, Picture]:
     """The images that changed sides in all pairs of a section."""
     own = [styles[comparison.section.factor, row.level] for row in comparison.rows]
@@ -134,7 +134,7 @@ def flip_figures(
 
 
 def of_section(
-    comparison: Comparison, curves: plots.Curves, images: Array | None, styles: Mapping[tuple[str, str], Style],
+    comparison: Comparison, curves: plots.Curves, images: Pixels | None, styles: Mapping[tuple[str, str], Style],
     study: Study, say: Say,
 ) -> dict[str, dict[str, Picture]]:  # fmt: skip
     """Every figure of a section by kind ('' for its curves) and file name.

@@ -1,25 +1,47 @@
-"""`python -m ablation.predict`: label a folder of images with the net of a finished run.
+"""`python -m ablation.predict`: label images with the net of a finished run.
 
-Arguments are key=value: run (directory or id; default the newest finished run), split (folder below data.root,
-default test), out (default test.txt), weights (best or last), data.root (if the images have moved), runs_dir. The
-output has one line per image in natural order: file name, tab, class name.
+Arguments are key=value. Which net: run (directory or id; default the newest finished run), weights (best or last),
+runs_dir. Which images: split (train, val or another folder below data.root; default test; data.root=/path if it has
+moved), or images (a folder with all below it, a pattern with *, or one file). Where to: out, whose suffix .txt, .csv or
+.json says how, unless format does.
+
+A row per image in natural order: txt has file name, tab, class name; csv and json also the index, the probability, the
+five likeliest classes where the net has five or more, and the true class where folders have the names of classes.
+Names and classes are exact. One image that cannot be read stops it, all of them named and nothing written;
+bad_files=mark gives each a row without a class, with the reason in csv and json. Also: device, batch_size.
 """
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablation.commandline import run_command
-from ablation.data import describe, load_unlabelled
 from ablation.errors import UserError, hint
-from ablation.jobs import Job, prepare
-from ablation.rundir import BEST, ENV, LAST, RESULT, RunDir, State, by_run_id, find_runs, run_named, write_atomic
-from ablation.stored import read_config
+from ablation.inputs import Inputs, folder_inputs, split_inputs
+from ablation.jobs import eval_batch_size
+from ablation.labels_file import FORMATS, FORMULAS, Head, Row, write_labels
+from ablation.listing import printable
+from ablation.rundir import BEST, LAST, RESULT, RunDir, State, by_run_id, find_runs, run_named
+from ablation.schema import Device
+from ablation.store import bad_files_message
+from ablation.trained import Trained, trained_net
 
-DEFAULTS = {"run": "", "split": "test", "out": "test.txt", "weights": "best", "data.root": "", "runs_dir": "runs"}
-WEIGHTS = ("best", "last")
+if TYPE_CHECKING:
+    from ablation.label import Labeller
+
+DEFAULTS = {
+    "run": "", "split": "test", "images": "", "out": "test.txt", "format": "", "bad_files": "error",
+    "weights": "best", "device": "auto", "batch_size": "auto", "data.root": "", "runs_dir": "runs",
+}  # fmt: skip
+CHOICES = {
+    "weights": ("best", "last"),
+    "bad_files": ("error", "mark"),
+    "device": tuple(device.name for device in Device),
+}
+TOP = 5  # classes named for each image; a net of fewer has no such columns
 
 
 def predict_help() -> str:
@@ -30,14 +52,33 @@ def predict_help() -> str:
 
 
 def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
-    """Arguments over defaults.
+    """Arguments over defaults; `format` is never empty.
 
-    Raises:  UserError: an argument is no key=value, its key is unknown, or weights is neither best nor last.
+    Raises:  UserError: an argument is no key=value, or its key or value is not known.
     """
     values = over_defaults(arguments, DEFAULTS)
-    if values["weights"] not in WEIGHTS:
-        raise UserError(f"weights={values['weights']}: allowed are best and last.{hint(values['weights'], WEIGHTS)}")
+    for key, allowed in CHOICES.items():
+        if values[key] not in allowed:
+            nearest = hint(values[key], allowed)
+            raise UserError(f"{key}={values[key]}: allowed are {' and '.join(allowed)}.{nearest}")
+    number = values["batch_size"]
+    if number != "auto" and not (number.isascii() and number.isdecimal() and int(number) > 0):
+        raise UserError(f"batch_size={number}: allowed is a whole number of at least 1, or auto.")
+    if values["images"] and any(argument.startswith("split=") for argument in arguments):
+        raise UserError("split= and images= name the images in two ways. Give one of them.")
+    values["format"] = _format(values["format"], values["out"])
     return values
+
+
+def _format(wanted: str, out: str) -> str:
+    """The format that was asked for, or else that of the file's suffix."""
+    if wanted and wanted not in FORMATS:
+        raise UserError(f"format={wanted}: allowed are {', '.join(FORMATS)}.{hint(wanted, FORMATS)}")
+    suffix = Path(out).suffix.lower().removeprefix(".")
+    if not wanted and suffix not in FORMATS:
+        listed = ", ".join(f".{name}" for name in FORMATS)
+        raise UserError(f"out={out}: the suffix says no format. Use one of {listed}, or add format=csv, say.")
+    return wanted or suffix
 
 
 def over_defaults(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict[str, str]:
@@ -88,47 +129,102 @@ def _to_the_end(run: RunDir, state: State | None) -> str:
     return f" To train it to its end: {command}"
 
 
-def job_of(run: RunDir, root: str) -> Job:
-    """The job that trained a run, with its images at `root` if they have moved.
+@dataclass
+class _Tally:
+    """What the rows that were written came to."""
 
-    Raises:  UserError: the images are not those the run was trained on, whose mean and sd its weights need.
+    seen: int = 0
+    bad: dict[str, str] = field(default_factory=dict)  # name -> why it cannot be read
+    labelled: int = 0
+    correct: int = 0
+    formulas: int = 0  # names that a spreadsheet takes for a formula
+
+    def add(self, row: Row, found: str) -> None:
+        """Count a row with the class that was found."""
+        self.seen += 1
+        self.formulas += row.name.startswith(FORMULAS)
+        if row.truth and row.ranked:
+            self.labelled += 1
+            self.correct += row.truth == found
+
+
+def _rows(inputs: Inputs, labeller: "Labeller", batch_size: int, mark: bool, tally: _Tally) -> Iterator[Row]:
+    """A row for each image, read and labelled batch by batch.
+
+    Raises:  UserError: at the end, with all images that cannot be read, unless they are to be marked.
     """
-    config = read_config(run)
-    if not run.has_result():
-        raise UserError(f"run={run.path}: its {RESULT} is missing or damaged.{_to_the_end(run, State.interrupted)}")
-    if root:
-        config = replace(config, data=replace(config.data, root=root))
-    # What a subset asks of the training images does not matter for labelling others.
-    info = describe(replace(config.data, per_class=None))
-    trained = run.read_json(RESULT)["classes"]
-    if list(info.classes) != trained:
-        raise UserError(
-            f"{config.data.root} has {len(info.classes)} classes, the run was trained on {len(trained)} "
-            f"({', '.join(trained[:3])}, ...). Give the folder it was trained on: data.root=/path."
-        )
-    if info.fingerprint != run.read_json(ENV).get("data_fingerprint"):
-        raise UserError(
-            f"train/ and val/ in {config.data.root} are not those the run was trained on. The weights need the mean "
-            "and sd of its training images; give that folder: data.root=/path."
-        )
-    return prepare([config])[0]
+    classes, total = labeller.net.info.classes, len(inputs.names)
+    for start in range(0, total, batch_size):
+        names = inputs.names[start : start + batch_size]
+        images, reasons = inputs.read(start, start + len(names))
+        good = [k for k, reason in enumerate(reasons) if reason is None]
+        tally.bad |= {printable(names[k]): why for k, why in enumerate(reasons) if why is not None}
+        if tally.bad and not mark:
+            continue  # only the others that cannot be read are of interest now
+        ranked, shares = labeller.rank(images if len(good) == len(names) else images[good], batch_size)
+        found = {k: (tuple(ranked[place].tolist()), tuple(shares[place].tolist())) for place, k in enumerate(good)}
+        for k, name in enumerate(names):
+            truth = inputs.truth[start + k] if inputs.truth else ""
+            row = Row(name, *found.get(k, ((), ())), truth=truth, error=reasons[k] or "")
+            tally.add(row, classes[row.ranked[0]] if row.ranked else "")
+            yield row
+    if tally.bad and not mark:
+        advice = "Repair or remove them, or give them a row without a class: bad_files=mark."
+        raise UserError(bad_files_message(tally.bad, advice))
+
+
+def _out(path: str) -> Path:
+    out = Path(path)
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(f"out={out} cannot be written: {'it is a folder' if out.is_dir() else 'no such folder'}.")
+    return out
+
+
+def _inputs(values: Mapping[str, str], net: Trained) -> Inputs:
+    if values["images"]:
+        return folder_inputs(Path(values["images"]).expanduser(), net.info)
+    return split_inputs(net, values["split"])
 
 
 def _body(arguments: list[str]) -> None:
     values = parse_arguments(arguments)
     run = choose_run(values["run"], Path(values["runs_dir"]))
-    job = job_of(run, values["data.root"])
-    out = Path(values["out"])
-    if out.is_dir() or not out.parent.is_dir():
-        raise UserError(f"out={out} cannot be written: {'it is a folder' if out.is_dir() else 'no such folder'}.")
-    names, images = load_unlabelled(job.config.data, values["split"])
-    from ablation.label import label  # imports torch, seconds that a refused command need not wait for
+    if not run.has_result():
+        lost = f"run={run.path}: its {RESULT} is missing or damaged."
+        raise UserError(lost + _to_the_end(run, State.interrupted))
+    out = _out(values["out"])
+    net = trained_net(run, values["data.root"], Device[values["device"]])
+    inputs = _inputs(values, net)
+    from ablation.label import labeller  # imports torch, seconds that a refused command need not wait for
 
-    classes, source = label(run / (BEST if values["weights"] == "best" else LAST), job, images)
-    lines = (f"{name}\t{found}\n" for name, found in zip(names, classes, strict=True))
-    write_atomic(out, "".join(lines).encode("utf-8", "surrogateescape"))
-    print(f"{len(names):,} images of {values['split']} labelled with the weights of {run.path}: {source}")
-    print(f"written to {out}: file name, tab, class name")
+    ready = labeller(run / (BEST if values["weights"] == "best" else LAST), net)
+    size = eval_batch_size(net.config, net.device) if values["batch_size"] == "auto" else int(values["batch_size"])
+    mark, tally = values["bad_files"] == "mark", _Tally()
+    facts = {"run": str(run.path.absolute()), "run_id": net.run_id, "weights": ready.source}
+    top = TOP if len(net.info.classes) >= TOP else 0
+    head = Head(net.info.classes, top, inputs.truth is not None, mark, facts)
+    write_labels(out, values["format"], _rows(inputs, ready, size, mark, tally), head)
+    _tell(values, run, ready.source, inputs, tally)
+
+
+def _tell(values: Mapping[str, str], run: RunDir, source: str, inputs: Inputs, tally: _Tally) -> None:
+    """Say what was written, and what a reader might miss."""
+    where = values["images"] or values["split"]
+    print(f"{tally.seen - len(tally.bad):,} images of {where} labelled with the weights of {run.path}: {source}")
+    columns = ": file name, tab, class name" if values["format"] == "txt" else f" as {values['format']}"
+    print(f"written to {values['out']}{columns}")
+    if tally.labelled:
+        share = tally.correct / tally.labelled
+        print(f"{tally.correct:,} of {tally.labelled:,} labelled images correct: accuracy {share:.4f}")
+    if tally.bad:
+        print(bad_files_message(tally.bad, "Each has a row without a class."))
+    if values["format"] == "csv" and tally.formulas:
+        print(
+            f"{tally.formulas:,} names begin with one of {' '.join(FORMULAS)}, as formulas of spreadsheets do: "
+            "import the column file as text"
+        )
+    for notice in inputs.notices:
+        print(f"note: {notice}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

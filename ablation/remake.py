@@ -44,7 +44,8 @@ def _make(
     parts = ["make", target]
     parts += [f"SEEDS={','.join(map(str, seeds))}"] if seeds else []
     parts += variables
-    parts += [f"PRESET={config.preset}"] if any(item.startswith("preset=") for item in overrides) else []
+    told = config.data.root is not None or any(item.startswith("preset=") for item in overrides)
+    parts += [f"PRESET={config.preset}"] if told else []  # DATA alone would choose another
     parts += [f"DATA={config.data.root}"] if config.data.root is not None else []
     parts += [f"ARGS={shlex.join(arguments)}"] if arguments else []
     return shlex.join(parts)

@@ -5,6 +5,7 @@ depend on the runs, the command line and the code alone, so nothing is written a
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -231,6 +232,8 @@ def hold_gate(now: Mapping[str, Any], then: Mapping[str, Any], margin: float) ->
 
 def main(argv: list[str] | None = None) -> int | None:
     """The console script; its exit codes are those of `help_text`."""
+    if argv is None:  # a process of our own
+        os.environ["MPLBACKEND"] = "agg"  # figures become files, whatever backend is asked for
     return run_command(follow, help_text, argv)
 
 

@@ -161,7 +161,7 @@ def _train(job: Job, run: RunDir, progress: Progress, world: World) -> State:
     set_threads(job.threads)
     if job.device == "cuda":
         set_cuda()
-    splits = load(config.data)
+    splits = load(config.data, config.seed)
     model = build_net(config, job.info, world)
     sizes = _sizes(model, job.info, splits)
     model = model.to(job.device)
@@ -175,7 +175,7 @@ def _train_on(training: Training, splits: Splits, sizes: dict[str, int], progres
     if world.leads:
         training.resume()
         write_inputs(job)
-        _write_environment(run, job, training.code, begun=bool(training.rows))
+        _write_environment(run, job, training.code, splits, begun=bool(training.rows))
         progress.start(job, sizes, len(training.rows), training.notice)
         log.info("%s: from epoch %d of %d, %s", job.label, len(training.rows) + 1, config.trainer.epochs, sizes)
     form = memory_format(config)
@@ -197,7 +197,7 @@ def _train_on(training: Training, splits: Splits, sizes: dict[str, int], progres
     last = last or evaluate(model, val, budget.eval_batch_size, budget.autocast, world)  # killed after the last epoch
     clean = evaluate(model, train, budget.eval_batch_size, budget.autocast, world)
     if world.leads:
-        training.finish(last, val.split.labels, clean, sizes, time.perf_counter() - start)
+        training.finish(last, val.split, clean, sizes, time.perf_counter() - start)
         log.info("%s", describe_outcome(run))
     return State.finished
 
@@ -209,6 +209,7 @@ def _sizes(model: Net, info: DataInfo, splits: Splits) -> dict[str, int]:
         "n_train": len(splits.train),
         "n_val": len(splits.val),
         "n_skipped": splits.n_skipped,
+        "n_leaked": splits.n_leaked,
     }
 
 
@@ -229,13 +230,19 @@ def _budget(job: Job, n_train: int) -> Budget:
     )
 
 
-def _write_environment(run: RunDir, job: Job, code: str, begun: bool) -> None:
+def _write_environment(run: RunDir, job: Job, code: str, splits: Splits, begun: bool) -> None:
     name = torch.cuda.get_device_name() if job.device == "cuda" else platform.processor() or platform.machine()
     record = describe_environment(job.device, name, job.precision, job.threads)
     ours = {
         "processes": _processes(run, job) if begun else job.processes,
         "code_digest": code,
         "data_fingerprint": job.info.fingerprint,
+        "input": {  # all that the net must know of its training images when it labels others
+            "image_size": job.info.image_size,
+            "channels": job.info.channels,
+            "mean": list(splits.mean),
+            "std": list(splits.std),
+        },
     }
     write_json(run / rundir.ENV, record | ours)
 

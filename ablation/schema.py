@@ -4,14 +4,15 @@ YAML files in conf/ hold the values; this module holds their types and what is a
 applies the ranges. Schema classes cannot be frozen (OmegaConf could not compose into them); nobody changes one.
 """
 
-import math
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
 
+from ablation.datachoice import DataConfig
 from ablation.origin import OriginConfig
+from ablation.ranges import within
 
 
 class NormKind(Enum):
@@ -39,13 +40,6 @@ class ScheduleKind(Enum):
     cosine = "cosine"
 
 
-class DataName(Enum):
-    """Where the images come from."""
-
-    fashion_mini = "fashion_mini"
-    imagefolder = "imagefolder"
-
-
 class Device(Enum):
     """Device types; `auto` takes the first present of cuda, mps, cpu."""
 
@@ -61,13 +55,6 @@ class Precision(Enum):
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
-
-
-class BadFiles(Enum):
-    """What to do about an image file that cannot be read."""
-
-    error = "error"
-    skip = "skip"
 
 
 class Retry(Enum):
@@ -98,13 +85,6 @@ class Metric(Enum):
     last3 = "last3"
     best = "best"
     given = "given"
-
-
-def within(
-    low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False, default: Any = MISSING
-) -> Any:
-    """A numeric field whose allowed range is checked by `problems`; open ends exclude the bound itself."""
-    return field(default=default, metadata={"low": low, "high": high, "open_low": open_low, "open_high": open_high})
 
 
 @dataclass
@@ -209,18 +189,6 @@ class WidthConfig(FactorConfig):
     def effective(self) -> dict[str, Any]:
         """The number of channels, however it was given."""
         return {"channels": self.first_stage}
-
-
-@dataclass
-class DataConfig:
-    """Images: source, folder, balanced subset of the training set per class, size, unreadable files, cache."""
-
-    name: DataName = MISSING
-    root: str | None = None
-    per_class: int | None = within(1, default=None)
-    image_size: int | None = within(8, 1024, default=None)
-    bad_files: BadFiles = BadFiles.error
-    cache_dir: str | None = None
 
 
 @dataclass

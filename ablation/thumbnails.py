@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from ablation import data
 from ablation.comparison import Comparison
-from ablation.data import Array
+from ablation.datachoice import DataConfig, DataName, SplitRule
 from ablation.errors import UserError
 from ablation.images import Flipped
 from ablation.look import Style, clipped, house_style
 from ablation.phrases import ENGLISH, Say
-from ablation.schema import DataConfig, DataName
+from ablation.splitting import Pixels
 
 MOST = 8  # pictures in a row of the figure; the label tells how many there are
 _GAP = 0.12  # between two pictures, as a share of their width
@@ -46,13 +46,17 @@ def strips(comparison: Comparison, styles: Iterable[Style]) -> list[Strip]:
     return found
 
 
-def shown_images(source: DataConfig, wanted: bool | None, fingerprints: Iterable[str]) -> Array | None:
+def shown_images(source: DataConfig, wanted: bool | None, fingerprints: Iterable[str]) -> Pixels | None:
     """The validation images, shape (N, H, W, C); None where they are not to be shown, or not those of the runs.
+
+    None as well where each seed has validation images of its own: no image is lost or won over several seeds then.
 
     Args:    source: the data; wanted: report.thumbnails; fingerprints: of the data that the runs were trained on.
     Raises:  UserError: report.thumbnails=true, and the folder of images is gone or has changed.
     """
     if wanted is False or (wanted is None and source.name is not DataName.fashion_mini):
+        return None
+    if source.split is SplitRule.by_seed:
         return None
     found = data.describe(source).fingerprint
     trained = sorted({text for text in fingerprints if text})
@@ -66,7 +70,7 @@ def shown_images(source: DataConfig, wanted: bool | None, fingerprints: Iterable
     )
 
 
-def flips_figure(rows: Sequence[Strip], images: Array, say: Say = ENGLISH) -> Figure:
+def flips_figure(rows: Sequence[Strip], images: Pixels, say: Say = ENGLISH) -> Figure:
     """A row of pictures per strip, each with its class and what the wrong side says.
 
     Args:    images: every validation image, shape (N, H, W, C) uint8.

@@ -22,6 +22,7 @@ from torch import nn
 
 from ablation import rundir
 from ablation.checkpoint import CheckpointError, Snapshot, load_last, save_last, save_weights, snapshot
+from ablation.data import Split
 from ablation.identity import code_digest
 from ablation.jobs import Job
 from ablation.loop import Evaluation, Row
@@ -145,17 +146,18 @@ class Training:
         """The epoch of the highest validation accuracy, the first of equals."""
         return max(self.rows, key=lambda row: (row["val_acc"], -(row["epoch"] or 0)))
 
-    def finish(
-        self, last: Evaluation, labels: np.ndarray, clean: Evaluation, sizes: dict[str, int], seconds: float
-    ) -> None:
+    def finish(self, last: Evaluation, val: Split, clean: Evaluation, sizes: dict[str, int], seconds: float) -> None:
         """Write predictions and results, and mark the run finished.
 
-        Args:    last: the validation images (labels: their classes) after the last epoch; clean: the training images.
+        Args:    last: the validation images after the last epoch; clean: the training images.
                  seconds: time spent on evaluation since the last epoch.
         """
         self.settle()
         buffer = io.BytesIO()
-        np.savez(buffer, target=labels, predicted=last.predicted, correct=last.predicted == labels)
+        found = {"target": val.labels, "predicted": last.predicted, "correct": last.predicted == val.labels}
+        if val.numbers is not None:
+            found["image"] = val.numbers
+        np.savez(buffer, allow_pickle=False, **found)
         write_atomic(self.run / rundir.PREDICTIONS, buffer.getvalue())
         rows, best = self.rows, self.best
         last3 = [row["val_acc"] or 0.0 for row in rows[-3:]]

@@ -17,6 +17,7 @@ from typing import Any
 from ablation.commandline import compose_config, run_command
 from ablation.config import check
 from ablation.data import DataInfo, describe
+from ablation.datachoice import DataName
 from ablation.environment import cores, resolve_device, yield_cores
 from ablation.errors import RunFailed, UserError
 from ablation.identity import code_digest, levels_of, run_id_of, setting_of
@@ -61,7 +62,7 @@ def job_again(run: RunDir, root: str) -> Job:
     Raises:  UserError: its settings or images are no longer those it was trained with.
     """
     status, (env, config) = run.raw_status() or {}, _recorded(run)
-    if root and not config.data.root:
+    if root and config.data.name is DataName.fashion_mini:
         raise UserError(f"data.root={root}: {run.path} was trained on the embedded images, in no folder. Leave it out.")
     if root:
         config = replace(config, data=replace(config.data, root=str(Path(root).expanduser().absolute())))
@@ -118,7 +119,7 @@ def _changed(config: Config, status: dict[str, Any], env: dict[str, Any]) -> str
     label = dict(word.split("=", 1) for word in str(status.get("label")).split(" ") if "=" in word)
     preset, now = settings(compose_config([f"preset={config.preset}"], partial=True)), settings(config)
     then = preset | label | {"trainer.precision": str(env.get("precision"))}
-    changed = [f"{name}={value}, was {then[name]}" for name, value in now.items() if value != then[name]]
+    changed = [f"{name}={value}, was {then.get(name)}" for name, value in now.items() if value != then.get(name)]
     return "; ".join(changed) if label and changed else "what was changed is not on record"
 
 

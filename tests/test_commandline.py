@@ -98,7 +98,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
         ["trainer.compile=true on a processor", "trainer.threads=1"],
     ),
     (["preset=writeup"], ["data=imagefolder needs data.root=/path", "train/<class>/", "val/<class>/"]),
-    (["data=imagefolder", "data.root=/no/such"], ["data.root=/no/such", "no folder train/"]),
+    (["data=imagefolder", "data.root=/no/such"], ["data.root=/no/such: there is no folder train/, for"]),
     (["data.root=/x"], ["data.root=/x: the embedded images need no folder", "data=imagefolder"]),
     (["data.per_class=600"], ["data.per_class=600", "'T-shirt/top' has only 500", "Allowed is up to 500"]),
     (["-m", "norm=batch", "optim.lr=0.1,-1"], ["optim.lr=-1.0: allowed is a finite number above 0"]),
@@ -166,13 +166,13 @@ def test_several_mistakes_are_named_together(train: Train) -> None:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_mistyped_level_of_any_group_lists_all_levels_of_the_group(group: str) -> None:
+def test_field_O8_a_mistyped_level_of_any_group_lists_all_levels_of_the_group(group: str) -> None:
     with pytest.raises(UserError, match=re.escape(f"Known: {', '.join(choices(group))}.")):
         compose_config([f"{group}=no_such_thing"])
 
 
 @pytest.mark.parametrize("name", settings())
-def test_a_setting_with_one_letter_doubled_is_refused_with_its_right_name(name: str) -> None:
+def test_field_O8_a_setting_with_one_letter_doubled_is_refused_with_its_right_name(name: str) -> None:
     with pytest.raises(UserError, match=rf"Did you mean {re.escape(name)}\?"):
         compose_config([f"{name}{name[-1]}=1"])
 
@@ -214,7 +214,7 @@ def test_a_process_that_is_refused_says_why_once_and_exits_with_2(
     ],
     ids=lambda value: " ".join(value) or "nothing",
 )
-def test_the_same_value_written_otherwise_gives_the_same_config(one: list[str], other: list[str]) -> None:
+def test_field_O7_the_same_value_written_otherwise_gives_the_same_config(one: list[str], other: list[str]) -> None:
     assert compose_config(one) == compose_config(other)
 
 
@@ -229,7 +229,7 @@ def test_null_takes_a_limit_away() -> None:
 
 
 @pytest.mark.parametrize("path", ["/a b", "/x'y", "/a(b)", "/a$b", "/a,b", "/a=b", "/ä", "/a:b", "/a\\b", "/[a]{b}"])
-def test_a_quoted_path_arrives_as_it_was_written(path: str) -> None:
+def test_field_O4_a_quoted_path_arrives_as_it_was_written(path: str) -> None:
     config = compose_config(["data=imagefolder", f'data.root="{path}"'])
     assert config.data.root == path
 
@@ -421,7 +421,7 @@ def test_the_others_of_torchrun_let_the_first_speak(
     signal.signal(signal.SIGTERM, ended_by)
 
 
-def test_a_value_that_needs_quotes_is_told_how(capsys: pytest.CaptureFixture[str]) -> None:
+def test_field_O4_a_value_that_needs_quotes_is_told_how(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"needs quotes of its own: 'report_dir=\"/x/a=b\"'"):
         compose_config(["report_dir=/x/a=b"])
     assert compose_config(['report_dir="/x/a=b"']).report_dir == "/x/a=b"

@@ -20,7 +20,7 @@ def test_equal_runs_mix_nothing() -> None:
 
 
 @pytest.mark.parametrize("fact", FACTS)
-def test_every_fact_that_differs_is_named_with_its_values_and_a_remedy(fact: str) -> None:
+def test_field_S9_every_fact_that_differs_is_named_with_its_values_and_a_remedy(fact: str) -> None:
     found = mixed([SAME, SAME, SAME | {fact: "y"}])
     assert list(found) == [fact]
     assert "x (2 runs), y (1 run)" in found[fact]

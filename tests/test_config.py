@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 from ablation.commandline import GROUPS, compose_config
 from ablation.composition import settings
 from ablation.config import CONF_DIR, check, choices, comment_of, problems
+from ablation.datachoice import PLACES, DataName
 from ablation.errors import UserError
 from ablation.identity import differences, level_values, levels_of, run_id_of
-from ablation.schema import FACTORS, Config, DataName, DropoutPlace, NormKind, ScheduleKind
+from ablation.schema import FACTORS, Config, DropoutPlace, NormKind, ScheduleKind
 from ablation.sections import Section, load_section, section_names
 
 FILES = sorted(CONF_DIR.rglob("*.yaml"))
@@ -88,7 +89,7 @@ def changed(config: Any, name: str, value: Any) -> Any:
 def composed(*overrides: str) -> Config:
     """The config of overrides, with a data.root where the images need one; nothing looks at the folder."""
     config = compose_config(overrides, partial=True)
-    if config.data.name is DataName.imagefolder and config.data.root is None:
+    if config.data.name in PLACES and config.data.root is None:
         config = changed(config, "data.root", "/images")
     return check(config)
 

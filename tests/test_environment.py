@@ -95,7 +95,7 @@ def test_auto_is_the_first_device_there_is(present: set[str], device: str, monke
     assert resolve_device(Device.auto) == device
 
 
-def test_a_device_that_is_not_there_is_refused_and_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_field_S6_a_device_that_is_not_there_is_refused_and_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_available", lambda name: name == "cpu")
     assert resolve_device(Device.cpu) == "cpu"
     with pytest.raises(UserError, match=r"trainer.device=cuda: this machine has none. Use trainer.device=auto or cpu"):

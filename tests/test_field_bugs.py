@@ -1,6 +1,7 @@
 """Troubles that users met elsewhere, kept from coming back: those of sweeps, directories, checkpoints and resuming.
 
-HELD names the test of each, by the numbers under which the troubles are known to the developers.
+Tests here and in other modules have in their names, as test_field_O1_..., the numbers under which the troubles are
+known to the developers: `pytest -k field` runs them all, `-k field_O1_` those of one.
 """
 
 import ast
@@ -10,7 +11,6 @@ import pickle
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -32,38 +32,22 @@ from ablation.step import Step
 from tests.conftest import interrupted
 from tests.processes import by_name, finish, start, status, without_times
 
-HELD = {
-    "O1 two runs in one folder": ["test_run.test_four_seeds_at_once_give_four_complete_directories",
-                                  "test_run.test_one_run_started_twice_at_once_is_trained_once"],
-    "O2 a failed run leaves no trace": [
-        "test_launch.test_every_fault_stays_with_its_run_is_named_and_is_retried_only_when_asked",
-        "test_field_bugs.test_a_sweep_repeated_with_other_seeds_mixes_nothing_and_reports_its_failure"],
-    "O3 a repeated sweep": [
-        "test_field_bugs.test_a_sweep_repeated_with_other_seeds_mixes_nothing_and_reports_its_failure"],
-    "O9 folder names from overrides": ["test_field_bugs.test_folder_names_stay_short_and_plain"],
-    "O10 memory grows": ["test_launch.test_twenty_runs_keep_memory_and_open_files_flat"],
-    "O22 learning rate after a resume": ["test_field_bugs.test_the_learning_rate_goes_on_after_a_resume"],
-    "O23 order of images after a resume": ["test_field_bugs.test_the_order_of_images_goes_on_after_a_resume",
-                                           "test_run.test_a_run_killed_three_times_equals_an_uninterrupted_one"],
-    "O24 files for the safe loaders": ["test_field_bugs.test_every_file_of_a_run_opens_in_the_safe_loaders",
-                                       "test_run.test_a_checkpoint_holding_code_is_not_executed"],
-    "O29 metrics after a resume": ["test_field_bugs.test_metrics_have_every_epoch_once_wherever_the_kill_came"],
-    "S1 relative folders": ["test_lifecycle.test_folders_are_stored_absolute"],
-    "S2 lines logged twice": ["test_launch.test_twenty_runs_keep_memory_and_open_files_flat"],
-    "S3 too many open files": ["test_launch.test_twenty_runs_keep_memory_and_open_files_flat"],
-    "S4 worker processes for data": ["test_field_bugs.test_no_worker_process_loads_data"],
-    "S5 spawned processes": ["test_field_bugs.test_a_run_in_a_spawned_process_is_the_same_run"],
-}  # fmt: skip
+NUMBERS = {*(f"O{number}" for number in range(1, 33)), *(f"S{number}" for number in range(1, 10))}
 
 
-def test_every_trouble_is_held_by_a_test_that_exists() -> None:
-    assert {key.split()[0] for key in HELD} == {
-        "O1", "O2", "O3", "O9", "O10", "O22", "O23", "O24", "O29", "S1", "S2", "S3", "S4", "S5"
-    }  # fmt: skip
-    for name in chain.from_iterable(HELD.values()):
-        module, _, test = name.partition(".")
-        tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
-        assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+def numbered() -> dict[str, list[str]]:
+    """The tests of each trouble, as module.function."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                for number in re.findall(r"field_([OS]\d+)_", node.name):
+                    found.setdefault(number, []).append(f"{path.stem}.{node.name}")
+    return found
+
+
+def test_every_trouble_has_a_test_with_its_number() -> None:
+    assert set(numbered()) == NUMBERS
 
 
 def tables(folder: Path, *settings: str) -> dict[str, bytes]:
@@ -75,7 +59,9 @@ def tables(folder: Path, *settings: str) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_sweep_repeated_with_other_seeds_mixes_nothing_and_reports_its_failure(tmp_path: Path) -> None:
+def test_field_O2_field_O3_a_sweep_repeated_with_other_seeds_mixes_nothing_and_reports_its_failure(
+    tmp_path: Path,
+) -> None:
     learning = ("optim.lr=0.02", "data.per_class=40")  # what stays at chance is in no mean
     sweep = ("-m", "norm=batch,none", *learning, "hydra.launcher.jobs=2")
     assert finish(start(tmp_path, *sweep, "seed=1,2,3", faults={"none-2": "raise"}))[0] == 1
@@ -110,7 +96,7 @@ def test_a_sweep_repeated_with_other_seeds_mixes_nothing_and_reports_its_failure
 @pytest.mark.parametrize(
     "root", ["/d/" + "x" * 260, "/d/p/q", "/d/a=b,c d", "/d/猫", "/d/..", "/d/$(touch x)", "/d/\n"]
 )
-def test_folder_names_stay_short_and_plain(root: str) -> None:
+def test_field_O9_folder_names_stay_short_and_plain(root: str) -> None:
     base = compose_config([])
     config = replace(base, data=replace(base.data, root=root))
     name = f"{slug_of(config, base)}-s0-0123456789"
@@ -118,9 +104,20 @@ def test_folder_names_stay_short_and_plain(root: str) -> None:
     assert len(name) < 120
 
 
+def test_field_O9_many_changes_and_long_values_make_no_longer_name() -> None:
+    base = compose_config([])
+    changes = ["norm=layer", "dropout=p30", "lr_schedule=cosine", "depth=resnet34", "augment=crop_flip", "width=half"]
+    for count in range(1, len(changes) + 1):
+        config = compose_config([*changes[:count], "optim.lr=0.012345678901234567", "trainer.epochs=99999"])
+        slug = slug_of(config, base)
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", slug)
+        assert len(slug) <= 60
+    assert len(slug) > 50  # or nothing was cut off
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_learning_rate_goes_on_after_a_resume(
+def test_field_O22_the_learning_rate_goes_on_after_a_resume(
     precision: str, tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """StepLR(7, 0.1) from 1e-3 over 25 epochs, stopped after 9; and the optimiser steps with what the table says."""
@@ -139,7 +136,7 @@ def test_the_learning_rate_goes_on_after_a_resume(
     assert used == expected
 
 
-def test_the_order_of_images_goes_on_after_a_resume(
+def test_field_O23_the_order_of_images_goes_on_after_a_resume(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen, honest = list[bytes](), loop.epoch_order
@@ -168,7 +165,7 @@ def plain(value: object) -> bool:
     return type(value) in (str, int, float, bool, type(None)) or isinstance(value, torch.Tensor)
 
 
-def test_every_file_of_a_run_opens_in_the_safe_loaders(tiny: Callable[..., Config]) -> None:
+def test_field_O24_every_file_of_a_run_opens_in_the_safe_loaders(tiny: Callable[..., Config]) -> None:
     job = prepare([tiny("trainer.epochs=3")])[0]
     run = interrupted(job, 2)
     for name in (rundir.LAST, rundir.PREVIOUS):
@@ -186,7 +183,7 @@ def test_every_file_of_a_run_opens_in_the_safe_loaders(tiny: Callable[..., Confi
 
 
 @pytest.mark.parametrize("moment", ["between last.pt and metrics.csv", "in mid-epoch", "a torn line"])
-def test_metrics_have_every_epoch_once_wherever_the_kill_came(
+def test_field_O29_metrics_have_every_epoch_once_wherever_the_kill_came(
     moment: str, tiny: Callable[..., Config], tmp_path: Path
 ) -> None:
     whole = prepare([tiny("trainer.epochs=4", f"runs_dir={tmp_path}/whole")])[0]
@@ -223,14 +220,14 @@ def test_metrics_have_every_epoch_once_wherever_the_kill_came(
     assert without_times(run) == without_times(RunDir(whole.path))
 
 
-def test_no_worker_process_loads_data() -> None:
+def test_field_S4_no_worker_process_loads_data() -> None:
     """A data loader's workers need shared memory that containers lack; here images are in memory already."""
     for path in (Path(loop.__file__).parent).rglob("*.py"):
         assert not re.search(r"\bDataLoader\b|num_workers|torch\.multiprocessing", path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow
-def test_a_run_in_a_spawned_process_is_the_same_run(tiny: Callable[..., Config], tmp_path: Path) -> None:
+def test_field_S5_a_run_in_a_spawned_process_is_the_same_run(tiny: Callable[..., Config], tmp_path: Path) -> None:
     here, there = (prepare([tiny("augment=flip50", f"runs_dir={tmp_path}/{name}")])[0] for name in ("here", "there"))
     assert pickle.loads(pickle.dumps(there)) == there
     execute(here, Progress())

@@ -28,7 +28,7 @@ def one(sample: Sample, n_val: int | None = None) -> Finding:
     return found
 
 
-def test_field_bug_30_pairs_are_seeds_of_both_and_a_crashed_one_is_counted() -> None:
+def test_field_O30_pairs_are_seeds_of_both_and_a_crashed_one_is_counted() -> None:
     found = one(Sample({1: 0.41, 2: 0.43}, {1: 0.40, 2: 0.42, 3: 0.44}, n_ended=3, n_failed=1))
     assert (found.seeds, found.interval.n) == ((1, 2), 2)
     assert found.interval.mean == pytest.approx(0.010, abs=1e-12)
@@ -36,7 +36,18 @@ def test_field_bug_30_pairs_are_seeds_of_both_and_a_crashed_one_is_counted() -> 
     assert found.failure_rate == pytest.approx(st.binomtest(1, 3).proportion_ci(method="exact"), abs=1e-12)
 
 
-def test_field_bug_31_one_run_has_no_spread() -> None:
+@pytest.mark.parametrize("missing", [1, 2, 3, 4])
+def test_field_O30_a_seed_that_one_side_lacks_shifts_no_other_pair(missing: int) -> None:
+    """Whichever seed it is, and on whichever side: each seed's difference is 0.01, neighbours lie 0.02 apart."""
+    level, control = ({seed: base + 0.02 * seed for seed in range(1, 5)} for base in (0.41, 0.40))
+    fewer = [{seed: value for seed, value in side.items() if seed != missing} for side in (level, control)]
+    for sample in (Sample(fewer[0], control), Sample(level, fewer[1])):
+        found = one(sample)
+        assert found.seeds == tuple(seed for seed in range(1, 5) if seed != missing)
+        assert found.interval.mean == pytest.approx(0.010, abs=1e-12)
+
+
+def test_field_O31_one_run_has_no_spread() -> None:
     found = one(Sample({0: 0.42}, {0: 0.40}))
     numbers = (found.interval.low, found.interval.sd, found.p, found.p_holm, found.mde, found.p_better, found.dz)
     assert found.interval.mean == pytest.approx(0.02)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,36 @@ def test_runs_on_other_images_make_no_pair() -> None:
     assert [flips.seed for flips in found.flips] == [0]
 
 
+def test_seeds_with_validation_images_of_their_own_are_not_mixed() -> None:
+    """Equal targets are no equal images: data.split=by_seed holds out as many of each class with every seed."""
+
+    def of(seed: int, wrong: list[int]) -> Predictions:
+        return replace(predictions(wrong), image=np.arange(200) + 1000 * seed)
+
+    level, control = {s: of(s, [0, 1, 2]) for s in range(3)}, {s: of(s, [s + 5]) for s in range(3)}
+    found = image_evidence(level, control, "abcd")
+    assert found is not None
+    assert found.own_images
+    assert found.seeds == (0, 1, 2)
+    assert [(one.table.only_reference, one.table.only_level) for one in found.flips] == [(3, 1)] * 3
+    assert (found.noises, found.lost, found.won) == (None, (), ())
+    assert found.classes[0].mean == pytest.approx(-2 / 50)
+    fixed = image_evidence(
+        {s: replace(one, image=np.arange(200)) for s, one in level.items()},
+        {s: replace(one, image=np.arange(200)) for s, one in control.items()},
+        "abcd",
+    )
+    assert fixed is not None
+    assert fixed.noises is not None
+    assert (len(fixed.lost), fixed.own_images) == (3, False)
+
+
+def test_a_pair_on_different_images_of_equal_classes_is_none() -> None:
+    level, control = replace(predictions([]), image=np.arange(200)), replace(predictions([]), image=np.arange(200) + 1)
+    assert image_evidence({0: level}, {0: control}, "abcd") is None
+    assert image_evidence({0: level}, {0: predictions([])}, "abcd") is None
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
 
@@ -113,8 +144,9 @@ def _pickled(path: Path) -> None:
         lambda path: np.savez(path, target=TARGET),
         lambda path: np.savez(path, target=TARGET, predicted=TARGET[:-1]),
         lambda path: np.savez(path, target=TARGET, predicted=np.zeros_like(TARGET)),  # of another accuracy
+        lambda path: np.savez(path, target=TARGET, predicted=TARGET, image=TARGET[:-1]),
     ],
-    ids=["missing", "empty", "cut off", "pickled", "half", "unequal", "foreign"],
+    ids=["missing", "empty", "cut off", "pickled", "half", "unequal", "foreign", "numbers"],
 )  # fmt: skip
 def test_predictions_that_cannot_be_used_are_none(damage: Callable[[Path], None], tmp_path: Path) -> None:
     np.savez(tmp_path / PREDICTIONS, target=TARGET, predicted=TARGET, correct=np.ones(200, dtype=bool))

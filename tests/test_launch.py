@@ -50,7 +50,7 @@ FAULTS = {
 
 
 @pytest.mark.slow
-def test_every_fault_stays_with_its_run_is_named_and_is_retried_only_when_asked(tmp_path: Path) -> None:
+def test_field_O2_every_fault_stays_with_its_run_is_named_and_is_retried_only_when_asked(tmp_path: Path) -> None:
     seeds = dict(zip(FAULTS, range(len(FAULTS)), strict=True))
     listed = ",".join(map(str, [*seeds.values(), len(FAULTS)]))
     sweep = ("-m", f"seed={listed}", "hydra.launcher.jobs=2", "time_limit=0.4")
@@ -92,7 +92,7 @@ def test_a_failed_run_is_tried_again_as_often_as_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_code_that_is_edited_during_a_sweep_reaches_none_of_its_runs(tmp_path: Path) -> None:
+def test_field_S9_code_that_is_edited_during_a_sweep_reaches_none_of_its_runs(tmp_path: Path) -> None:
     """A copy of the program breaks in every module while the first run trains."""
     for part in ("ablation", "conf"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -337,7 +337,7 @@ def footprint(pid: int) -> tuple[int, int]:
 
 @pytest.mark.slow
 @linux
-def test_twenty_runs_keep_memory_and_open_files_flat(tmp_path: Path) -> None:
+def test_field_O10_field_S2_field_S3_twenty_runs_keep_memory_and_open_files_flat(tmp_path: Path) -> None:
     """Where a process may open 128 files, half the 256 that some systems give."""
     listed = ",".join(map(str, range(20)))
     process = start(tmp_path, "-m", f"seed={listed}", "trainer.epochs=1")

@@ -374,8 +374,8 @@ def test_a_frozen_run_is_the_run_whatever_becomes_of_the_command_line(
     assert execute(again, Progress()) is State.finished
 
 
-def test_folders_are_stored_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Field bug S1: taken relative to where the command was typed, and the same run from everywhere."""
+def test_field_S1_folders_are_stored_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken relative to where the command was typed, and the same run from everywhere."""
     for split in ("train", "val"):
         for name in ("dark", "light"):
             folder = tmp_path / "typed here" / "images" / split / name

@@ -95,7 +95,7 @@ def test_every_section_has_a_sweep_target(name: str) -> None:
 
 @pytest.mark.parametrize("path", READABLE)
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_path_reaches_the_command_as_one_argument_and_is_read_back_as_it_was(target: str, path: str) -> None:
+def test_field_O4_a_path_reaches_the_command_as_one_argument_and_is_read_back_as_it_was(target: str, path: str) -> None:
     for words in commands(target, DATA=path):
         assert root_of(words) == path
         assert "preset=writeup" in words

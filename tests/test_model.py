@@ -178,13 +178,13 @@ def test_map_sizes_are_those_of_the_net(size: int, pool: bool) -> None:
 
 
 @pytest.mark.parametrize("pool", [False, True])
-def test_smallest_input_is_the_smallest_that_passes(pool: bool) -> None:
+def test_field_O19_smallest_input_is_the_smallest_that_passes(pool: bool) -> None:
     size = smallest_input(pool, 2)
     assert not norm_problems(NormKind.instance, None, 16, size, pool, 64)
     assert f"{size}x{size}" in norm_problems(NormKind.instance, None, 16, size - 1, pool, 64)[0]
 
 
-def test_groups_must_divide_the_channels() -> None:
+def test_field_O21_groups_must_divide_the_channels() -> None:
     assert "1, 2, 4, 8, 16" in norm_problems(NormKind.group, 3, 16, 64, False, 64)[0]
     assert not norm_problems(NormKind.group, 4, 16, 64, False, 64)
     assert norm_problems(NormKind.group, 128, 16, 16, False, 64)

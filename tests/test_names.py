@@ -156,7 +156,7 @@ def write_classes(root: Path, classes: list[str]) -> None:
 
 
 @pytest.mark.parametrize("font", [None, "DejaVu Sans Mono"])
-def test_chinese_classes_have_their_letters_in_pixels_or_their_boxes_are_told(
+def test_field_O32_chinese_classes_have_their_letters_in_pixels_or_their_boxes_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], font: str | None
 ) -> None:
     """Also in an English report, and without a word of matplotlib's, which would be an error here."""

@@ -67,7 +67,7 @@ def test_an_empty_plan_trains_writes_and_decodes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for module in (data, jobs):
-        monkeypatch.setattr(module, "load", lambda _: pytest.fail("decoded the images"))
+        monkeypatch.setattr(module, "load", lambda *_: pytest.fail("decoded the images"))
     assert train.main(["-m", "+section=norm,residual", "seed=0,1", "plan=true"]) == 0
     said = capsys.readouterr().out
     assert said.count("seeds 0, 1 to train\n") == 3 + 1

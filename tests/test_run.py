@@ -20,11 +20,12 @@ from ablation.checkpoint import CheckpointError, load_last
 from ablation.commandline import compose_config
 from ablation.config import choices
 from ablation.data import DataInfo, Split, Splits
+from ablation.datachoice import DataConfig
 from ablation.errors import RunFailed
 from ablation.jobs import Job, prepare, remaining
 from ablation.progress import Progress
 from ablation.rundir import RunBusy, RunDir, State
-from ablation.schema import FACTORS, Config, DataConfig
+from ablation.schema import FACTORS, Config
 
 TIMES = ("seconds_train", "seconds_eval", "images_per_second")
 
@@ -71,7 +72,9 @@ def test_env_json_is_an_allow_list(tiny: Callable[..., Config], monkeypatch: pyt
         assert b"hunter2" not in path.read_bytes()
 
 
-def test_a_finished_run_is_not_trained_again(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_field_O3_a_finished_run_is_not_trained_again(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = train(tiny())
     before = {path.name: path.read_bytes() for path in directory.path.iterdir()}
     monkeypatch.setattr(run, "_train", lambda *_: pytest.fail("trained again"))
@@ -96,7 +99,9 @@ def test_other_training_code_is_reported_for_a_finished_run(tiny: Callable[..., 
 
 
 @pytest.mark.parametrize("norm", choices("norm"))
-def test_a_huge_learning_rate_diverges_in_its_epoch_and_has_no_accuracy(tiny: Callable[..., Config], norm: str) -> None:
+def test_field_O27_a_huge_learning_rate_diverges_in_its_epoch_and_has_no_accuracy(
+    tiny: Callable[..., Config], norm: str
+) -> None:
     directory = train(tiny("optim.lr=1e6", f"norm={norm}"))
     status = directory.raw_status() or {}
     assert status["state"] == "diverged"
@@ -106,7 +111,7 @@ def test_a_huge_learning_rate_diverges_in_its_epoch_and_has_no_accuracy(tiny: Ca
     assert directory.read_metrics() == []
 
 
-def test_divergence_in_a_later_epoch_keeps_the_epochs_before(
+def test_field_O27_divergence_in_a_later_epoch_keeps_the_epochs_before(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = loop.train_epoch
@@ -121,11 +126,11 @@ def test_divergence_in_a_later_epoch_keeps_the_epochs_before(
     assert [row["epoch"] for row in directory.read_metrics()] == [1]
 
 
-def test_a_failure_leaves_its_traceback_and_is_retried_only_when_asked(
+def test_field_O2_a_failure_leaves_its_traceback_and_is_retried_only_when_asked(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(run, "load", lambda data: 1 / 0)
+        patch.setattr(run, "load", lambda data, seed: 1 / 0)
         with pytest.raises(RunFailed, match="ZeroDivisionError"):
             train(tiny())
     directory = RunDir(job_of(tiny()).path)
@@ -136,14 +141,14 @@ def test_a_failure_leaves_its_traceback_and_is_retried_only_when_asked(
     assert train(tiny("retry=failed")).state() is State.finished
 
 
-def test_two_processes_never_write_one_directory(tiny: Callable[..., Config]) -> None:
+def test_field_O1_two_processes_never_write_one_directory(tiny: Callable[..., Config]) -> None:
     job = job_of(tiny())
     with RunDir(job.path).held(), pytest.raises(RunBusy):
         run.execute(job, Progress())
     assert not (job.path / rundir.STATUS).exists()
 
 
-def test_results_do_not_depend_on_the_evaluation_batch_size(tiny: Callable[..., Config]) -> None:
+def test_field_O25_results_do_not_depend_on_the_evaluation_batch_size(tiny: Callable[..., Config]) -> None:
     job = job_of(tiny("norm=batch"))
     splits = run.load(job.config.data)
     net = run.build_net(job.config, job.info)
@@ -155,7 +160,7 @@ def test_results_do_not_depend_on_the_evaluation_batch_size(tiny: Callable[..., 
         assert other.loss == pytest.approx(found[0].loss, rel=1e-6)
 
 
-def test_metrics_are_sums_over_samples_divided_by_samples(tiny: Callable[..., Config]) -> None:
+def test_field_O25_metrics_are_sums_over_samples_divided_by_samples(tiny: Callable[..., Config]) -> None:
     job = job_of(tiny("trainer.precision=fp32"))
     splits = run.load(job.config.data)
     net = run.build_net(job.config, job.info)
@@ -193,8 +198,8 @@ def batches_seen(config: Config, monkeypatch: pytest.MonkeyPatch) -> list[Batch]
 
         return replace(made, transform=transform)
 
-    def load(data: DataConfig) -> Splits:
-        splits = honest_load(data)
+    def load(data: DataConfig, seed: int) -> Splits:
+        splits = honest_load(data, seed)
         return replace(splits, val=Split(splits.val.images[:20], splits.val.labels[:20]))
 
     with monkeypatch.context() as patch:
@@ -241,7 +246,7 @@ def test_a_damaged_checkpoint_is_refused_and_training_starts_again(tiny: Callabl
     assert len(without_times(RunDir(job.path))) == len(whole)
 
 
-def test_a_checkpoint_holding_code_is_not_executed(tiny: Callable[..., Config], tmp_path: Path) -> None:
+def test_field_O24_a_checkpoint_holding_code_is_not_executed(tiny: Callable[..., Config], tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.mkdir, (str(tmp_path / "trapped"),)
@@ -273,7 +278,7 @@ def wait_for_epoch(folder: Path, epoch: int, process: subprocess.Popen[bytes]) -
 
 
 @pytest.mark.slow
-def test_a_run_killed_three_times_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+def test_field_O23_a_run_killed_three_times_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
@@ -304,7 +309,7 @@ def test_a_run_killed_three_times_equals_an_uninterrupted_one(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_one_run_started_twice_at_once_is_trained_once(tmp_path: Path) -> None:
+def test_field_O1_one_run_started_twice_at_once_is_trained_once(tmp_path: Path) -> None:
     both = [start(tmp_path) for _ in range(2)]
     codes = sorted(process.wait() for process in both)
     assert codes in ([0, 0], [0, 2])  # the second refuses, or finds the run finished
@@ -312,7 +317,7 @@ def test_one_run_started_twice_at_once_is_trained_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_four_seeds_at_once_give_four_complete_directories(tmp_path: Path) -> None:
+def test_field_O1_four_seeds_at_once_give_four_complete_directories(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ablation.train", "trainer.epochs=1", "data.per_class=10", "width=eighth"]
     running = [subprocess.Popen([*command, f"seed={seed}"], cwd=tmp_path) for seed in (1, 2, 3, 4)]
     assert [process.wait() for process in running] == [0, 0, 0, 0]

@@ -89,7 +89,7 @@ def test_no_pair_has_nothing() -> None:
     assert all(map(math.isnan, (found.mean, found.low, found.high, found.sd)))
 
 
-def test_summary_of_one_run_has_no_spread_and_of_none_no_mean() -> None:
+def test_field_O31_summary_of_one_run_has_no_spread_and_of_none_no_mean() -> None:
     one, none = summary([0.5]), summary([])
     assert (one.mean, one.n, none.n) == (0.5, 1, 0)
     assert math.isnan(one.sd)

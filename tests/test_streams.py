@@ -51,7 +51,7 @@ def test_order_is_a_permutation_that_changes_with_the_epoch() -> None:
         (4, 9, True, [4]),
     ],
 )
-def test_cut_gives_every_sample_once_and_merges_a_single_one(
+def test_field_O20_cut_gives_every_sample_once_and_merges_a_single_one(
     n: int, size: int, merge: bool, lengths: list[int]
 ) -> None:
     pieces = list(cut(torch.arange(n), size, merge_single=merge))

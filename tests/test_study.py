@@ -103,6 +103,15 @@ def test_the_command_of_a_section_uses_the_variables_of_the_makefile(tmp_path: P
     assert found.section_commands["norm"] == expected
 
 
+def test_the_command_of_other_images_than_the_presets_names_preset_and_source(tmp_path: Path) -> None:
+    """DATA alone would choose the preset of the Makefile for folders of images."""
+    write_run(tmp_path, SHORT, "data=cifar10", "data.root=/cifar", "seed=3")
+    gathered = gather(tmp_path)
+    found = build(gathered, choose(gathered, [], compose_config), compose_config)
+    expected = f"make sweep-norm SEEDS=3 PRESET=demo DATA=/cifar 'ARGS=data=cifar10 {SHORT}'"
+    assert found.section_commands["norm"] == expected
+
+
 def test_a_study_of_another_net_than_the_presets_is_found_without_being_asked_for(tmp_path: Path) -> None:
     for level, accuracy in (("with", 0.75), ("without", 0.5)):
         for seed in (0, 1):

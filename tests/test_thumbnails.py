@@ -55,7 +55,7 @@ def test_images_of_a_folder_are_shown_on_request_only(tmp_path: Path) -> None:
         for name in ("a", "b"):
             (tmp_path / split / name).mkdir(parents=True)
             Image.new("RGB", (8, 8), "red" if name == "a" else "blue").save(tmp_path / split / name / "0.png")
-    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    cache = f"data.cache_dir={tmp_path}-cache"
     wanted = ["data=imagefolder", f"data.root={tmp_path}", "data.image_size=8", "data.per_class=null", cache]
     plain, asked = compose_config(wanted), compose_config([*wanted, "report.thumbnails=true"])
     fingerprint = data.describe(plain.data).fingerprint

@@ -153,7 +153,7 @@ def test_a_run_is_identical_to_its_repetition_and_all_that_was_compared_is_liste
     again: Verify, copied: RunDir
 ) -> None:
     assert identical(again(), copied) == (
-        "finished, 2 epochs of metrics, 14 values of result.json, predictions of 2,500 images, "
+        "finished, 2 epochs of metrics, 15 values of result.json, predictions of 2,500 images, "
         "74 tensors of last.pt, 74 tensors of best.safetensors)"
     )
 
@@ -273,7 +273,7 @@ CHANGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "damaged weights": (BEST, cut_in_half, " cannot be read: "),
     "damaged metrics": (METRICS, lambda path: path.write_text("epoch\n1\n2\n"), " cannot be read: KeyError: 'lr'."),
     "damaged predictions": (PREDICTIONS, cut_in_half, " cannot be read: BadZipFile: "),
-    "damaged result": (RESULT, cut_in_half, " is damaged: Expecting value: "),
+    "damaged result": (RESULT, cut_in_half, " is damaged: Expecting "),
     **{f"no {name}": (name, Path.unlink, ": only the repetition has one") for name in (LAST, METRICS, RESULT)},
 }
 

@@ -156,7 +156,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
                 pixels = draws.integers(0, 128, (20, 20, 3), dtype=np.uint8) + 120 * (name == "dog")
                 Image.fromarray(pixels).save(root / split / name / f"{number}.png")
     return (
-        "data=imagefolder", f"data.root={root}", f"data.cache_dir={root}/cache", "data.image_size=20",
+        "data=imagefolder", f"data.root={root}", f"data.cache_dir={root}-cache", "data.image_size=20",
         "data.per_class=null", "width=eighth", "depth=resnet10", "dropout=p20", "trainer.epochs=3",
         "trainer.batch_size=4", "trainer.threads=1", "trainer.precision=fp32",
     )  # fmt: skip

@@ -12,7 +12,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from ablation.imagefolder import fingerprint, index_folder, open_store
+from ablation.imagefolder import index_folder
+from ablation.store import fingerprint, open_store
 from benchmarks.growth.curves import Curve
 from benchmarks.patterns import write_folder
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from ablation.look import COLOURS, DASHES, MARKERS, encode, house_style
 from benchmarks.tables import Table
@@ -65,6 +66,9 @@ def draw(title: str, of: str, cost: str, curves: Sequence[Curve]) -> Figure:
             axes.loglog(sizes, values, label=f"{curve.name} (slope {round(curve.slope, 2) + 0.0:.2f})", **look)
         axes.set(xlabel=of, ylabel=cost, title=title)
         axes.set_xticks(sorted({size for curve in curves for size in curve.values}))
+        least, most = axes.get_ylim()
+        if most < 30 * least:  # hardly a decade: powers of ten alone would leave an axis with one number
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         for axis in (axes.xaxis, axes.yaxis):  # plain numbers: powers of ten would need formulas, which the style omits
             axis.set_major_formatter(lambda value, place: f"{value:,.10g}")
             axis.set_minor_formatter("")

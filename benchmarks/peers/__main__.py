@@ -125,7 +125,7 @@ def make_images(folder: Path, data: str, n_train: int, n_val: int) -> None:
 def prepared(root: Path, width: str, data: str, n_train: int, n_val: int) -> Work:
     """Images on disk, decoded once for ours, and what they have in common; no torch in this process."""
     from ablation.data import load
-    from ablation.schema import DataConfig, DataName
+    from ablation.datachoice import DataConfig, DataName
 
     folder = root / f"images-{n_train}-{n_val}"
     make_images(folder, data, n_train, n_val)
