@@ -42,7 +42,7 @@ _OTHERS = (
     (rb"\x93NUMPY", "a NumPy array, not an image"),
     (rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<svg", "an SVG drawing, convert it to PNG"),
     (rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)?<(?:!doctype html|html|head|body)", "an HTML page, not an image"),
-    (rb"(?:\xef\xbb\xbf)?\s*<", "an XML or HTML document, not an image"),
+    (rb"(?:\xef\xbb\xbf)?\s*<[!?/a-z][!-~\s]", "an XML or HTML document, not an image"),
     (rb"(?:\xef\xbb\xbf)?\s*(?:\{\s*[\"}]|\[\s*[\"{\[\]])", "a JSON document, not an image"),
 )
 _OTHER_KINDS = tuple((re.compile(pattern, re.DOTALL | re.IGNORECASE), words) for pattern, words in _OTHERS)

@@ -19,13 +19,13 @@ from benchmarks.tables import RESULTS, Table, write
 SETTINGS = {"seeds": "0,1,2,3,4", "runs_dir": "", "out": str(RESULTS), "name": "precision"}
 
 
-def accuracies(folder: Path) -> dict[str, dict[int, tuple[float, float]]]:
-    """By precision and seed: validation accuracy of the last epoch, seconds of training."""
-    found: dict[str, dict[int, tuple[float, float]]] = {}
+def accuracies(folder: Path) -> dict[str, dict[int, float]]:
+    """By precision and seed: validation accuracy of the last epoch, in 0..1."""
+    found: dict[str, dict[int, float]] = {}
     for run in find_runs(folder):
         config, result = run.read_yaml(CONFIG), run.read_json(RESULT)
         by_seed = found.setdefault(config["trainer"]["precision"], {})
-        by_seed[config["seed"]] = result["val_final"], result["seconds_train"]
+        by_seed[config["seed"]] = result["val_final"]
     return found
 
 
@@ -36,21 +36,18 @@ def interval(differences: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def tables(found: dict[str, dict[int, tuple[float, float]]], overrides: list[str]) -> list[Table]:
+def tables(found: dict[str, dict[int, float]], overrides: list[str]) -> list[Table]:
     """Accuracy by seed, and what bf16 changes."""
     seeds = sorted(found["bf16"].keys() & found["fp32"].keys())
     bf16, fp32 = (np.array([found[precision][seed] for seed in seeds]) for precision in ("bf16", "fp32"))
-    mean, low, high = interval(100 * (bf16[:, 0] - fp32[:, 0]))
+    mean, low, high = interval(100 * (bf16 - fp32))
     rows = [
-        [str(seed), f"{100 * a[0]:.2f}", f"{100 * b[0]:.2f}", f"{100 * (a[0] - b[0]):+.2f}"]
+        [str(seed), f"{100 * a:.2f}", f"{100 * b:.2f}", f"{100 * (a - b):+.2f}"]
         for seed, a, b in zip(seeds, bf16, fp32, strict=True)
     ]
     data = " ".join(word for word in overrides if not word.startswith(("hydra.", "data.root=", "data.cache_dir=")))
     title = f"Validation accuracy in %, {data or 'the embedded images'}"
-    note = (
-        f"bf16 minus fp32: {mean:+.2f} pp, paired 95 % interval [{low:+.2f}, {high:+.2f}], n = {len(seeds)} seeds. "
-        f"Median seconds of training: {np.median(bf16[:, 1]):.0f} in bf16, {np.median(fp32[:, 1]):.0f} in fp32."
-    )
+    note = f"bf16 minus fp32: {mean:+.2f} pp, paired 95 % interval [{low:+.2f}, {high:+.2f}], n = {len(seeds)} seeds."
     return [Table(title, ("seed", "bf16", "fp32", "difference"), rows, note)]
 
 

@@ -39,7 +39,7 @@ def write(
     """
     module = sys.modules["__main__"].__spec__
     program = ["python", "-m", module.name.removesuffix(".__main__")] if module else ["python", sys.argv[0]]
-    command = shlex.join([*program, *sys.argv[1:]])
+    command = shlex.join([*program, *map(_without_place, sys.argv[1:])])
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     machine = record(packages)
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,6 +50,12 @@ def write(
     text = json.dumps(everything | {"data": data}, indent=1, ensure_ascii=False)
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     return path
+
+
+def _without_place(word: str) -> str:
+    """An argument whose absolute path, if it has one, is of no machine."""
+    name, equals, value = word.partition("=")
+    return f"{name}={'/path/to' / Path(Path(value).name)}" if equals and Path(value).is_absolute() else word
 
 
 def arguments(defaults: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import machine, tables
+from benchmarks import machine, precision, tables
 from benchmarks.machine import Measured, Ratio, Watch, alternate, measure, ratio, rotated
 from benchmarks.peers import images, summary
 from benchmarks.peers.__main__ import ARMS, Arm, arms_of, batches, begun, prepared
@@ -106,6 +106,22 @@ def test_tables_are_written_with_the_machine_and_can_be_read_back(tmp_path: Path
     assert kept["data"] == {"numbers": [1, 2]}
     assert set(kept["machine"]["versions"]) == {"numpy"}
     assert kept["machine"]["cores"] == os.cpu_count()
+
+
+def test_the_command_in_a_table_has_no_path_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["program", f"data.root={tmp_path}/photos", "optim.lr=0.01", f"out={tmp_path}"])
+    written = tables.write("x", "X", [], {}, ["torch"], tmp_path).read_text(encoding="utf-8")
+    assert f"data.root=/path/to/photos optim.lr=0.01 out=/path/to/{tmp_path.name}`" in written
+    assert str(tmp_path) not in written
+
+
+def test_precisions_are_compared_over_the_seeds_that_both_have() -> None:
+    found = {"bf16": {0: 0.50, 1: 0.52, 2: 0.51, 9: 0.9}, "fp32": {2: 0.50, 1: 0.50, 0: 0.50, 5: 0.1}}
+    [table] = precision.tables(found, ["width=half", "data.root=/x", "hydra.launcher.jobs=2"])
+    assert table.title == "Validation accuracy in %, width=half"
+    assert [row[-1] for row in table.rows] == ["+0.00", "+2.00", "+1.00"]
+    # mean 1, sd 1, n 3: 4.302653 / sqrt(3) = 2.48 on both sides
+    assert "+1.00 pp, paired 95 % interval [-1.48, +3.48], n = 3 seeds" in table.note
 
 
 def test_an_unknown_option_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

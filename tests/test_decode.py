@@ -608,6 +608,8 @@ def test_a_switch_of_pillow_that_somebody_turned_changes_nothing(monkeypatch: py
         (b"\x93NUMPY\x01\0", "a NumPy array, not an image"),
         (b"\x80\x04\x95\x10\0\0\0\xff\xfe", "no image of a kind that is known"),
         (bytes(range(1, 200)), "no image of a kind that is known"),
+        (b"<\x8a\xf0\x01" + bytes(range(1, 200)), "no image of a kind that is known"),
+        (b"<p>Sorry</p>", "an XML or HTML document, not an image"),
     ],
 )  # fmt: skip
 def test_field_o12_what_is_no_image_is_called_by_its_name(content: bytes, reason: str) -> None:
