@@ -7,6 +7,7 @@ hang, stays there; the other runs go on.
 """
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -220,6 +221,7 @@ def _main_hidden() -> Iterator[None]:
 
 
 def _forked(job: Job, variables: Mapping[str, str]) -> None:
+    gc.freeze()  # a full collection would touch what the server imported, and so copy its pages for each run
     os.environ.update(variables)
     parent = multiprocessing.parent_process()
     assert parent is not None

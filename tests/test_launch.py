@@ -1,5 +1,7 @@
 """Whole sweeps under faults and signals: one run's trouble stays its own, and the same command goes on."""
 
+import gc
+import multiprocessing
 import os
 import resource
 import shutil
@@ -9,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -295,6 +298,26 @@ class Scripted:
         pytest.fail("ended")
 
     kill = terminate
+
+
+def test_a_forked_run_keeps_collections_off_what_it_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full collection writes to every object that it looks at, and a page of the server that is written is copied."""
+    frozen_objects = list[int]()
+
+    def count(job: Job, wait: Callable[[], None]) -> int:
+        frozen_objects.append(gc.get_freeze_count())
+        return 3
+
+    monkeypatch.setattr(launch, "train_in_process", count)
+    monkeypatch.setattr(multiprocessing, "parent_process", multiprocessing.current_process)
+    everything = len(gc.get_objects())
+    try:
+        with pytest.raises(SystemExit) as ended:
+            launch._forked(cast(Job, None), {})
+    finally:
+        gc.unfreeze()
+    assert ended.value.code == 3
+    assert frozen_objects[0] > 0.9 * everything
 
 
 def test_the_next_run_starts_as_soon_as_one_ends(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,6 @@ def main() -> None:
     names, most, out = asked["part"].split(","), int(asked["most"]), Path(asked["out"])
     if unknown := set(names) - set(PARTS):
         raise SystemExit(f"part={sorted(unknown)[0]} is not known. Known: {', '.join(PARTS)}.")
-    shown, data = [], {}
     for name in names:
         part, begin = PARTS[name], time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="growth-") as folder:
@@ -52,12 +51,11 @@ def main() -> None:
             raise SystemExit(f"most={most} leaves no size of {name}: {', '.join(map(str, part.module.SIZES))}.")
         spent = time.perf_counter() - begin
         note = f"{part.module.NOTE} Each size was measured once (n = 1). Load {os.getloadavg()[0]:.1f}, {spent:.0f} s."
-        shown.append(curves.table(part.title, part.of, found, note))
-        data[name] = list(map(asdict, found))
         figure = curves.draw(part.title, part.of, part.cost, [curve for curve in found if part.drawn(curve)])
         curves.save(figure, out, f"growth-{name}")
-    path = tables.write("growth", "Growth", shown, data, ("torch", "pillow", "numpy", "pandas"), out)
-    print(path.read_text(encoding="utf-8"))
+        shown, data = [curves.table(part.title, part.of, found, note)], list(map(asdict, found))
+        path = tables.write(f"growth-{name}", "Growth", shown, data, ("torch", "pillow", "numpy", "pandas"), out)
+        print(path.read_text(encoding="utf-8"), flush=True)
 
 
 if __name__ == "__main__":
