@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from ablation.rundir import CONFIG, RESULT, find_runs
-from benchmarks.tables import RESULTS, Table, write
+from benchmarks.tables import RESULTS, Table, tell_if_asked, write
 
 SETTINGS = {"seeds": "0,1,2,3,4", "runs_dir": "", "out": str(RESULTS), "name": "precision"}
 
@@ -53,6 +53,7 @@ def tables(found: dict[str, dict[int, float]], overrides: list[str]) -> list[Tab
 
 def main() -> None:
     """Train what is missing, compare, write and print."""
+    tell_if_asked()
     words = dict(word.partition("=")[::2] for word in sys.argv[1:] if word.partition("=")[0] in SETTINGS)
     overrides = [word for word in sys.argv[1:] if word.partition("=")[0] not in SETTINGS]
     settings = SETTINGS | words

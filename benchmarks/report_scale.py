@@ -20,6 +20,7 @@ import numpy as np
 from ablation.outputs import PAGE
 from ablation.sections import load_section, section_names
 from benchmarks.statistics_speed import predict
+from benchmarks.tables import tell_if_asked
 from tests.factory import config_of, final_accuracy, write_run
 
 SETTING = ("trainer.epochs=25",)
@@ -64,6 +65,7 @@ def measure(runs: Path, reports: Path) -> str:
 
 def main() -> None:
     """Write and report."""
+    tell_if_asked()
     kept = [text.removeprefix("keep=") for text in sys.argv[1:] if text.startswith("keep=")]
     counts = [int(text) for text in sys.argv[1:] if not text.startswith("keep=")] or [100, 1000]
     with tempfile.TemporaryDirectory() as temporary:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks.tables import tell_if_asked
+
 WAITS: dict[str, dict[str, str]] = {
     "default": {},
     "OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"},
@@ -55,6 +57,7 @@ def measure(wait: dict[str, str], *, stolen: bool) -> float:
 
 def main() -> None:
     """Print the comparison."""
+    tell_if_asked()
     rounds, found = int(sys.argv[1]) if len(sys.argv) > 1 else 5, dict[str, list[tuple[float, float]]]()
     for _ in range(rounds):
         for name, wait in WAITS.items():

@@ -58,11 +58,19 @@ def _without_place(word: str) -> str:
     return f"{name}={'/path/to' / Path(Path(value).name)}" if equals and Path(value).is_absolute() else word
 
 
+def tell_if_asked() -> None:
+    """Print what the program that was started says of itself, and end it, where --help is asked for."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print((sys.modules["__main__"].__doc__ or "").strip())
+        raise SystemExit(0)
+
+
 def arguments(defaults: Mapping[str, str]) -> dict[str, str]:
-    """The command line's name=value words over the defaults.
+    """The command line's name=value words over the defaults, or the program's help where that is asked for.
 
     Raises:  SystemExit: a word is none of these names.
     """
+    tell_if_asked()
     words = dict(word.partition("=")[::2] for word in sys.argv[1:])
     if unknown := set(words) - set(defaults):
         allowed = " ".join(f"{name}={value}" for name, value in defaults.items())

@@ -124,6 +124,16 @@ def test_precisions_are_compared_over_the_seeds_that_both_have() -> None:
     assert "+1.00 pp, paired 95 % interval [-1.48, +3.48], n = 3 seeds" in table.note
 
 
+@pytest.mark.parametrize(
+    "name", ["growth", "peers", "precision", "report_scale", "startup", "stolen_core", "sweep", "threads"]
+)
+def test_help_is_told_and_nothing_is_measured(name: str) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"`python -m benchmarks.{name}" in done.stdout
+
+
 def test_an_unknown_option_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["peers", "rounds=3", "wide=full"])
     with pytest.raises(SystemExit, match=r"'wide' is not known. Allowed.*rounds=5 width=full"):
