@@ -198,11 +198,16 @@ def differences(config: Config, base: Config) -> dict[str, str]:
     return found | {key: str(here[key]) for key in here if here[key] != there.get(key)}
 
 
-def slug_of(config: Config, base: Config) -> str:
-    """The differences to the base in at most 60 ASCII characters, for people; programs use the run id."""
-    parts = [f"{key.rpartition('.')[2]}-{value}" for key, value in differences(config, base).items()]
-    slug = re.sub(r"[^A-Za-z0-9._]+", "-", "_".join(parts) or "base")[:60]
-    return slug.strip("-._") or "run"
+def slug_of(config: Config, base: Config, most: int | None = 60) -> str:
+    """The differences to the base in at most so many ASCII characters, for people; programs use the run id."""
+    found = differences(config, base)
+    parts = [f"{key.rpartition('.')[2]}-{'null' if value == 'None' else value}" for key, value in found.items()]
+    return plain_name("_".join(parts) or "base")[:most].strip("-._") or "run"
+
+
+def plain_name(text: str) -> str:
+    """A text as part of a file name: letters, digits, dot, underscore and, for all else, a dash."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text)
 
 
 @cache

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ablation.errors import UserError
-from ablation.identity import differences, slug_of
+from ablation.identity import differences, digest, plain_name, slug_of
 from ablation.schema import Config, ReportConfig
 
 
@@ -35,5 +35,9 @@ def name_of(config: Config, compose: Callable[..., Config]) -> str:
     if (name := given_name(config.report)) is not None:
         return name
     base = compose([f"preset={config.preset}"], partial=True)
-    changed = [slug_of(config, base)] if differences(config, base) else []
-    return "-".join([config.preset, *changed, *own_settings(config.report, base.report)])
+    found = differences(config, base)
+    changed = [slug_of(config, base)] if found else []
+    if changed and slug_of(config, base, None) != changed[0]:  # two that are cut alike must not share a folder
+        changed.append(digest(found)[:4])
+    place = [] if config.data.root is None else [plain_name(Path(config.data.root).expanduser().resolve().name)]
+    return "-".join([config.preset, *filter(None, place), *changed, *own_settings(config.report, base.report)])

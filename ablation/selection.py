@@ -3,14 +3,17 @@
 A section's rows are the levels its YAML lists plus any other level of its factor found on disk.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ablation.errors import UserError
 from ablation.fates import usable
-from ablation.gather import LeftOut, loose_setting
+from ablation.gather import Gathered, LeftOut, loose_setting
 from ablation.identity import Variant, changed_factors, digest, levels_of, named
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Precision
@@ -81,6 +84,45 @@ def of_setting(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
     runs = frame[frame["setting"] == digest(loose_setting(config))]
     wanted = config.trainer.precision
     return runs if wanted is Precision.auto else runs[runs["precision"] == wanted.name]
+
+
+def of_images(gathered: Gathered, config: Config) -> Gathered:
+    """What was gathered without the runs of other images than those of the config's data.root.
+
+    The same images are those that a run found at that place, and wherever else they have the same fingerprint. Runs of
+    sources without a folder stay: their setting tells them apart.
+    Raises:  UserError: there are runs of other places, and none of these images.
+    """
+    root = config.data.root
+    places = {run_id: one.data.root for run_id, one in gathered.configs.items() if one.data.root is not None}
+    if root is None or not places:
+        return gathered
+    here = {run_id for run_id, place in places.items() if _same_place(place, root)}
+    prints = dict(zip(gathered.runs["run_id"], gathered.runs["data_fingerprint"], strict=True))
+    known = {prints[run_id] for run_id in here} - {""} if here else _fingerprint(config)
+    kept = {run_id for run_id in prints if run_id not in places or run_id in here or prints[run_id] in known}
+    if not kept & places.keys():
+        told = ", ".join(f"{place} ({count})" for place, count in sorted(Counter(places.values()).items()))
+        raise UserError(f"data.root={root}: no run was trained with these images. There are runs of: {told}.")
+    if kept == prints.keys():
+        return gathered
+    runs, curves = (table[table["run_id"].isin(kept)] for table in (gathered.runs, gathered.curves))
+    configs = {run_id: one for run_id, one in gathered.configs.items() if run_id in kept}
+    return replace(gathered, runs=runs.reset_index(drop=True), curves=curves.reset_index(drop=True), configs=configs)
+
+
+def _same_place(one: str, other: str) -> bool:
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def _fingerprint(config: Config) -> set[str]:
+    """That of images where no run was, which may be those of another place; none where there are no images."""
+    from ablation.data import describe  # rarely needed, and not free
+
+    try:
+        return {describe(config.data).fingerprint}
+    except UserError:
+        return set()
 
 
 def is_finished(row: Mapping[Any, Any]) -> bool:

@@ -1,7 +1,7 @@
 """What a report is made of: our own runs, or somebody else's, read and named but not yet compared with each other."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ def own(config: Config, overrides: Sequence[str]) -> Work:
     """
     from ablation.gather import gather
     from ablation.naming import name_of
+    from ablation.selection import of_images
     from ablation.study import build, choose
 
     foreign = [
@@ -52,10 +53,13 @@ def own(config: Config, overrides: Sequence[str]) -> Work:
             f"report.{foreign[0]} is about runs that another program made. Say which kind they are: "
             "report.from=csv, tensorboard or mlflow."
         )
-    gathered = gather(*run_folders(config))
-    choice = choose(gathered, overrides, compose_config)
+    everything = gather(*run_folders(config))
+    first = choose(everything, overrides, compose_config)
+    gathered = of_images(everything, first.config)
+    choice = first if gathered is everything else choose(gathered, first.overrides, compose_config)
+    choice = replace(choice, notice=first.notice)
     folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
-    told = list(_read_lines(gathered, choice))
+    told = list(_read_lines(everything, choice))
     return Work(gathered, choice, folder, told, "", "", lambda: build(gathered, choice, compose_config))
 
 

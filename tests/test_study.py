@@ -2,9 +2,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ablation import overview
 from ablation.commandline import compose_config
+from ablation.data import describe
+from ablation.errors import UserError
 from ablation.fates import MISSING_RUN, SeedRun
 from ablation.formats import NOTHING
 from ablation.gather import gather
@@ -12,6 +15,7 @@ from ablation.identity import levels_of
 from ablation.phrases import ENGLISH
 from ablation.rundir import State
 from ablation.study import MatrixRow, Study, build, choose, name_of
+from ablation.work import Work, own
 from tests.factory import config_of, write_run
 
 SHORT = "trainer.epochs=4"
@@ -86,13 +90,86 @@ def test_what_a_run_noticed_is_told_and_does_not_take_its_result_away(tmp_path: 
         ([], "demo"),
         (["trainer.epochs=2"], "demo-epochs-2"),
         (["width=half", "optim.lr=0.01"], "demo-width-half_lr-0.01"),
-        (["preset=writeup", "data.root=/x"], "writeup"),
-        (["preset=writeup", "data.root=/x", "data.per_class=20"], "writeup-per_class-20"),
+        (["preset=writeup", "data.root=/x"], "writeup-x"),
+        (["preset=writeup", "data.root=/my photos/", "data.per_class=null"], "writeup-my-photos"),
+        (["preset=writeup", "data.root=/x", "data.per_class=20"], "writeup-x-per_class-20"),
+        (["data.per_class=null"], "demo-per_class-null"),
         (["report.name=mine", "trainer.epochs=2"], "mine"),
     ],
 )
 def test_the_folder_is_named_by_what_differs_from_the_preset(overrides: list[str], name: str) -> None:
     assert name_of(config_of(*overrides), compose_config) == name
+
+
+def test_two_settings_whose_names_are_cut_alike_have_folders_of_their_own() -> None:
+    many = ["width=eighth", "data=imagefolder", "data.root=/x", "data.image_size=32", "data.per_class=null"]
+    names = {name_of(config_of(*many, f"trainer.epochs={epochs}"), compose_config) for epochs in (2, 3, 4)}
+    assert len(names) == 3
+    assert len({name[:60] for name in names}) == 1
+
+
+def two_places(folder: Path, first: str, second: str) -> None:
+    """Runs of two folders of images, with the fingerprints aaaa and bbbb."""
+    for root, print_, seeds in ((first, "aaaa", (0, 1)), (second, "bbbb", (0, 1, 2))):
+        for seed in seeds:
+            given = (SHORT, "preset=writeup", f"data.root={root}", f"seed={seed}")
+            write_run(folder, *given, env={"data_fingerprint": print_})
+
+
+def studied(folder: Path, *overrides: str) -> Work:
+    overrides = (SHORT, "preset=writeup", f"runs_dir={folder}", *overrides)
+    return own(config_of(*overrides), overrides)
+
+
+def test_a_report_is_about_the_images_of_its_data_root_alone(tmp_path: Path) -> None:
+    two_places(tmp_path, "/photos/birds", "/photos/cars")
+    for root, seeds in (("/photos/birds", [0, 1]), ("/photos/cars/", [0, 1, 2])):
+        work = studied(tmp_path, f"data.root={root}")
+        assert sorted(work.choice.runs["seed"]) == seeds
+        assert set(work.gathered.configs) == set(work.gathered.runs["run_id"]) == set(work.gathered.curves["run_id"])
+        study = work.study()
+        assert study.warnings == ()
+        assert study.comparisons[0].reference.accuracy.n == len(seeds)
+        assert work.folder.name == f"writeup-{Path(root).name}-epochs-4"
+    assert "read 3 runs of this setting in" in work.told[0]
+    assert work.told[0].endswith(", 2 of others")
+
+
+def test_images_that_no_run_saw_are_refused_with_those_that_were_seen(tmp_path: Path) -> None:
+    two_places(tmp_path / "runs", "/photos/birds", "/photos/cars")
+    (tmp_path / "empty").mkdir()
+    for root in ("/nowhere", tmp_path / "empty"):
+        with pytest.raises(UserError, match="no run was trained with these images") as error:
+            studied(tmp_path / "runs", f"data.root={root}")
+        assert str(error.value).endswith("There are runs of: /photos/birds (2), /photos/cars (3).")
+
+
+def test_images_that_have_moved_are_known_by_their_content(tmp_path: Path) -> None:
+    root = tmp_path / "moved"
+    for split in ("train", "val"):
+        for number, name in enumerate(("cat", "dog")):
+            (root / split / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8), (number * 50, 0, 0)).save(root / split / name / "x.png")
+    data = [f"data.root={root}", f"data.cache_dir={tmp_path / 'cache'}"]
+    print_ = describe(config_of("preset=writeup", *data).data).fingerprint
+    runs = tmp_path / "runs"
+    two_places(runs, "/photos/birds", "/photos/cars")
+    for place in ("/first", "/second"):  # the same images at two places, for two seeds
+        write_run(
+            runs, SHORT, "preset=writeup", f"data.root={place}", f"seed={len(place)}", env={"data_fingerprint": print_}
+        )
+    assert sorted(studied(runs, *data).choice.runs["seed"]) == [6, 7]
+    assert sorted(studied(runs, "data.root=/first").choice.runs["seed"]) == [6, 7]
+
+
+def test_the_newest_runs_that_a_report_falls_back_on_are_of_one_place(tmp_path: Path) -> None:
+    two_places(tmp_path, "/photos/birds", "/photos/cars")
+    late = (SHORT, "preset=writeup", "data.root=/photos/birds", "seed=7")
+    write_run(tmp_path, *late, env={"data_fingerprint": "aaaa"}, updated="2030-01-01T00:00:00+00:00")
+    overrides = [f"runs_dir={tmp_path}"]
+    work = own(config_of(*overrides), overrides)
+    assert sorted(work.choice.runs["seed"]) == [0, 1, 7]
+    assert "data.root=/photos/birds" in work.choice.notice
 
 
 def test_the_command_of_a_section_uses_the_variables_of_the_makefile(tmp_path: Path) -> None:
