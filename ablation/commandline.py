@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, TextIO, get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
@@ -44,6 +44,7 @@ class Terminated(KeyboardInterrupt):
         self.code = 128 + number
 
 
+_CLOSED = 128 + signal.SIGPIPE  # the exit code of a command whose output nobody reads any more
 # Besides SIGTERM: a closed terminal, and what Slurm sends ahead of a time limit or before it preempts.
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
@@ -76,14 +77,30 @@ def run_command(
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader, head for example, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        _drop(sys.stdout)
+        return _CLOSED
     except OSError as error:
         print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\ninterrupted; {interrupted}", file=sys.stderr)
-        return stop.code if isinstance(stop, Terminated) else 130
+        return _interrupted(stop, interrupted)
+
+
+def _interrupted(stop: KeyboardInterrupt, what: str) -> int:
+    """Say that a command was interrupted, to whom may still read it; returns its exit code."""
+    code = stop.code if isinstance(stop, Terminated) else 130
+    if code == _CLOSED:
+        _drop(sys.stdout)
+    try:
+        print(f"\ninterrupted; {what}", file=sys.stderr, flush=True)
+    except BrokenPipeError:  # `2>&1 | head`
+        _drop(sys.stderr)
+    return code
+
+
+def _drop(stream: TextIO) -> None:
+    """What is left to write goes nowhere: Python would stumble over the closed pipe once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def speak_utf8() -> None:

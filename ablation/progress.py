@@ -1,5 +1,6 @@
 """What a person sees while a run trains: rich bars on a terminal, one plain line per epoch elsewhere."""
 
+import signal
 import sys
 from typing import Any
 
@@ -7,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from ablation.commandline import Terminated
 from ablation.jobs import Job
 
 SIZE_WORDS = ("thousand", "million", "billion")
@@ -64,6 +66,17 @@ class Progress:
         """No more epochs follow."""
 
 
+def _tell(text: str) -> None:
+    """Print at once, also where standard output is a file.
+
+    Raises:  Terminated: the reader, head for example, has closed the pipe; the run can go on another time.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:
+        raise Terminated(signal.SIGPIPE) from error
+
+
 class PlainProgress(Progress):
     """Lines on standard output."""
 
@@ -72,12 +85,12 @@ class PlainProgress(Progress):
         super().start(job, sizes, done)
         lines = [headline(job, sizes), *[f"warning: {notice}"] * bool(notice)]
         lines += [f"resuming after epoch {done} of {self.epochs}"] * bool(done)
-        print("\n".join(lines), flush=True)
+        _tell("\n".join(lines))
 
     def epoch(self, row: dict[str, Any]) -> str:
-        """Print the epoch's line at once, also when standard output is a file."""
+        """Print the epoch's line."""
         line = super().epoch(row)
-        print(line, flush=True)
+        _tell(line)
         return line
 
 

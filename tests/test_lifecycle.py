@@ -25,11 +25,11 @@ from ablation.launch import Attempt, run_all, settle
 from ablation.plan import plan_text
 from ablation.progress import PlainProgress, Progress
 from ablation.run import build_net, build_optimizer, execute
-from ablation.rundir import RunBusy, RunDir, State, write_json
+from ablation.rundir import RunBusy, RunDir, State, find_runs, write_json
 from ablation.schema import Config
 from ablation.training import Training
 from tests.conftest import TINY, interrupted
-from tests.processes import TIMES, status, wait_for, without_times
+from tests.processes import TIMES, start, status, wait_for, without_times
 
 # When a run is saved
 
@@ -553,3 +553,20 @@ def test_runs_that_end_with_their_sweep_are_all_settled(tiny: Callable[..., Conf
     run_all(jobs, 2, Policy(stop=True), start)
     assert [RunDir(job.path).state() for job in jobs] == [State.failed, State.interrupted, None]
     assert status(RunDir(jobs[1].path))["error"] == "ended with its sweep"
+
+
+def test_a_run_whose_output_nobody_reads_any_more_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+    """`python -m ablation.train | head -1` costs what was not saved, and nothing else."""
+    process = start(tmp_path, "trainer.epochs=4")
+    assert process.stdout is not None
+    assert "seed=0" in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(120) == 141
+    [run] = find_runs(tmp_path / "runs")
+    assert status(run)["state"] == State.interrupted.value
+    assert status(run)["error"] == "ended by SIGPIPE"
+    again = start(tmp_path, "trainer.epochs=4")
+    told, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, told
+    assert run.state() is State.finished
+    assert len(run.read_metrics()) == 4
