@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TextIO, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 
 from ablation.composition import composed, explained, settings
 from ablation.config import check, choices, to_config
+from ablation.ending import CLOSED, drop, end_on_signals, interruption_told
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
 from ablation.schema import FACTORS, Config
@@ -34,19 +35,6 @@ GROUPS = (*FACTORS, "recipe", "data", "preset")  # what `name=choice` selects; a
 LAUNCHER_JOBS = "hydra.launcher.jobs"
 LOCAL_SETTINGS = {LAUNCHER_JOBS: "how many runs train at once", "hydra.launcher.per_gpu": "how many share a GPU"}
 LET_SPEAK_S = 60
-
-
-class Terminated(KeyboardInterrupt):
-    """A signal that asks to end arrived: end as after Ctrl-C, with exit code 128 + its number."""
-
-    def __init__(self, number: int):
-        super().__init__(f"ended by {signal.Signals(number).name}")
-        self.code = 128 + number
-
-
-_CLOSED = 128 + signal.SIGPIPE  # the exit code of a command whose output nobody reads any more
-# Besides SIGTERM: a closed terminal, and what Slurm sends ahead of a time limit or before it preempts.
-ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
 def run_command(
@@ -77,30 +65,13 @@ def run_command(
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader, head for example, has seen enough
-        _drop(sys.stdout)
-        return _CLOSED
+        drop(sys.stdout)
+        return CLOSED
     except OSError as error:
         print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        return _interrupted(stop, interrupted)
-
-
-def _interrupted(stop: KeyboardInterrupt, what: str) -> int:
-    """Say that a command was interrupted, to whom may still read it; returns its exit code."""
-    code = stop.code if isinstance(stop, Terminated) else 130
-    if code == _CLOSED:
-        _drop(sys.stdout)
-    try:
-        print(f"\ninterrupted; {what}", file=sys.stderr, flush=True)
-    except BrokenPipeError:  # `2>&1 | head`
-        _drop(sys.stderr)
-    return code
-
-
-def _drop(stream: TextIO) -> None:
-    """What is left to write goes nowhere: Python would stumble over the closed pipe once more at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return interruption_told(stop, interrupted)
 
 
 def speak_utf8() -> None:
@@ -130,19 +101,6 @@ def _let_the_first_speak() -> None:
     if not first_here():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(LET_SPEAK_S)
-
-
-def end_on_signals() -> None:
-    """Let each of ENDING_SIGNALS raise `Terminated` once; the second time it ends the process at once."""
-    for name in ENDING_SIGNALS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-            signal.signal(number, _terminate)
-
-
-def _terminate(number: int, _: Any) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    raise Terminated(number)
 
 
 def compose_config(overrides: Sequence[str], *, partial: bool = False) -> Config:

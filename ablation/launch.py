@@ -22,7 +22,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from typing import Any, Protocol
 
-from ablation.commandline import end_on_signals
+from ablation.ending import end_on_signals
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, Policy, facts
 from ablation.rundir import LOG, RunBusy, RunDir, State

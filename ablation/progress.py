@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from ablation.commandline import Terminated
+from ablation.ending import Terminated
 from ablation.jobs import Job
 
 SIZE_WORDS = ("thousand", "million", "billion")

@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from ablation import identity
-from ablation.commandline import GROUPS, Terminated, compose_config, run_command
+from ablation.commandline import GROUPS, compose_config, run_command
 from ablation.composition import settings
 from ablation.config import choices
+from ablation.ending import Terminated
 from ablation.errors import RunFailed, UserError, hint, nearest
 from ablation.rundir import find_runs
 from ablation.schema import FACTORS
