@@ -45,7 +45,7 @@ MUTANTS = {
                  "test_field_config field_O7_a_bad_number"),
     "O8": Mutant("ablation/commandline.py", "    elif key not in settings():\n", "    elif False:\n",
                  "test_field_config field_O8_a_misspelt_key_is_never_taken"),
-    "O9": Mutant("ablation/identity.py", '"base")[:60]', '"base")', "test_field_bugs field_O9"),
+    "O9": Mutant("ablation/identity.py", '"base")[:most]', '"base")', "test_field_bugs field_O9"),
     "O10": Mutant("ablation/launch.py", START, WORN.format('bytearray(b"x" * 20_000_000)'), "test_launch field_O10"),
     "O11": Mutant("ablation/walk.py", 'if not entry.name.startswith(".") and entry.name.lower() not in _TOOL_FOLDERS:',
                   "if True:", "test_walk field_O11"),
