@@ -1,7 +1,7 @@
 """What a report is made of: our own runs, or somebody else's, read and named but not yet compared with each other."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,10 +54,11 @@ def own(config: Config, overrides: Sequence[str]) -> Work:
             "report.from=csv, tensorboard or mlflow."
         )
     everything = gather(*run_folders(config))
-    first = choose(everything, overrides, compose_config)
-    gathered = of_images(everything, first.config)
-    choice = first if gathered is everything else choose(gathered, first.overrides, compose_config)
-    choice = replace(choice, notice=first.notice)
+    gathered = of_images(everything, config)
+    choice = choose(gathered, overrides, compose_config)
+    if choice.config.data.root != config.data.root:  # the newest runs decide the setting, and so the images
+        gathered = of_images(gathered, choice.config)
+        choice = choose(gathered, overrides, compose_config)
     folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
     told = list(_read_lines(everything, choice))
     return Work(gathered, choice, folder, told, "", "", lambda: build(gathered, choice, compose_config))

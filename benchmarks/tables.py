@@ -55,7 +55,7 @@ def write(
 def _without_place(word: str) -> str:
     """An argument whose absolute path, if it has one, is of no machine."""
     name, equals, value = word.partition("=")
-    return f"{name}={'/path/to' / Path(Path(value).name)}" if equals and Path(value).is_absolute() else word
+    return f"{name}=/path/to/{Path(value).name}" if equals and Path(value).is_absolute() else word
 
 
 def tell_if_asked() -> None:

@@ -160,6 +160,14 @@ def test_a_single_point_has_no_slope() -> None:
     assert math.isnan(curve.each)
 
 
+def test_an_axis_of_less_than_a_decade_has_several_numbers() -> None:
+    figure = curves.draw("Memory", "runs", "MiB", [curves.Curve("all", {1: 1062.0, 2: 1100.0, 8: 1453.0, 16: 300.0})])
+    [axes] = figure.axes
+    low, high = axes.get_ylim()
+    told = [tick for tick in axes.yaxis.get_major_locator().tick_values(low, high) if low <= tick <= high]
+    assert told == [500.0, 1000.0]
+
+
 def test_curves_become_a_table_and_a_figure_of_equal_bytes(tmp_path: Path) -> None:
     found = [curves.Curve("to plan, s", {10: 2.0, 100: 20.0}), curves.Curve("to skip, s", {10: 1.0})]
     assert curves.table("Sweeps", "runs", found, "").rows == [

@@ -135,6 +135,18 @@ def test_a_report_is_about_the_images_of_its_data_root_alone(tmp_path: Path) -> 
     assert work.told[0].endswith(", 2 of others")
 
 
+def test_the_base_variant_of_a_report_is_that_of_its_images(tmp_path: Path) -> None:
+    """Where no run has the preset's own net, the runs of other images do not say which net it is instead."""
+    for place, width, seeds in (("birds", "quarter", (0, 1)), ("fish", "eighth", (0, 1, 2))):
+        for seed in seeds:
+            given = (SHORT, "preset=writeup", f"data.root=/photos/{place}", f"width={width}", f"seed={seed}")
+            write_run(tmp_path, *given, env={"data_fingerprint": place})
+    for place, width, seeds in (("birds", "quarter", (0, 1)), ("fish", "eighth", (0, 1, 2))):
+        work = studied(tmp_path, f"data.root=/photos/{place}")
+        assert levels_of(work.choice.config)["width"] == width
+        assert work.study().comparisons[0].reference.accuracy.n == len(seeds)
+
+
 def test_images_that_no_run_saw_are_refused_with_those_that_were_seen(tmp_path: Path) -> None:
     two_places(tmp_path / "runs", "/photos/birds", "/photos/cars")
     (tmp_path / "empty").mkdir()
