@@ -30,7 +30,7 @@ def commands_of(text: str) -> Iterator[list[str]]:
     `name=...` and `<name>` in a sentence stand for something; such a command is none to try.
     """
     lines = [line for block in fences(text, "sh") for line in block.replace("\\\n", " ").splitlines()]
-    spans = [span for span in re.findall(r"`([^`\n]+)`", prose(text)) if not re.search(r"\.\.\.|<|[A-Z]{2,}=?$", span)]
+    spans = [span for span in re.findall(r"`([^`\n]+)`", prose(text)) if not re.search(r"\.\.\.|<|=[A-Z]{2,}\b", span)]
     for line in [line for line in lines if re.match(rf"({'|'.join(PROGRAMS)}|ablation-)", line)] + [
         span for span in spans if re.match(r"(python -m|make|torchrun|ablation-\w+) ", span)
     ]:
