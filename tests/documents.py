@@ -10,14 +10,17 @@ DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 PROGRAMS = ("python", "make", "torchrun")
 
 
-def fences(text: str, language: str) -> list[str]:
-    """The content of the code blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$\n?", flags=re.DOTALL | re.MULTILINE)
+
+
+def fences(text: str, *languages: str) -> list[str]:
+    """The content of the code blocks of these languages, '' for none."""
+    return [block for language, block in BLOCK.findall(text) if language in languages]
 
 
 def prose(text: str) -> str:
     """A document without its code blocks."""
-    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return BLOCK.sub("", text)
 
 
 def is_command(words: list[str]) -> bool:
@@ -30,7 +33,8 @@ def commands_of(text: str) -> Iterator[list[str]]:
     `name=...` and `<name>` in a sentence stand for something; such a command is none to try.
     """
     lines = [line for block in fences(text, "sh") for line in block.replace("\\\n", " ").splitlines()]
-    spans = [span for span in re.findall(r"`([^`\n]+)`", prose(text)) if not re.search(r"\.\.\.|<|=[A-Z]{2,}\b", span)]
+    sentences = re.sub(r"(?<!\n)\n(?!\n)", " ", prose(text))  # a command may go on in the next line
+    spans = [span for span in re.findall(r"`([^`\n]+)`", sentences) if not re.search(r"\.\.\.|<|=[A-Z]{2,}\b", span)]
     for line in [line for line in lines if re.match(rf"({'|'.join(PROGRAMS)}|ablation-)", line)] + [
         span for span in spans if re.match(r"(python -m|make|torchrun|ablation-\w+) ", span)
     ]:

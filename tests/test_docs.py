@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ablation import more_seeds, predict, robustness, verify
+from ablation import more_seeds, predict, report, robustness, verify
 from ablation.commandline import check_overrides, compose_config
 from ablation.composition import settings
 from ablation.followup import own_settings
 from ablation.origin import as_composed, typed_names
 from ablation.sweep import expand
 from ablation.train import for_hydra, overrides_in
-from tests.documents import DOCUMENTS, ROOT, anchors_of, apply_blocks, commands_of, links_of, tables_of
+from tests.documents import DOCUMENTS, ROOT, anchors_of, apply_blocks, commands_of, fences, links_of, tables_of
 
 OWN = "docs/own-factor.md"  # its commands name levels that its blocks make; test_own_factor.py runs them
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
@@ -37,6 +37,34 @@ def test_readme_has_at_most_200_lines_and_begins_with_its_picture() -> None:
 def test_every_page_of_docs_is_reached_from_the_readme() -> None:
     linked = {link.partition("#")[0] for link in links_of(TEXTS["README.md"])}
     assert {name for name in TEXTS if name.startswith("docs/")} <= linked
+
+
+def test_the_faq_answers_twenty_questions_shortly() -> None:
+    parts = re.split(r"^#+ .*$", TEXTS["docs/faq.md"], flags=re.MULTILINE)
+    answers = [answer for part in parts if (answer := part.strip().splitlines())]
+    assert len(answers) >= 20
+    assert max(map(len, answers)) <= 5
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in TEXTS if "report.from=csv" in TEXTS[name] and "\ncat > " in TEXTS[name]]
+)
+def test_a_table_in_a_document_gives_the_output_in_the_document(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first csv is written and each report of it made; what stands in a block of output was printed."""
+    file, _, table = re.findall(r"^cat > (\S+) <<'(\w+)'\n(.*?)^\2$", TEXTS[name], flags=re.DOTALL | re.MULTILINE)[0]
+    monkeypatch.chdir(tmp_path)
+    Path(file).write_text(table, encoding="utf-8")
+    for words in commands_of(TEXTS[name]):
+        if words[:3] == ["python", "-m", "ablation.report"] and f"report.path={file}" in words:
+            report.follow(words[3:])
+    printed = capsys.readouterr().out
+    shown = [line for block in fences(TEXTS[name], "", "text") for line in block.splitlines()]
+    lines = [line for line in shown if " against " in line or line.startswith(("Values", "Base variant"))]
+    assert len(lines) >= 2
+    for line in lines:
+        assert line in printed
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -97,7 +125,7 @@ def check(module: str, arguments: list[str]) -> None:
 
 
 def test_the_documents_have_commands() -> None:
-    assert len(RUN) > 60
+    assert len(RUN) > 40
     assert len(MADE) > 25
 
 
@@ -125,7 +153,7 @@ def test_every_setting_named_in_a_sentence_exists(name: str) -> None:
     """Whole settings in backticks, such as `report.delta=0.005`: that a renamed one is not told of any more."""
     groups = "trainer|optim|report|gate"
     for setting in re.findall(rf"`((?:{groups})\.\w+)=", TEXTS[name]):
-        assert setting in settings(), setting
+        assert as_composed(f"{setting}=").rstrip("=") in settings(), setting
 
 
 def test_a_wrong_command_link_or_change_is_found(tmp_path: Path) -> None:
