@@ -120,9 +120,9 @@ def refusals(name: str, value: Any) -> list[str]:
 
 
 def test_every_factor_has_a_folder_and_every_folder_is_a_factor_or_another_group() -> None:
-    assert len(set(FACTORS)) == len(FACTORS) == len(WRITEUP_LEVELS)
+    assert len(set(FACTORS)) == len(FACTORS)
     assert {path.name for path in CONF_DIR.iterdir() if path.is_dir()} == {*GROUPS, "section", "hydra"}
-    assert set(FACTORS) == set(WRITEUP_LEVELS)
+    assert set(WRITEUP_LEVELS) <= set(FACTORS)
 
 
 def test_the_conf_folder_holds_config_yaml_and_groups_of_yaml_files_only() -> None:
@@ -189,8 +189,8 @@ def test_only_instance_normalisation_is_without_scale_and_shift(kind: NormKind) 
 
 def test_without_overrides_every_factor_has_its_reference_level() -> None:
     reference = {factor: levels[0] for factor, levels in WRITEUP_LEVELS.items()}
-    assert levels_of(composed("preset=writeup")) == reference
-    assert levels_of(composed()) == reference | {"width": "quarter"}
+    assert levels_of(composed("preset=writeup")).items() >= reference.items()
+    assert levels_of(composed()).items() >= (reference | {"width": "quarter"}).items()
 
 
 def test_the_default_preset_is_the_demo() -> None:

@@ -2,7 +2,6 @@
 
 import ast
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,12 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ablation.commandline import check_overrides, compose_config
 from ablation.identity import TRAINING_MODULES
-from ablation.predict import parse_arguments
 from ablation.schema import FACTORS
-from ablation.sweep import expand
-from ablation.train import for_hydra, overrides_in
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ablation"
@@ -182,43 +177,3 @@ def test_nothing_unpickles() -> None:
         ), path.name
         for call in re.findall(r"torch\.load\([^)]*\)", text):
             assert "weights_only=True" in call
-
-
-def commands_of(document: str) -> list[list[str]]:
-    text = (ROOT / document).read_text(encoding="utf-8")
-    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
-    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.strip()]
-
-
-README = commands_of("README.md")
-
-
-def test_the_readme_has_commands() -> None:
-    assert len(README) > 10
-
-
-@pytest.mark.parametrize("words", [words for words in README if words[:2] == ["python", "-m"]], ids=" ".join)
-def test_every_python_command_in_the_readme_composes(words: list[str]) -> None:
-    module, arguments = words[2], words[3:]
-    if module == "ablation.predict":
-        parse_arguments(arguments)
-        return
-    if module == "ablation.verify" or any(text.startswith("run=") for text in arguments):
-        assert [text.partition("=")[0] for text in arguments] == ["run"]
-        return
-    if module == "ablation.data":
-        assert arguments.pop(0) in ("check", "clean")
-    else:
-        assert module in ("ablation.train", "ablation.report")
-    sweep = "-m" in arguments
-    check_overrides(overrides_in(arguments), sweep=sweep)
-    sections = [text.partition("=")[2] for text in arguments if text.startswith("+section=")]
-    rest = [text for text in overrides_in(for_hydra(arguments)) if not text.startswith("hydra.")]
-    for overrides in expand(rest, sections) if sweep else [rest]:
-        compose_config(overrides)
-
-
-@pytest.mark.parametrize("words", [words for words in README if words[0] == "make"], ids=" ".join)
-def test_every_make_command_in_the_readme_is_a_target(words: list[str]) -> None:
-    done = subprocess.run(["make", "-n", "-o", ".venv/.ready", *words[1:]], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -35,8 +35,9 @@ def variants(sections: Sequence[str]) -> list[dict[str, str]]:
 
 def test_sections_are_the_write_ups_in_its_order() -> None:
     crossed = ["residual_depth", "norm_lr", "norm_dropout", "stem_pool", "ladder"]
-    assert section_names() == ["recipe", "dropout", "norm", "lr_schedule", "residual", "depth", *crossed]
-    numbers = [load_section(name).number for name in section_names()]
+    ours = ["recipe", "dropout", "norm", "lr_schedule", "residual", "depth", *crossed]
+    assert [name for name in section_names() if name in ours] == ours  # others are welcome beside them
+    numbers = [load_section(name).number for name in ours]
     assert numbers == ["1-2", "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "4.3", "4.4", "4.5"]
 
 
