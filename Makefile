@@ -17,6 +17,7 @@ READY    := .venv/.ready
 CLUSTERS := .venv/.clusters
 BROWSER  := .venv/.browser
 BENCH    := .venv/.bench
+TRACKERS := .venv/.trackers
 OLDEST   := .venv-oldest/.ready
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
 LATEX    := texlive-xetex texlive-latex-recommended lmodern
@@ -43,7 +44,7 @@ PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters browser bench latex oldest demo test check format study plan robustness more-seeds report open clean clean-cache
+.PHONY: help setup clusters browser bench trackers latex oldest demo test check format study plan robustness more-seeds report open clean clean-cache
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -80,6 +81,12 @@ $(BENCH): $(READY)
 	touch $@
 
 bench: $(BENCH)  ## The programs that `python -m benchmarks.peers` compares with
+
+$(TRACKERS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tensorboard,mlflow,wandb]'
+	touch $@
+
+trackers: $(TRACKERS)  ## TensorBoard's, MLflow's and W&B's writers, to test logger= with (220 MB)
 
 latex:  ## As root on Debian, what tests that the LaTeX tables compile
 	@command -v xelatex >/dev/null \
@@ -124,7 +131,7 @@ report: $(READY)  ## Tables, figures and the page from the runs there are
 open: report  ## The report in your browser
 	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"
 
-test: $(READY) $(OLDEST) $(if $(CI),clusters browser latex bench)  ## All tests; `make clusters browser latex bench` once adds those of engines, page, tables and peers
+test: $(READY) $(OLDEST) $(if $(CI),clusters browser latex bench trackers)  ## All tests; `make clusters browser latex bench trackers` once adds those of engines, page, tables, peers and trackers
 	$(PYTEST) -m 'not cluster' $(SIDE_BY_SIDE)
 	$(PYTEST) -m cluster
 
