@@ -1,8 +1,8 @@
 """The process that mirrors runs into one tracker, beside the training: it looks at run directories and tells.
 
-It is started by `ablation.mirroring`, which hands it what to do as one line of JSON on standard input and closes that
-when the runs are at their end. On standard output go a line for every run that was told of (`.`), and one for a
-warning. Whatever a tracker does, a hang, a crash or a thread that never ends, it does here and not in the training.
+It is started by `ablation.mirroring`, which hands it what to do as one line of JSON on standard input, and says there
+when the runs are at their end, or is gone. On standard output go a line for every run that was told of (`.`), and one
+for a warning. Whatever a tracker does, hang, crash or leave a thread behind, it does here and not in the training.
 """
 
 import json
@@ -125,7 +125,7 @@ def main() -> int:
             os.write(told, f"{line}\n".encode())
 
     def wait_for_end() -> None:
-        sys.stdin.read()
+        sys.stdin.readline()  # empty where the training was killed
         heard[0] = time.monotonic()
         ended.set()
         while time.monotonic() < heard[0] + PATIENCE:

@@ -163,7 +163,8 @@ class Process:
         """Tell it that the runs are at their end."""
         assert self._process.stdin is not None
         self.heard = time.monotonic()
-        with suppress(OSError):
+        with suppress(OSError):  # a word, since a program that was started meanwhile may hold the other end open
+            self._process.stdin.write("end\n")
             self._process.stdin.close()
 
     def wait(self, patience: float, deadline: float) -> None:
