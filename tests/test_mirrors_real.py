@@ -480,3 +480,18 @@ def test_a_failed_run_is_not_said_to_be_resumed(tiny: Callable[..., Config]) -> 
     assert subject_of(job).resumed == 0
     RunDir(job.path).update_status(State.interrupted)
     assert subject_of(job).resumed == 1
+
+
+@NEEDED["mlflow"]
+def test_an_epoch_that_was_trained_twice_and_took_another_time_is_once_in_mlflow(tmp_path: Path) -> None:
+    path = tmp_path / "run-abc0123456"
+    run = write_run(path, 3)
+    with run.held():
+        mirror_of("mlflow", tmp_path).tell(view(path))
+        again = mirror_of("mlflow", tmp_path)
+        run.write_metrics([row | {"seconds_train": 5.0} for row in rows(4)])
+        again.tell(view(path))
+    points, _ = told_by_mlflow(tmp_path, "abc0123456")
+    assert {name: [step for step, _ in some] for name, some in points.items()} == {key: [1, 2, 3, 4] for key in points}
+    assert points["val_acc"] == [(int(row["epoch"] or 0), row["val_acc"]) for row in rows(4)]
+    assert points["seconds_train"] == [(1, 2.0), (2, 2.0), (3, 2.0), (4, 5.0)]
