@@ -117,7 +117,8 @@ def place_of(name: str, request: Mapping[str, Any]) -> str:
     if name == "tensorboard":
         return f"event files in {runs_dir}/tensorboard, shown by: tensorboard --logdir {runs_dir}/tensorboard"
     if name == "mlflow":
-        return f"experiment {request['project']} in {uri}, shown by: mlflow ui --backend-store-uri {uri}"
+        shown = "" if uri.startswith(("http", "databricks")) else f", shown by: mlflow ui --backend-store-uri {uri}"
+        return f"experiment {request['project']} in {uri}{shown}"
     if (mode := mode_here(request["wandb_mode"])) == "online":
         return f"project {request['project']}, online"
     return f"{mode} in {runs_dir}/wandb, uploaded by: wandb sync {runs_dir}/wandb/offline-run-*"

@@ -342,6 +342,19 @@ def test_an_interruption_ends_a_tracker_and_stays_an_interruption(
         raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("sqlite:////x.db", "experiment a in sqlite:////x.db, shown by: mlflow ui --backend-store-uri sqlite:////x.db"),
+        ("http://host:5000", "experiment a in http://host:5000"),
+    ],
+)
+def test_where_a_tracker_is_and_what_shows_it(uri: str, told: str) -> None:
+    request = {"runs_dir": "/r", "mlflow_uri": uri, "project": "a", "wandb_mode": "offline"}
+    assert mirroring.place_of("mlflow", request) == told
+    assert mirroring.place_of("wandb", request) == "offline in /r/wandb, uploaded by: wandb sync /r/wandb/offline-run-*"
+
+
 def test_without_a_logger_no_process_is_started(tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("started one"))
     with mirrored([job_of(tiny)]):
