@@ -1,5 +1,7 @@
 """Trackers as mirrors: what they are told, that they can fail, and that no run is affected by any of it."""
 
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ import pytest
 
 from ablation import mirroring, train
 from ablation.commandline import check_overrides, compose_config
+from ablation.composition import settings
 from ablation.config import choices
 from ablation.errors import UserError
 from ablation.jobs import Job, prepare
@@ -384,3 +387,13 @@ def test_the_process_ends_by_itself_when_the_training_is_killed(tmp_path: Path) 
     number = int(done.stdout)
     while Path(f"/proc/{number}").exists() and "Z" not in Path(f"/proc/{number}/stat").read_text().split()[2]:
         threading.Event().wait(0.05)
+
+
+def test_the_commands_of_the_page_on_trackers_are_accepted() -> None:
+    text = (ROOT / "docs" / "trackers.md").read_text(encoding="utf-8")
+    found = [shlex.split(line) for line in re.findall(r"^python -m ablation\.train (.*)$", text, re.MULTILINE)]
+    assert len(found) == 4
+    for words in found:
+        check_overrides(train.overrides_in(words), sweep="-m" in words)
+    for name in re.findall(r"`(logger\.\w+)=", text):
+        assert name in settings()
