@@ -18,6 +18,7 @@ CLUSTERS := .venv/.clusters
 BROWSER  := .venv/.browser
 BENCH    := .venv/.bench
 PARQUET  := .venv/.parquet
+TRACKERS := .venv/.trackers
 OLDEST   := .venv-oldest/.ready
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
 LATEX    := texlive-xetex texlive-latex-recommended lmodern
@@ -44,7 +45,7 @@ PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters browser bench parquet latex oldest demo test check format study plan robustness more-seeds report open clean clean-cache
+.PHONY: help setup clusters browser bench parquet trackers latex oldest demo test check format study plan robustness more-seeds report open clean clean-cache
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -87,6 +88,12 @@ $(PARQUET): $(READY)
 	touch $@
 
 parquet: $(PARQUET)  ## What reads data=parquet, to test it with
+
+$(TRACKERS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tensorboard,mlflow,wandb]'
+	touch $@
+
+trackers: $(TRACKERS)  ## TensorBoard's, MLflow's and W&B's writers, to test logger= with (220 MB)
 
 latex:  ## As root on Debian, what tests that the LaTeX tables compile
 	@command -v xelatex >/dev/null \
@@ -131,7 +138,7 @@ report: $(READY)  ## Tables, figures and the page from the runs there are
 open: report  ## The report in your browser
 	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"
 
-test: $(READY) $(OLDEST) $(if $(CI),clusters browser latex bench parquet)  ## All tests; `make clusters browser latex bench parquet` once adds those of engines, page, tables, peers and parquet
+test: $(READY) $(OLDEST) $(if $(CI),clusters browser latex bench parquet trackers)  ## All tests; `make clusters browser latex bench parquet trackers` once adds those of engines, page, tables, peers, parquet and trackers
 	$(PYTEST) -m 'not cluster' $(SIDE_BY_SIDE)
 	$(PYTEST) -m cluster
 

@@ -19,7 +19,18 @@ from ablation.schema import FACTORS
 from ablation.sections import Section, load_section, section_names
 
 # What is no part of a study's setting, and what is found by the runs themselves.
-_NO_SETTING = ("section", "seed", "retry", "on_failure", "time_limit", "plan", "stage", "hydra", "hydra/launcher")
+_NO_SETTING = (
+    "section",
+    "seed",
+    "retry",
+    "on_failure",
+    "time_limit",
+    "plan",
+    "stage",
+    "logger",
+    "hydra",
+    "hydra/launcher",
+)
 _VARYING = (*FACTORS, "recipe", *_NO_SETTING)
 
 

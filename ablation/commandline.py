@@ -30,7 +30,7 @@ from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
 from ablation.schema import FACTORS, Config
 
-GROUPS = (*FACTORS, "recipe", "data", "preset")  # what `name=choice` selects; a test compares it with conf/
+GROUPS = (*FACTORS, "recipe", "data", "logger", "preset")  # what `name=choice` selects; a test compares it with conf/
 # Settings of our launcher, each a number or auto: what they mean.
 LAUNCHER_JOBS = "hydra.launcher.jobs"
 LOCAL_SETTINGS = {LAUNCHER_JOBS: "how many runs train at once", "hydra.launcher.per_gpu": "how many share a GPU"}
@@ -122,10 +122,17 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return [_parsed(text) for text in overrides]
 
 
+def one_value(text: str) -> str:
+    """An override as Hydra takes it: `logger=a,b` is no sweep, since a run has all its loggers at once."""
+    key, _, names = text.partition("=")
+    several = key == "logger" and "," in names and re.fullmatch(r"[\w,]+", names)
+    return f"logger=[{','.join(dict.fromkeys(names.split(',')))}]" if several else text
+
+
 @cache
 def _parsed(text: str) -> Override:
     try:
-        found = OverridesParser.create().parse_overrides([text])
+        found = OverridesParser.create().parse_overrides([one_value(text)])
     except HydraException:
         found = []
     if not found or not found[0].key_or_group:
@@ -182,6 +189,8 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
             yield f"{text}: allowed is a whole number of at least 1, {LOCAL_SETTINGS[key]}, or auto."
     elif key.startswith("hydra"):
         return
+    elif key.partition(".")[0] == "logger" and override.is_sweep_override():
+        yield f"{text}: it changes no run, so nothing is to be swept. All loggers at once: logger=[tensorboard,mlflow]."
     elif override.is_sweep_override() and not override.is_discrete_sweep():
         yield f"{text}: a sweep needs a list of values, for example seed=0,1,2."
     elif key == "section" and not sweep:
@@ -214,6 +223,8 @@ def _new_level(group: str) -> str:
 def override_values(override: Override) -> list[str]:
     """The value of an override, or the values of a sweep, as text; a glob gives the choices it matches."""
     value: Any = override.value()
+    if override.key_or_group == "logger" and isinstance(value, list):
+        return [str(one) for one in value]
     if isinstance(value, Glob):
         return list(value.filter(choices(override.key_or_group)))
     if override.is_sweep_override():

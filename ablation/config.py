@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from ablation.datachoice import DOWNLOADED, PLACES, DataConfig, DataName, SplitRule
 from ablation.errors import UserError
+from ablation.loggers import logger_problems
 from ablation.schema import Config, Metric, NormKind, ScheduleKind
 
 ON_FAILURE = re.compile(r"continue|stop|retry:([1-9]\d{0,2})")
@@ -97,6 +98,7 @@ def _combination_problems(config: Config) -> Iterator[str]:
         )
     if config.report.metric is Metric.given:
         yield "report.metric=given: it is what a table without epochs has by itself. Choose final, last3 or best."
+    yield from logger_problems(config.logger)
     yield from _source_problems(config.data)
     if config.data.name is DataName.fashion_mini and config.data.root:
         yield f"data.root={config.data.root}: the embedded images need no folder. Add data=imagefolder to use yours."

@@ -47,6 +47,13 @@ MEANING = {
     "optim.momentum": "of stochastic gradient descent",
     "optim.weight_decay": "of stochastic gradient descent",
     "stage": "why runs are made: screening, or confirmation (make more-seeds)",
+    "logger.tensorboard": "what logger=tensorboard sets",
+    "logger.mlflow": "what logger=mlflow sets",
+    "logger.wandb": "what logger=wandb sets",
+    "logger.project": "MLflow's experiment, W&B's project",
+    "logger.mlflow_uri": "sqlite:////path or http://server; null for mlflow.db in runs_dir",
+    "logger.wandb_entity": "W&B's user or team; null for the owner of the API key",
+    "logger.wandb_mode": "auto (online where an API key is known), offline or online",
     "report.metric": "accuracy that is compared: final, last3 or best",
     "report.source": "typed report.from: whose runs are reported: runs (ours), csv, tensorboard or mlflow",
     "report.path": "of report.from: the file or folder that holds somebody else's runs",
@@ -74,6 +81,13 @@ MEANING = {
     "time_limit": "minutes that one attempt of a run in a sweep may take; null for no limit",
 }
 
+_GROUPS = {
+    "recipe": "Recipes",
+    "data": "Data",
+    "logger": "Trackers that show the runs as well, several as logger=[tensorboard,mlflow]",
+    "preset": "Presets (demo is the default)",
+}
+
 
 def _wrapped(name: str, text: str, width: int = 16) -> str:
     return textwrap.fill(f"  {name:<{width}}{text}", 110, subsequent_indent=" " * (width + 2), break_on_hyphens=False)
@@ -93,7 +107,7 @@ def train_help() -> str:
         lines.append(_wrapped(factor, " ".join(names)))
     lines += ["", "Sections, swept with -m +section=NAME (or make sweep-NAME):"]
     lines += [_wrapped(name, f"{load_section(name).number}  {load_section(name).title}") for name in section_names()]
-    for group, title in (("recipe", "Recipes"), ("data", "Data"), ("preset", "Presets (demo is the default)")):
+    for group, title in _GROUPS.items():
         lines += ["", f"{title}:"]
         lines += [
             _wrapped(f"{group}={name}", comment_of(CONF_DIR / group / f"{name}.yaml"), 22) for name in choices(group)

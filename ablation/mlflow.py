@@ -26,6 +26,7 @@ _STATES = {
 }  # fmt: skip
 _NUMBERS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 _INFINITE = 1e300  # mlflow writes infinity as the largest double
+_NOTES = ("mlflow.", "ablation.")  # tags that say of a run what is no setting; the second kind is mirror_mlflow's
 _PARENT = "mlflow.parentRunId"
 
 
@@ -63,7 +64,8 @@ def read_mlflow(path: str, config: OriginConfig) -> Table:
 
 
 def _levels(run: _Run) -> dict[str, str]:
-    return {**{key: text for key, text in run.tags.items() if not key.startswith("mlflow.")}, **run.params}
+    own = {key: text for key, text in run.tags.items() if not key.startswith(_NOTES)}
+    return {**own, **run.params}
 
 
 def _of_experiment(runs: list[_Run], wanted: str | None) -> list[_Run]:

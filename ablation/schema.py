@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from ablation.datachoice import DataConfig
+from ablation.loggers import LoggerConfig
 from ablation.origin import OriginConfig
 from ablation.ranges import within
 
@@ -252,6 +253,7 @@ class Config:
     optim: OptimConfig = MISSING
     report: ReportConfig = MISSING
     gate: GateConfig = field(default_factory=GateConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = within(0, 2**63 - 1)
     preset: str = MISSING
     runs_dir: str = MISSING

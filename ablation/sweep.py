@@ -29,9 +29,11 @@ from ablation.config import PLUGINS
 from ablation.engines import FrozenConfigs, allotted, left_behind, train_frozen
 from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
-from ablation.identity import canonical
+from ablation.identity import canonical, run_id_of
 from ablation.jobs import Job, Policy, freeze, open_data, prepare, remaining, short_labels
 from ablation.local import LocalLauncher
+from ablation.loggers import chosen
+from ablation.mirroring import check_loggers, mirrored
 from ablation.phrases import runs
 from ablation.plan import plan_text
 from ablation.rundir import LOG, RunBusy, RunDir, State
@@ -81,7 +83,7 @@ class AblationSweeper(Sweeper):
         try:
             unwritten = _freeze(todo)
             launched = [job for job in todo if job.run_id not in unwritten]
-            with watched(launched, lambda: call_off(launched)):
+            with mirrored(jobs, self._sections_of(arguments, jobs)), watched(launched, lambda: call_off(launched)):
                 trouble = self._train(launched)
         except KeyboardInterrupt:
             if note := left_behind(self.config.hydra.launcher):
@@ -122,11 +124,23 @@ class AblationSweeper(Sweeper):
                 left = still
         return None
 
+    def _sections_of(self, arguments: Sequence[str], jobs: Sequence[Job]) -> dict[str, list[str]]:
+        """By run id the sections of the command that need the run, where a tracker is to be told."""
+        found: dict[str, list[str]] = {job.run_id: [] for job in jobs}
+        if chosen(jobs[0].config.logger):
+            by_config = {run_id_of(job.config, "", ""): job.run_id for job in jobs}  # one command has one data set
+            for name in self.sections:
+                for config in map(compose_config, expand(arguments, [name])):
+                    if name not in (named := found[by_config[run_id_of(config, "", "")]]):
+                        named.append(name)
+        return found
+
     def _jobs(self, batches: Sequence[list[str]]) -> list[Job]:
         assert self.config is not None
         configs = list(map(compose_config, batches))
         # Runs of one net share what torch.compile made of it, which takes longer than a short run.
         compiled = any(config.trainer.compile for config in configs)
+        check_loggers(configs[0].logger)
         return prepare(in_order(configs, seeds_outermost=not compiled))
 
 

@@ -15,6 +15,7 @@ from ablation.around import report_command
 from ablation.commandline import (
     LOCAL_SETTINGS,
     check_overrides,
+    one_value,
     override_values,
     parse,
     resolved,
@@ -27,6 +28,7 @@ from ablation.environment import first_here, processes, use_huge_pages, yield_co
 from ablation.errors import RunFailed, UserError
 from ablation.help import train_help
 from ablation.jobs import Job, describe_outcome, frozen, open_data, prepare, remaining
+from ablation.mirroring import check_loggers, mirrored
 from ablation.plan import plan_text
 from ablation.rundir import RunBusy, RunDir, State, run_named
 from ablation.schema import Retry
@@ -57,7 +59,9 @@ def train_one(cfg: DictConfig) -> None:
     Raises:  UserError: the run is refused, or another process trains it.
              RunFailed: it ended with an error, now or earlier.
     """
-    job, allotment = prepare([resolved(cfg)])[0], None
+    config = resolved(cfg)
+    check_loggers(config.logger)
+    job, allotment = prepare([config])[0], None
     if job.processes == 1:
         allotment = allot_here([job])
         job = replace(job, threads=allotment.threads)
@@ -94,6 +98,8 @@ def _lead(job: Job, world: "World | None") -> bool:
     if world is not None:
         world.same(todo)
     if not todo:
+        with mirrored([job]):  # which may lack what an earlier command could not tell
+            pass
         if RunDir(job.path).state() is State.failed:
             raise RunFailed(f"{job.label}: {why}")
         print(f"{job.label}: {why}\nnothing to do; the run is in {job.path}")
@@ -104,7 +110,8 @@ def _lead(job: Job, world: "World | None") -> bool:
 
     progress = progress_for_terminal()
     try:
-        execute(job, progress, *([world] if world else []))
+        with mirrored([job]):
+            execute(job, progress, *([world] if world else []))
     except RunBusy:
         raise UserError(f"{job.label} is being trained by another process, in {job.path}. Wait for it.") from None
     finally:
@@ -126,6 +133,7 @@ def train_directory(arguments: Sequence[str]) -> None:
     if not paths[0]:
         raise UserError("run= names no run. Give its directory, or its name or id below runs/.")
     job = frozen([run_named(paths[0], Path("runs")).path])[0]
+    check_loggers(job.config.logger)
     train_job(replace(job, config=replace(job.config, retry=Retry.failed if others else Retry.none)))
 
 
@@ -182,7 +190,7 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     sections = [text for text in arguments if text.lstrip("+").startswith("section=")]
     names = [name for one in parse(sections) for name in override_values(one)]
     many = [text for text in arguments if text in MULTIRUN]
-    rest = [*many[:1], *(text for text in arguments if text not in (*sections, *MULTIRUN))]
+    rest = [*many[:1], *(one_value(text) for text in arguments if text not in (*sections, *MULTIRUN))]
     return [*rest, f"hydra.sweeper.sections=[{','.join(names)}]"] if names else rest
 
 
