@@ -7,7 +7,6 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 import codecs
 import io
 import os
-import re
 import shlex
 import signal
 import sys
@@ -23,8 +22,8 @@ from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from ablation.composition import composed, explained, settings
-from ablation.config import check, choices, to_config
+from ablation.composition import composed, explained, quoted, settings
+from ablation.config import check, choices, conf_cache, to_config
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
 from ablation.schema import FACTORS, Config
@@ -61,12 +60,14 @@ def run_command(
     if argv is None:
         speak_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if "--help" in arguments or "-h" in arguments:
-        print(help_text())
-        return 0
-    end_on_signals()
+    asks_help = "--help" in arguments or "-h" in arguments
+    if not asks_help:
+        end_on_signals()
     try:
-        body(arguments)
+        if asks_help:
+            print(help_text())
+        else:
+            body(arguments)
         return 0
     except UserError as error:
         _let_the_first_speak()
@@ -169,19 +170,6 @@ def _quoting(text: str) -> str:
     return f" A value with special characters needs quotes of its own: {shlex.quote(f'{key}={quoted(value)}')}."
 
 
-def quoted(value: str) -> str:
-    """A string as a value of an override, in quotes where it holds more than plain characters.
-
-    It arrives letter by letter, but for ${, which keeps its meaning. In quotes a backslash is a letter, except before a
-    quote or the end, where each is doubled.
-    """
-    if re.fullmatch(r"[A-Za-z0-9_./-]+", value):
-        return value
-    inside = re.sub(r'(\\*)"', r"\1\1\"", value)
-    ending = len(inside) - len(inside.rstrip("\\"))
-    return '"' + inside + "\\" * ending + '"'
-
-
 def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:
     """Check names and values of overrides against conf/ and the schema.
 
@@ -192,7 +180,7 @@ def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:
         raise UserError("\n".join(found))
 
 
-@cache
+@conf_cache
 def _problems(text: str, sweep: bool) -> tuple[str, ...]:
     return tuple(_override_problems(_parsed(text), sweep))
 
@@ -233,7 +221,11 @@ def _choice_problems(group: str, text: str, names: Sequence[str]) -> Iterator[st
 
 
 def _new_level(group: str) -> str:
-    return f" A new level is one file in conf/{group}/." if group in FACTORS else ""
+    return (
+        f" A new level is one file in conf/{group}/, or in {group}/ of a folder of yours: --config-dir=FOLDER."
+        if group in FACTORS
+        else ""
+    )
 
 
 def override_values(override: Override) -> list[str]:

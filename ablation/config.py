@@ -6,10 +6,12 @@ points code takes plain arguments or one of the small dataclasses of schema.py, 
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import _lru_cache_wrapper, cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -22,6 +24,49 @@ ON_FAILURE = re.compile(r"continue|stop|retry:([1-9]\d{0,2})")
 PLUGINS = "hydra_plugins.ablation"  # Hydra accepts a plugin only from a module below hydra_plugins
 _HERE = Path(__file__).resolve().parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
+
+T = TypeVar("T")
+_own: list[Path] = []  # the user's folder beside conf/, as typed, while a command that names one runs
+_conf_caches: "list[_lru_cache_wrapper[Any]]" = []
+
+
+def conf_cache(function: Callable[..., T]) -> "_lru_cache_wrapper[T]":
+    """`functools.cache` for what is read from conf/ or the user's folder; another folder begins with an empty one."""
+    _conf_caches.append(found := cache(function))
+    return found
+
+
+@contextmanager
+def beside_conf(folder: Path) -> Iterator[None]:
+    """Have the files of a folder beside those of conf/, group by group."""
+    before = _own[:]
+    try:
+        _use([folder])
+        yield
+    finally:
+        _use(before)
+
+
+def _use(folders: list[Path]) -> None:
+    _own[:] = folders
+    for one in _conf_caches:
+        one.cache_clear()
+
+
+def own_configs() -> Path | None:
+    """The user's folder that is in use, None without."""
+    return _own[0] if _own else None
+
+
+def own_option() -> list[str]:
+    """The argument that names the user's folder, for a command to paste; none without."""
+    return [f"--config-dir={folder}" for folder in _own]
+
+
+def conf_file(group: str, name: str) -> Path:
+    """The YAML file of a choice: that of conf/, or else that of the user's folder."""
+    inside = Path(group) / f"{name}.yaml"
+    return next((folder / inside for folder in (CONF_DIR, *_own) if (folder / inside).exists()), CONF_DIR / inside)
 
 
 def register_schema() -> None:
@@ -38,7 +83,7 @@ def register_schema() -> None:
 
 def choices(group: str) -> list[str]:
     """Names of the YAML files of a config group, for example the levels of a factor."""
-    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    return sorted({path.stem for folder in (CONF_DIR, *_own) for path in (folder / group).glob("*.yaml")})
 
 
 def comment_of(path: Path) -> str:

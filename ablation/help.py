@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import ListConfig, OmegaConf
 
 from ablation.commandline import compose_config
-from ablation.config import CONF_DIR, choices, comment_of
+from ablation.config import choices, comment_of, conf_file
 from ablation.identity import levels_of
 from ablation.schema import FACTORS
 from ablation.sections import load_section, section_names
@@ -95,9 +95,7 @@ def train_help() -> str:
     lines += [_wrapped(name, f"{load_section(name).number}  {load_section(name).title}") for name in section_names()]
     for group, title in (("recipe", "Recipes"), ("data", "Data"), ("preset", "Presets (demo is the default)")):
         lines += ["", f"{title}:"]
-        lines += [
-            _wrapped(f"{group}={name}", comment_of(CONF_DIR / group / f"{name}.yaml"), 22) for name in choices(group)
-        ]
+        lines += [_wrapped(f"{group}={name}", comment_of(conf_file(group, name)), 22) for name in choices(group)]
     lines += ["", "Settings, given as name=value, with their value under the demo preset:"]
     demo = OmegaConf.structured(compose_config([]))
     values = {name: OmegaConf.select(demo, name) for name in MEANING}

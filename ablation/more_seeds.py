@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ablation.around import study_overrides
-from ablation.commandline import compose_config, run_command
+from ablation.commandline import compose_config
 from ablation.comparison import Row
+from ablation.configdir import run_configured
 from ablation.errors import UserError
 from ablation.finding import Finding
 from ablation.followup import own_settings, train_and_report
@@ -190,7 +191,7 @@ def _study(settings: Sequence[str]) -> tuple[Study, Config, Collection[Config]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return run_command(_body, help_text, argv)
+    return run_configured(_body, help_text, argv)
 
 
 if __name__ == "__main__":

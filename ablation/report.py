@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation import __version__
-from ablation.commandline import compose_config, run_command
+from ablation.commandline import compose_config
+from ablation.configdir import run_configured
 from ablation.errors import RunFailed, UserError
 from ablation.folders import walk
 from ablation.origin import Source, as_composed, typed_names
@@ -234,7 +235,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """The console script; its exit codes are those of `help_text`."""
     if argv is None:  # a process of our own
         os.environ["MPLBACKEND"] = "agg"  # figures become files, whatever backend is asked for
-    return run_command(follow, help_text, argv)
+    return run_configured(follow, help_text, argv)
 
 
 if __name__ == "__main__":

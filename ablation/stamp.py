@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from ablation.config import CONF_DIR
+from ablation.config import CONF_DIR, own_configs
 from ablation.folders import walk
 from ablation.rundir import CONFIG, ENV, LAST, METRICS, PREDICTIONS, RESULT, STATUS, RunDir, write_atomic
 from ablation.schema import Config, Language
@@ -75,7 +75,7 @@ def _parts(config: Config, overrides: Sequence[str], foreign: Sequence[str]) -> 
     for root in () if foreign else run_folders(config):
         yield repr([str(root), os.path.relpath(root, config.report_dir)]).encode()  # the page links to the runs
         yield from _runs(root)
-    for folder in (_PACKAGE, CONF_DIR):
+    for folder in (_PACKAGE, CONF_DIR, *filter(None, [own_configs()])):
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.parent.name != "__pycache__":
                 yield from (str(path.relative_to(folder)).encode(), path.read_bytes())

@@ -25,8 +25,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 ORDER = (
     "errors datasets origin ranges datachoice schema phrases",
     "config sections folders rundir shapes environment identity",
-    "composition commandline stored listing walk layouts kinds jpeg wholeness content decode lookahead cachefolder "
-    "storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch cifar "
+    "composition commandline configdir stored listing walk layouts kinds jpeg wholeness content decode lookahead "
+    "cachefolder storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch cifar "
     "webdataset tiny_imagenet csvfile sources duplicates sizes splitting data check",
     "allotment gpus jobs trained inputs labels_file needs around comparability questions plan help",
     # the torch half
