@@ -53,6 +53,7 @@ help:  ## Show this list
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	@echo 'Once: install this project and what it needs into .venv; PyTorch is large'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
@@ -99,7 +100,9 @@ oldest: $(OLDEST)  ## The oldest libraries that the report supports, to test it 
 setup: $(READY)  ## Install everything into .venv
 
 demo: $(READY)  ## The write-up's five sections on the embedded images, then the report
+	@echo $(call one_word,Step 1 of 2: train each level of five sections with seeds $(value SEEDS); finished runs are kept)
 	$(SWEEP) +section=$(FIVE) $(value ARGS)
+	$(if $(THEN_REPORT),@echo 'Step 2 of 2: compare seed by seed with the reference; write tables$(comma) figures and one page')
 	$(THEN_REPORT)
 
 study: $(READY)  ## The five sections and the CROSSED ones under PRESET, SEEDS, DATA and ARGS, then the report

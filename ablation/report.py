@@ -102,16 +102,23 @@ def write(folder: Path, files: Mapping[str, bytes], summary: Mapping[str, Any]) 
 
 
 @dataclass(frozen=True)
-class _Draft:
-    """A report before it is made: its folder, what was told of the runs, whether some go on, and what makes it.
+class _Made:
+    """Files to write, none where those there are up to date; what report.json holds; a line per section; the end."""
 
-    make gives the files to write, none where those there are up to date; what report.json holds; and what to tell.
-    """
+    files: dict[str, bytes]
+    summary: dict[str, Any]
+    headlines: list[str]
+    ending: list[str]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A report before it is made: its folder, what was told of the runs, whether some go on, and what makes it."""
 
     folder: Path
     told: Sequence[str]
     going: bool
-    make: Callable[[], tuple[dict[str, bytes], dict[str, Any], list[str]]]
+    make: Callable[[], _Made]
 
 
 def make(overrides: list[str]) -> bool:
@@ -136,13 +143,15 @@ def make(overrides: list[str]) -> bool:
             "Keep a copy of it elsewhere, or write this report under another report.name."
         )
     print("\n".join(draft.told))
-    files, now, told = draft.make()
+    made = draft.make()
+    files, now = made.files, made.summary
     if earlier is not None:
         check_setting(now, earlier)  # before anything is written
     if files:
         write(draft.folder, files, now)
-        Stamp.of(draft.folder, [*files, SUMMARY], inputs, draft.told, draft.going).write(draft.folder)
-    print("\n".join(told))
+        stamp = Stamp.of(draft.folder, [*files, SUMMARY], inputs, draft.told, draft.going, made.ending[:-1])
+        stamp.write(draft.folder)
+    print("\n".join([*made.headlines, *made.ending]))
     if earlier is not None:
         hold_gate(now, earlier, config.gate.margin / 100)
     return draft.going
@@ -156,7 +165,9 @@ def _draft(config: Config, overrides: Sequence[str]) -> tuple[_Draft, str]:
     if known is not None and not config.report.thumbnails:  # asked for, they are of images that are no input
         folder, stamp = known
         told = speaker(config.report.lang)(mark("report is up to date: {page}"), page=folder / PAGE)
-        return _Draft(folder, stamp.told, stamp.going, lambda: ({}, _read_summary(folder), [told])), inputs
+        return _Draft(
+            folder, stamp.told, stamp.going, lambda: _Made({}, _read_summary(folder), [], [*stamp.results, told])
+        ), inputs
     found = own(config, overrides) if work is None else work
     summary = _read_summary(found.folder)
     if summary and (summary.get("origin") or {}).get("place", "") != found.place:
@@ -173,15 +184,15 @@ def _read_of(work: Work) -> list[str]:
     return [work.content, *(to_csv(table, work.gathered.columns) for table in tables)]
 
 
-def _made(work: Work, inputs: str) -> tuple[dict[str, bytes], dict[str, Any], list[str]]:
-    """The files to write, what report.json holds, and what to tell."""
-    from ablation.headlines import headlines
+def _made(work: Work, inputs: str) -> _Made:
+    from ablation.headlines import headlines, results
     from ablation.outputs import outputs
 
     folder, say = work.folder, speaker(work.choice.config.report.lang)
     study = work.study()
     files = outputs(study, work.gathered, work.choice, folder)
-    return files, summary_of(study, inputs, files), [*headlines(study), say("wrote {page}", page=folder / PAGE)]
+    ending = [*results(study), say("wrote {page}", page=folder / PAGE)]
+    return _Made(files, summary_of(study, inputs, files), list(headlines(study)), ending)
 
 
 def follow(overrides: list[str]) -> None:

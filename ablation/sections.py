@@ -76,7 +76,7 @@ def section_names() -> list[str]:
 def load_section(name: str) -> Section:
     """Read conf/section/<name>.yaml, checked against `Section`.
 
-    Raises:  UserError: it does not fit `Section`, a reference is none of the levels, or the levels are not those of the rungs.
+    Raises:  UserError: it does not fit `Section`, a reference is none of the levels, or these are not the rungs.
     """
     return _section(conf_file("section", name))
 

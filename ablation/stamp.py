@@ -27,7 +27,7 @@ _READ = (STATUS, CONFIG, RESULT, METRICS, ENV, PREDICTIONS)  # of a run
 
 @dataclass(frozen=True)
 class Stamp:
-    """The name of a report's folder, hashes of its inputs and of its files by name, what was told, and if runs went on.
+    """The name of a report's folder, hashes of inputs and files by name, what was told, if runs went on, and results.
 
     The name tells a report from a copy of its folder.
     """
@@ -37,11 +37,15 @@ class Stamp:
     files: Mapping[str, str]
     told: Sequence[str]
     going: bool
+    results: Sequence[str] = ()
 
     @classmethod
-    def of(cls, folder: Path, names: Iterable[str], inputs: str, told: Sequence[str], going: bool) -> "Stamp":
+    def of(
+        cls, folder: Path, names: Iterable[str], inputs: str, told: Sequence[str], going: bool, results: Sequence[str]
+    ) -> "Stamp":
         """That of a report which was just written."""
-        return cls(folder.name, inputs, {name: _digest_of(folder / name) for name in sorted(names)}, told, going)
+        files = {name: _digest_of(folder / name) for name in sorted(names)}
+        return cls(folder.name, inputs, files, told, going, results)
 
     def write(self, folder: Path) -> None:
         """Write it into the report's folder, after everything else."""

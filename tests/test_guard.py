@@ -26,14 +26,14 @@ ORDER = (
     "errors datasets origin ranges datachoice schema phrases",
     "config sections folders rundir shapes environment identity",
     "composition commandline configdir stored listing walk layouts kinds jpeg wholeness content decode lookahead "
-    "cachefolder storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch cifar "
-    "webdataset tiny_imagenet csvfile sources duplicates sizes splitting data check",
+    "cachefolder storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch "
+    "cifar webdataset tiny_imagenet csvfile sources duplicates sizes splitting data check",
     "allotment gpus jobs trained inputs labels_file needs around comparability questions plan help",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",
     "progress training run label agreement",
     # entry points of the torch half, which import it only when there is work
-    "sweepview launch local engines sweep predict verify train",
+    "sweepview launch local engines sweep predict verify train completion",
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
     "runvalues gather fates selection wording comparison facts crossing grids grid_wording "
