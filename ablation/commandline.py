@@ -4,8 +4,6 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 0 done, 1 a run failed, 2 bad usage or config, 130 and 143 interrupted.
 """
 
-import codecs
-import io
 import os
 import shlex
 import signal
@@ -27,6 +25,7 @@ from ablation.config import check, choices, conf_cache, to_config
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
 from ablation.schema import FACTORS, Config
+from ablation.terminal import speak_utf8
 
 GROUPS = (*FACTORS, "recipe", "data", "preset")  # what `name=choice` selects; a test compares it with conf/
 # Settings of our launcher, each a number or auto: what they mean.
@@ -85,25 +84,6 @@ def run_command(
     except KeyboardInterrupt as stop:
         print(f"\ninterrupted; {interrupted}", file=sys.stderr)
         return stop.code if isinstance(stop, Terminated) else 130
-
-
-def speak_utf8() -> None:
-    """Have this command, and what it starts, read and write all names and texts as UTF-8, whatever the locale is.
-
-    Under LC_ALL=C with PYTHONUTF8=0, or in Latin-1, Python takes the bytes of a file name for other letters than the
-    run's files have, so the command begins anew in UTF-8 mode. What no UTF-8 can say is printed as an escape.
-    """
-    if os.name == "posix" and not sys.flags.utf8_mode and not _is_utf8(sys.getfilesystemencoding()):
-        os.environ["PYTHONUTF8"] = "1"
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _is_utf8(encoding: str) -> bool:
-    return codecs.lookup(encoding).name == "utf-8"
 
 
 def _let_the_first_speak() -> None:
@@ -194,7 +174,7 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
         if number != "auto" and (type(number) is not int or number < 1):
             yield f"{text}: allowed is a whole number of at least 1, {LOCAL_SETTINGS[key]}, or auto."
     elif key.startswith("hydra"):
-        return
+        yield from _hydra_problems(key, text)
     elif override.is_sweep_override() and not override.is_discrete_sweep():
         yield f"{text}: a sweep needs a list of values, for example seed=0,1,2."
     elif key == "section" and not sweep:
@@ -208,6 +188,13 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
     else:
         problems = (_type_problem(key, value, settings()[key]) for value in override_values(override))
         yield from filter(None, problems)
+
+
+def _hydra_problems(key: str, text: str) -> Iterator[str]:
+    if key == "hydra.searchpath":
+        yield f"{text}: files of your own are named by --config-dir=FOLDER, which checks them. Leave this out."
+    elif "_target_" in text or key.startswith("hydra.callbacks"):
+        yield f"{text}: a config chooses values, and runs no code. Leave this out."
 
 
 def _choice_problems(group: str, text: str, names: Sequence[str]) -> Iterator[str]:

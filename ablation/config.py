@@ -21,6 +21,7 @@ from ablation.errors import UserError
 from ablation.schema import Config, Metric, NormKind, ScheduleKind
 
 ON_FAILURE = re.compile(r"continue|stop|retry:([1-9]\d{0,2})")
+_SECRET = re.compile(r"[^/]*//[^/]*@|[^?#]*[?#]")  # an address with a user, or with a query
 PLUGINS = "hydra_plugins.ablation"  # Hydra accepts a plugin only from a module below hydra_plugins
 _HERE = Path(__file__).resolve().parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
@@ -160,7 +161,12 @@ def _source_problems(data: DataConfig) -> Iterator[str]:
     if data.download and data.name not in DOWNLOADED:
         known = ", ".join(each.name for each in DOWNLOADED)
         yield f"data.download=true: data={name} is not downloaded (docs/data.md says how to get it); {known} are."
-    if data.url is not None and not (data.download and data.name in DOWNLOADED):
+    if data.url is not None and _SECRET.match(data.url):
+        yield (
+            "data.url has a user, a password or a query, which would be stored with every run and shown. Get the file "
+            "yourself and give its folder: data.root=/path."
+        )
+    elif data.url is not None and not (data.download and data.name in DOWNLOADED):
         yield f"data.url={data.url}: it is where data.download=true downloads from; add that, or leave data.url out."
     elif data.url is not None and not data.url.startswith(("http://", "https://")):
         yield f"data.url={data.url}: allowed are addresses that begin with https:// or http://."

@@ -88,17 +88,25 @@ def write(folder: Path, files: Mapping[str, bytes], summary: Mapping[str, Any]) 
     """Write all files, remove those of an earlier report that this one no longer has, and write report.json last.
 
     A report that is killed half-way leaves no report.json, so the next one starts over.
+    Raises:  UserError: a folder in it is a link that leads elsewhere.
     """
     stale = set(_read_summary(folder).get("files", [])) - set(files)
     (folder / SUMMARY).unlink(missing_ok=True)
     for name in stale:
-        if not Path(name).is_absolute() and ".." not in Path(name).parts:
+        if _is_inside(folder, name):
             (folder / name).unlink(missing_ok=True)
     for name, content in files.items():
+        if not _is_inside(folder, name):
+            raise UserError(f"{folder / name} leads out of the report's folder. Remove the link there.")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / SUMMARY).write_bytes(f"{text}\n".encode())
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    """Whether a name in a report's folder stays in it, links followed."""
+    return (folder / name).parent.resolve().is_relative_to(folder.resolve()) and ".." not in Path(name).parts
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 
 # From the ground up: a module imports only modules of lines above its own, or earlier ones of its own line.
 ORDER = (
-    "errors datasets origin ranges datachoice schema phrases",
+    "errors terminal datasets origin ranges datachoice schema phrases",
     "config sections folders rundir shapes environment identity",
     "composition commandline configdir stored listing walk layouts kinds jpeg wholeness content decode lookahead "
     "cachefolder storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch "

@@ -23,7 +23,7 @@ COMMANDS = {
     "train": "train", "report": "report", "predict": "predict", "verify": "verify", "data": "check",
     "robustness": "robustness", "more-seeds": "more_seeds", "completion": "completion",
 }  # fmt: skip
-N_TEST = 500  # embedded test images
+N_TEST = 2_500  # embedded test images
 # A process tells at its end whether torch was loaded in it.
 TELL_TORCH = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))"
 
