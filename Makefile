@@ -18,6 +18,7 @@ CLUSTERS := .venv/.clusters
 BROWSER  := .venv/.browser
 BENCH    := .venv/.bench
 OLDEST   := .venv-oldest/.ready
+NEWEST   := .venv-newest/.ready
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
 LATEX    := texlive-xetex texlive-latex-recommended lmodern
 SECTIONS := $(basename $(notdir $(wildcard conf/section/*.yaml)))
@@ -43,7 +44,7 @@ PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters browser bench latex oldest demo test check format study plan robustness more-seeds report open clean clean-cache
+.PHONY: help setup clusters browser bench latex oldest newest demo test check format study plan robustness more-seeds report open clean clean-cache
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -96,6 +97,20 @@ $(OLDEST): pyproject.toml tests/oldest.py | $(READY)
 	|| echo "The oldest versions of pyproject.toml cannot be installed here; their test is skipped."
 
 oldest: $(OLDEST)  ## The oldest libraries that the report supports, to test it with (.venv-oldest, without torch)
+
+# The pre-releases of the two libraries that compose configs, before those of .venv; nothing large is installed twice.
+$(NEWEST): pyproject.toml | $(READY)
+	rm -rf $(@D)
+	$(BIN)/python -m venv $(@D)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' \
+	> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/shared.pth"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --pre --ignore-installed --no-deps \
+	'hydra-core<1.5' omegaconf
+	touch $@
+
+newest: $(NEWEST)  ## The tests of configs, command lines and sweeps with the pre-release of Hydra
+	PYTHONPATH=$(CURDIR) $(@:%=.venv-%)/bin/python -m pytest -m 'not cluster' $(SIDE_BY_SIDE) \
+	$(patsubst %,tests/test_%.py,commandline composition config configdir engines help sweep)
 
 setup: $(READY)  ## Install everything into .venv
 

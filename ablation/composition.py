@@ -20,13 +20,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablation.config import CONF_DIR, conf_cache, conf_file, own_configs, register_schema, to_config
+from ablation.config import CONF_DIR, HYDRA_1_3, conf_cache, conf_file, own_configs, register_schema, to_config
 from ablation.errors import UserError
 from ablation.identity import level_configs
 from ablation.schema import FACTORS, Config
 
 # Hydra 1.3 warns without a version base and 1.4 warns with one.
-VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
+VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if HYDRA_1_3 else {}
 _INTERPOLATION = "${"  # makes one value depend on others
 _NUMBERS: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float)}  # of a field: what it takes
 _KNOWN_DEFAULTS = ("schema", "_self_")

@@ -13,6 +13,7 @@ from functools import _lru_cache_wrapper, cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
@@ -22,7 +23,13 @@ from ablation.schema import Config, Metric, NormKind, ScheduleKind
 
 ON_FAILURE = re.compile(r"continue|stop|retry:([1-9]\d{0,2})")
 _SECRET = re.compile(r"[^/]*//[^/]*@|[^?#]*[?#]")  # an address with a user, or with a query
-PLUGINS = "hydra_plugins.ablation"  # Hydra accepts a plugin only from a module below hydra_plugins
+PLUGINS = "hydra_plugins.ablation"
+# Hydra 1.3 accepts a plugin only from a module below hydra_plugins, and 1.4 only where its class says that it is.
+HYDRA_1_3 = hydra.__version__.startswith("1.3")
+SWEEPER, LAUNCHER = (
+    f"{PLUGINS if HYDRA_1_3 else home}.{name}"
+    for name, home in (("AblationSweeper", "ablation.sweep"), ("LocalLauncher", "ablation.local"))
+)
 _HERE = Path(__file__).resolve().parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 
@@ -70,6 +77,7 @@ def conf_file(group: str, name: str) -> Path:
     return next((folder / inside for folder in (CONF_DIR, *_own) if (folder / inside).exists()), CONF_DIR / inside)
 
 
+@cache  # Hydra 1.4 warns of what is stored twice
 def register_schema() -> None:
     """Make known to Hydra what conf/config.yaml names but no file in conf/ holds: schema, sweeper and launcher.
 
@@ -77,8 +85,8 @@ def register_schema() -> None:
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    store.store(group="hydra/sweeper", name="ablation", node={"_target_": f"{PLUGINS}.AblationSweeper", "sections": []})
-    local = {"_target_": f"{PLUGINS}.LocalLauncher", "jobs": "auto", "per_gpu": "auto"}
+    store.store(group="hydra/sweeper", name="ablation", node={"_target_": SWEEPER, "sections": []})
+    local = {"_target_": LAUNCHER, "jobs": "auto", "per_gpu": "auto"}
     store.store(group="hydra/launcher", name="local", node=local)
 
 
