@@ -109,7 +109,7 @@ $(NEWEST): pyproject.toml | $(READY)
 	touch $@
 
 newest: $(NEWEST)  ## The tests of configs, command lines and sweeps with the pre-release of Hydra
-	PYTHONPATH=$(CURDIR) $(@:%=.venv-%)/bin/python -m pytest -m 'not cluster' $(SIDE_BY_SIDE) \
+	PYTHONPATH=$(CURDIR) .venv-newest/bin/python -m pytest -m 'not cluster' $(SIDE_BY_SIDE) \
 	$(patsubst %,tests/test_%.py,commandline composition config configdir engines help sweep)
 
 setup: $(READY)  ## Install everything into .venv
