@@ -18,6 +18,7 @@ CLUSTERS := .venv/.clusters
 BROWSER  := .venv/.browser
 BENCH    := .venv/.bench
 OLDEST   := .venv-oldest/.ready
+OLDEST_TRAINING := .venv-oldest-training/.ready
 NEWEST   := .venv-newest/.ready
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
 LATEX    := texlive-xetex texlive-latex-recommended lmodern
@@ -44,7 +45,7 @@ PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters browser bench latex oldest newest demo test check format study plan robustness more-seeds report open clean clean-cache
+.PHONY: help setup clusters browser bench latex oldest oldest-training newest demo test check format study plan robustness more-seeds report open clean clean-cache
 
 help:  ## Show this list
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -97,6 +98,16 @@ $(OLDEST): pyproject.toml tests/oldest.py | $(READY)
 	|| echo "The oldest versions of pyproject.toml cannot be installed here; their test is skipped."
 
 oldest: $(OLDEST)  ## The oldest libraries that the report supports, to test it with (.venv-oldest, without torch)
+
+$(OLDEST_TRAINING): pyproject.toml tests/oldest.py | $(READY)
+	rm -rf $(@D)
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	--only-binary=matplotlib,numpy,pandas,pillow,scipy,torch,torchvision $$($(BIN)/python tests/oldest.py training)
+	touch $@
+
+oldest-training: $(OLDEST_TRAINING)  ## The oldest PyTorch and all else, to train with (.venv-oldest-training, 6 GB)
+	$(PYTEST) tests/test_versions.py
 
 # The pre-releases of the two libraries that compose configs, before those of .venv; nothing large is installed twice.
 $(NEWEST): pyproject.toml | $(READY)

@@ -101,6 +101,8 @@ def train_help() -> str:
     values = {name: OmegaConf.select(demo, name) for name in MEANING}
     shown = {name: json.dumps(value, default=_plain).strip('"') for name, value in values.items()}
     lines += [_wrapped(f"{name}={shown[name]}", meaning, 31) for name, meaning in MEANING.items()]
+    lines += ["", "Your own levels, sections and presets beside these: --config-dir=FOLDER, with the layout of conf/,"]
+    lines += ["for example FOLDER/norm/group4.yaml. The report takes it, too. Completion: ablation-completion --help."]
     lines += ["", "Examples:", *(f"  {command:<70} {meaning}" for command, meaning in EXAMPLES)]
     lines += ["", "Exit codes: 0 done, 1 a run failed, 2 bad command or config, 130 Ctrl-C, 143 SIGTERM."]
     return "\n".join(lines)

@@ -64,6 +64,8 @@ Settings of the report itself:
   gate.reference=FILE    an earlier report.json: exit code 1 when a variant has fallen behind it
   gate.margin=1.0        drop in percentage points that is allowed
 
+  --config-dir=FOLDER    the folder of levels, sections and presets of your own that the training was given
+
 Factors given here (norm=..., width=...) change the base variant that every section starts from.
 Exit codes: 0 the report is there, 1 the gate found a regression, 2 a mistake in the command or no run at all."""
 
