@@ -48,7 +48,7 @@ SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 .PHONY: help setup clusters browser bench latex oldest oldest-training newest demo test check format study plan robustness more-seeds report open clean clean-cache
 
 help:  ## Show this list
-	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 	@echo
 	@echo "sections:   $(SECTIONS)"
 	@echo "variables:  SEEDS=$(SEEDS) JOBS=$(JOBS) PRESET=$(PRESET) LAUNCHER=$(LAUNCHER) DATA=... ARGS=\"name=value ...\""
