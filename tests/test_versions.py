@@ -143,7 +143,7 @@ def test_the_oldest_libraries_train_report_predict_and_verify(tmp_path: Path) ->
     )  # fmt: skip
     assert here.returncode == 0, here.stderr
     losses = [
-        float(next(csv.DictReader(path.open()))["train_loss"])
+        float(next(csv.DictReader(StringIO(path.read_text())))["train_loss"])
         for root in ("runs", "here")
         for path in (tmp_path / root).glob("width*-s0-*/metrics.csv")
     ]
