@@ -20,6 +20,8 @@ BENCH    := .venv/.bench
 PARQUET  := .venv/.parquet
 TRACKERS := .venv/.trackers
 OLDEST   := .venv-oldest/.ready
+OLDEST_TRAINING := .venv-oldest-training/.ready
+NEWEST   := .venv-newest/.ready
 SLURM    := slurm-wlm slurmdbd munge mariadb-server
 LATEX    := texlive-xetex texlive-latex-recommended lmodern
 SECTIONS := $(basename $(notdir $(wildcard conf/section/*.yaml)))
@@ -45,16 +47,17 @@ PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
 SIDE_BY_SIDE := -n $(CORES) --maxprocesses 4
 
-.PHONY: help setup clusters browser bench parquet trackers latex oldest demo test check format study plan robustness more-seeds report open clean clean-cache
+.PHONY: help setup clusters browser bench parquet trackers latex oldest oldest-training newest demo test check format study plan robustness more-seeds report open clean clean-cache
 
 help:  ## Show this list
-	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 	@echo
 	@echo "sections:   $(SECTIONS)"
 	@echo "variables:  SEEDS=$(SEEDS) JOBS=$(JOBS) PRESET=$(PRESET) LAUNCHER=$(LAUNCHER) DATA=... ARGS=\"name=value ...\""
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	@echo 'Once: install this project and what it needs into .venv; PyTorch is large'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
@@ -110,10 +113,36 @@ $(OLDEST): pyproject.toml tests/oldest.py | $(READY)
 
 oldest: $(OLDEST)  ## The oldest libraries that the report supports, to test it with (.venv-oldest, without torch)
 
+$(OLDEST_TRAINING): pyproject.toml tests/oldest.py | $(READY)
+	rm -rf $(@D)
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check \
+	--only-binary=matplotlib,numpy,pandas,pillow,scipy,torch,torchvision $$($(BIN)/python tests/oldest.py training)
+	touch $@
+
+oldest-training: $(OLDEST_TRAINING)  ## The oldest PyTorch and all else, to train with (.venv-oldest-training, 6 GB)
+	$(PYTEST) tests/test_versions.py
+
+# The pre-releases of the two libraries that compose configs, before those of .venv; nothing large is installed twice.
+$(NEWEST): pyproject.toml | $(READY)
+	rm -rf $(@D)
+	$(BIN)/python -m venv $(@D)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' \
+	> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/shared.pth"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --pre --ignore-installed --no-deps \
+	'hydra-core<1.5' omegaconf
+	touch $@
+
+newest: $(NEWEST)  ## The tests of configs, command lines and sweeps with the pre-release of Hydra
+	PYTHONPATH=$(CURDIR) .venv-newest/bin/python -m pytest -m 'not cluster' $(SIDE_BY_SIDE) \
+	$(patsubst %,tests/test_%.py,commandline composition config configdir engines help sweep)
+
 setup: $(READY)  ## Install everything into .venv
 
 demo: $(READY)  ## The write-up's five sections on the embedded images, then the report
+	@echo $(call one_word,Step 1 of 2: train each level of five sections with seeds $(value SEEDS); finished runs are kept)
 	$(SWEEP) +section=$(FIVE) $(value ARGS)
+	$(if $(THEN_REPORT),@echo 'Step 2 of 2: compare seed by seed with the reference; write tables$(comma) figures and one page')
 	$(THEN_REPORT)
 
 study: $(READY)  ## The five sections and the CROSSED ones under PRESET, SEEDS, DATA and ARGS, then the report

@@ -6,13 +6,13 @@ report needs; `norm=instance` alone needs none. Only level names are compared, s
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from itertools import combinations
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 
 from ablation.commandline import compose_config, override_values, parse
+from ablation.config import conf_cache, own_option
 from ablation.identity import Variant, changed_factors, levels_of
 from ablation.jobs import Job
 from ablation.schema import FACTORS
@@ -70,7 +70,7 @@ def _section_variants(
                 yield {**plain, **base, **_changes(tuple(section.overrides(*cell)), preset)}
 
 
-@cache
+@conf_cache
 def _changes(overrides: tuple[str, ...], preset: str) -> Variant:
     plain = levels_of(compose_config([f"preset={preset}"], partial=True))
     variant = levels_of(compose_config([f"preset={preset}", *overrides], partial=True))
@@ -84,7 +84,7 @@ def base_overrides(variants: Iterable[Mapping[Any, Any]], preset: str) -> list[s
 
 def command_of(overrides: Iterable[str]) -> str:
     """The shell command that renders a report with these overrides."""
-    return shlex.join(["python", "-m", "ablation.report", *overrides])
+    return shlex.join(["python", "-m", "ablation.report", *own_option(), *overrides])
 
 
 def names_a_factor(overrides: Iterable[str]) -> bool:

@@ -16,7 +16,8 @@ from typing import TypeVar
 import numpy as np
 
 from ablation.cachefolder import clean_cache
-from ablation.commandline import compose_config, run_command
+from ablation.commandline import compose_config
+from ablation.configdir import run_configured
 from ablation.data import cache_dir, describe, divided, load, opened
 from ablation.datachoice import BadFiles, DataConfig, DataName, SplitRule
 from ablation.duplicates import leaked, readable, same_content, two_labels
@@ -226,4 +227,4 @@ def check_help() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `python -m ablation.data`; returns the exit code."""
-    return run_command(_body, check_help, argv, "nothing was changed")
+    return run_configured(_body, check_help, argv, "nothing was changed")

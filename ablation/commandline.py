@@ -4,9 +4,6 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 0 done, 1 a run failed, 2 bad usage or config, 130 and 143 interrupted.
 """
 
-import codecs
-import io
-import os
 import re
 import shlex
 import signal
@@ -23,12 +20,13 @@ from hydra.core.override_parser.types import Glob, Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from ablation.composition import composed, explained, settings
-from ablation.config import check, choices, to_config
+from ablation.composition import composed, explained, quoted, settings
+from ablation.config import check, choices, conf_cache, to_config
 from ablation.ending import CLOSED, drop, end_on_signals, interruption_told
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
 from ablation.schema import FACTORS, Config
+from ablation.terminal import speak_utf8
 
 GROUPS = (*FACTORS, "recipe", "data", "logger", "preset")  # what `name=choice` selects; a test compares it with conf/
 # Settings of our launcher, each a number or auto: what they mean.
@@ -50,12 +48,14 @@ def run_command(
     if argv is None:
         speak_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if "--help" in arguments or "-h" in arguments:
-        print(help_text())
-        return 0
-    end_on_signals()
+    asks_help = "--help" in arguments or "-h" in arguments
+    if not asks_help:
+        end_on_signals()
     try:
-        body(arguments)
+        if asks_help:
+            print(help_text())
+        else:
+            body(arguments)
         return 0
     except UserError as error:
         _let_the_first_speak()
@@ -72,25 +72,6 @@ def run_command(
         return 2
     except KeyboardInterrupt as stop:
         return interruption_told(stop, interrupted)
-
-
-def speak_utf8() -> None:
-    """Have this command, and what it starts, read and write all names and texts as UTF-8, whatever the locale is.
-
-    Under LC_ALL=C with PYTHONUTF8=0, or in Latin-1, Python takes the bytes of a file name for other letters than the
-    run's files have, so the command begins anew in UTF-8 mode. What no UTF-8 can say is printed as an escape.
-    """
-    if os.name == "posix" and not sys.flags.utf8_mode and not _is_utf8(sys.getfilesystemencoding()):
-        os.environ["PYTHONUTF8"] = "1"
-        sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _is_utf8(encoding: str) -> bool:
-    return codecs.lookup(encoding).name == "utf-8"
 
 
 def _let_the_first_speak() -> None:
@@ -151,19 +132,6 @@ def _quoting(text: str) -> str:
     return f" A value with special characters needs quotes of its own: {shlex.quote(f'{key}={quoted(value)}')}."
 
 
-def quoted(value: str) -> str:
-    """A string as a value of an override, in quotes where it holds more than plain characters.
-
-    It arrives letter by letter, but for ${, which keeps its meaning. In quotes a backslash is a letter, except before a
-    quote or the end, where each is doubled.
-    """
-    if re.fullmatch(r"[A-Za-z0-9_./-]+", value):
-        return value
-    inside = re.sub(r'(\\*)"', r"\1\1\"", value)
-    ending = len(inside) - len(inside.rstrip("\\"))
-    return '"' + inside + "\\" * ending + '"'
-
-
 def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:
     """Check names and values of overrides against conf/ and the schema.
 
@@ -174,7 +142,7 @@ def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:
         raise UserError("\n".join(found))
 
 
-@cache
+@conf_cache
 def _problems(text: str, sweep: bool) -> tuple[str, ...]:
     return tuple(_override_problems(_parsed(text), sweep))
 
@@ -188,7 +156,7 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
         if number != "auto" and (type(number) is not int or number < 1):
             yield f"{text}: allowed is a whole number of at least 1, {LOCAL_SETTINGS[key]}, or auto."
     elif key.startswith("hydra"):
-        return
+        yield from _hydra_problems(key, text)
     elif key.partition(".")[0] == "logger" and override.is_sweep_override():
         yield f"{text}: it changes no run, so nothing is to be swept. All loggers at once: logger=[tensorboard,mlflow]."
     elif override.is_sweep_override() and not override.is_discrete_sweep():
@@ -206,6 +174,13 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
         yield from filter(None, problems)
 
 
+def _hydra_problems(key: str, text: str) -> Iterator[str]:
+    if key == "hydra.searchpath":
+        yield f"{text}: files of your own are named by --config-dir=FOLDER, which checks them. Leave this out."
+    elif "_target_" in text or key.startswith("hydra.callbacks"):
+        yield f"{text}: a config chooses values, and runs no code. Leave this out."
+
+
 def _choice_problems(group: str, text: str, names: Sequence[str]) -> Iterator[str]:
     known = choices(group)
     if not names:
@@ -217,7 +192,11 @@ def _choice_problems(group: str, text: str, names: Sequence[str]) -> Iterator[st
 
 
 def _new_level(group: str) -> str:
-    return f" A new level is one file in conf/{group}/." if group in FACTORS else ""
+    return (
+        f" A new level is one file in conf/{group}/, or in {group}/ of a folder of yours: --config-dir=FOLDER."
+        if group in FACTORS
+        else ""
+    )
 
 
 def override_values(override: Override) -> list[str]:

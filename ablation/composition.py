@@ -5,6 +5,7 @@ and both are put in afterwards, wherever nothing else on the command line or in 
 compares the result with Hydra's own.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, is_dataclass, replace
@@ -19,13 +20,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablation.config import CONF_DIR, register_schema, to_config
+from ablation.config import CONF_DIR, HYDRA_1_3, conf_cache, conf_file, own_configs, register_schema, to_config
 from ablation.errors import UserError
 from ablation.identity import level_configs
 from ablation.schema import FACTORS, Config
 
 # Hydra 1.3 warns without a version base and 1.4 warns with one.
-VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
+VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if HYDRA_1_3 else {}
 _INTERPOLATION = "${"  # makes one value depend on others
 _NUMBERS: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float)}  # of a field: what it takes
 _KNOWN_DEFAULTS = ("schema", "_self_")
@@ -94,21 +95,27 @@ def _with(config: Config, key: str, value: Any) -> Config:
     return replace(config, **changed)
 
 
-@cache
+@conf_cache
 def _base(overrides: tuple[str, ...]) -> _Base:
     register_schema()
     # Inside a sweep Hydra is already set up on conf/, and cannot be set up twice.
     ready = GlobalHydra.instance().is_initialized()
     setup = nullcontext() if ready else hydra.initialize_config_dir(config_dir=str(CONF_DIR), **VERSION_BASE)
     with explained(), setup:
-        found = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+        found = hydra.compose("config", overrides=[*overrides, *_own_place()], return_hydra_config=True)
         chosen = {key: name for key, name in found.hydra.runtime.choices.items() if key not in FACTORS}
         return _Base(to_config(found), _decided_by_level(chosen))
 
 
+def _own_place() -> list[str]:
+    """The override by which Hydra finds the user's folder as well, after conf/."""
+    folder = own_configs()
+    return [] if folder is None else [f"hydra.searchpath=[{quoted(f'file://{folder.absolute()}')}]"]
+
+
 def _decided_by_level(chosen: Mapping[str, str]) -> frozenset[str] | None:
     """The factors of which config.yaml and what it chose besides levels, by group, set no value."""
-    files = [CONF_DIR / group / f"{name}.yaml" for group, name in chosen.items() if not group.startswith("hydra/")]
+    files = [conf_file(group, name) for group, name in chosen.items() if not group.startswith("hydra/")]
     touched = set[str]()
     for path in (CONF_DIR / "config.yaml", *files):
         content = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else None
@@ -121,6 +128,19 @@ def _decided_by_level(chosen: Mapping[str, str]) -> frozenset[str] | None:
             return None
         touched.update(map(str, content))
     return frozenset(set(FACTORS) - touched)
+
+
+def quoted(value: str) -> str:
+    """A string as a value of an override, in quotes where it holds more than plain characters.
+
+    It arrives letter by letter, but for ${, which keeps its meaning. In quotes a backslash is a letter, except before a
+    quote or the end, where each is doubled.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_./-]+", value):
+        return value
+    inside = re.sub(r'(\\*)"', r"\1\1\"", value)
+    ending = len(inside) - len(inside.rstrip("\\"))
+    return '"' + inside + "\\" * ending + '"'
 
 
 @contextmanager

@@ -6,11 +6,14 @@ points code takes plain arguments or one of the small dataclasses of schema.py, 
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import _lru_cache_wrapper, cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
@@ -20,11 +23,62 @@ from ablation.loggers import logger_problems
 from ablation.schema import Config, Metric, NormKind, ScheduleKind
 
 ON_FAILURE = re.compile(r"continue|stop|retry:([1-9]\d{0,2})")
-PLUGINS = "hydra_plugins.ablation"  # Hydra accepts a plugin only from a module below hydra_plugins
+_SECRET = re.compile(r"[^/]*//[^/]*@|[^?#]*[?#]")  # an address with a user, or with a query
+PLUGINS = "hydra_plugins.ablation"
+# Hydra 1.3 accepts a plugin only from a module below hydra_plugins, and 1.4 only where its class says that it is.
+HYDRA_1_3 = hydra.__version__.startswith("1.3")
+SWEEPER, LAUNCHER = (
+    f"{PLUGINS if HYDRA_1_3 else home}.{name}"
+    for name, home in (("AblationSweeper", "ablation.sweep"), ("LocalLauncher", "ablation.local"))
+)
 _HERE = Path(__file__).resolve().parent
 CONF_DIR = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 
+T = TypeVar("T")
+_own: list[Path] = []  # the user's folder beside conf/, as typed, while a command that names one runs
+_conf_caches: "list[_lru_cache_wrapper[Any]]" = []
 
+
+def conf_cache(function: Callable[..., T]) -> "_lru_cache_wrapper[T]":
+    """`functools.cache` for what is read from conf/ or the user's folder; another folder begins with an empty one."""
+    _conf_caches.append(found := cache(function))
+    return found
+
+
+@contextmanager
+def beside_conf(folder: Path) -> Iterator[None]:
+    """Have the files of a folder beside those of conf/, group by group."""
+    before = _own[:]
+    try:
+        _use([folder])
+        yield
+    finally:
+        _use(before)
+
+
+def _use(folders: list[Path]) -> None:
+    _own[:] = folders
+    for one in _conf_caches:
+        one.cache_clear()
+
+
+def own_configs() -> Path | None:
+    """The user's folder that is in use, None without."""
+    return _own[0] if _own else None
+
+
+def own_option() -> list[str]:
+    """The argument that names the user's folder, for a command to paste; none without."""
+    return [f"--config-dir={folder}" for folder in _own]
+
+
+def conf_file(group: str, name: str) -> Path:
+    """The YAML file of a choice: that of conf/, or else that of the user's folder."""
+    inside = Path(group) / f"{name}.yaml"
+    return next((folder / inside for folder in (CONF_DIR, *_own) if (folder / inside).exists()), CONF_DIR / inside)
+
+
+@cache  # Hydra 1.4 warns of what is stored twice
 def register_schema() -> None:
     """Make known to Hydra what conf/config.yaml names but no file in conf/ holds: schema, sweeper and launcher.
 
@@ -32,14 +86,14 @@ def register_schema() -> None:
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    store.store(group="hydra/sweeper", name="ablation", node={"_target_": f"{PLUGINS}.AblationSweeper", "sections": []})
-    local = {"_target_": f"{PLUGINS}.LocalLauncher", "jobs": "auto", "per_gpu": "auto"}
+    store.store(group="hydra/sweeper", name="ablation", node={"_target_": SWEEPER, "sections": []})
+    local = {"_target_": LAUNCHER, "jobs": "auto", "per_gpu": "auto"}
     store.store(group="hydra/launcher", name="local", node=local)
 
 
 def choices(group: str) -> list[str]:
     """Names of the YAML files of a config group, for example the levels of a factor."""
-    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    return sorted({path.stem for folder in (CONF_DIR, *_own) for path in (folder / group).glob("*.yaml")})
 
 
 def comment_of(path: Path) -> str:
@@ -117,7 +171,12 @@ def _source_problems(data: DataConfig) -> Iterator[str]:
     if data.download and data.name not in DOWNLOADED:
         known = ", ".join(each.name for each in DOWNLOADED)
         yield f"data.download=true: data={name} is not downloaded (docs/data.md says how to get it); {known} are."
-    if data.url is not None and not (data.download and data.name in DOWNLOADED):
+    if data.url is not None and _SECRET.match(data.url):
+        yield (
+            "data.url has a user, a password or a query, which would be stored with every run and shown. Get the file "
+            "yourself and give its folder: data.root=/path."
+        )
+    elif data.url is not None and not (data.download and data.name in DOWNLOADED):
         yield f"data.url={data.url}: it is where data.download=true downloads from; add that, or leave data.url out."
     elif data.url is not None and not data.url.startswith(("http://", "https://")):
         yield f"data.url={data.url}: allowed are addresses that begin with https:// or http://."

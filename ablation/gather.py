@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from ablation.commandline import quoted
+from ablation.composition import quoted
+from ablation.config import choices
 from ablation.errors import UserError
 from ablation.folders import walk
 from ablation.health import flags
@@ -102,9 +103,11 @@ def overrides_of(config: Config, compose: Callable[..., Config]) -> list[str]:
     """The shortest command line whose setting is that of a run's config; factors and seed are not in it.
 
     Args:    compose: `commandline.compose_config`.
-    Raises:  UserError: the run's preset or data no longer exist in conf/.
+    Raises:  UserError: the run's data no longer exist in conf/.
     """
-    found = [] if compose([]).preset == config.preset else [f"preset={config.preset}"]
+    # Of a preset that is not here, such as one of a folder that --config-dir named, every setting is given by itself.
+    known = config.preset in choices("preset") and config.preset != compose([]).preset
+    found = [f"preset={config.preset}"] if known else []
     if compose(found, partial=True).data.name is not config.data.name:
         found.append(f"data={config.data.name.name}")
     if config.data.root is not None:

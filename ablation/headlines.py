@@ -1,10 +1,11 @@
-"""What a report found, a line per section, for the terminal."""
+"""What a report found, for the terminal: a line per section, and three sentences."""
 
 from collections.abc import Iterator
 
 from ablation.formats import MINUS, points
 from ablation.grid_wording import factor_sentences
 from ablation.look import wide_font
+from ablation.overview import answers
 from ablation.phrases import ENGLISH, Say, mark, speaker
 from ablation.study import Study
 from ablation.tables import brief
@@ -16,6 +17,19 @@ FONTS = "apt-get install fonts-noto-cjk"
 def headlines(study: Study) -> Iterator[str]:
     """The lines, with the minus that every terminal can show."""
     return (line.replace(MINUS, "-") for line in _lines(study))
+
+
+def results(study: Study) -> list[str]:
+    """What the study says in at most three sentences: of the sections with the largest effects, those of their page."""
+    say = speaker(study.language)
+    found = [row.sentence for _, row in answers(study) if row.effect is not None and row.effect.n]
+    if study.tested:
+        told = say(
+            "{some} of {all} tested comparisons are significant after correction within their section.",
+            some=study.significant, all=study.tested,
+        )  # fmt: skip
+        found.insert(2, told)
+    return [sentence.replace(MINUS, "-") for sentence in found[:3]]
 
 
 def _lines(study: Study) -> Iterator[str]:

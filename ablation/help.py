@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import ListConfig, OmegaConf
 
 from ablation.commandline import compose_config
-from ablation.config import CONF_DIR, choices, comment_of
+from ablation.config import choices, comment_of, conf_file
 from ablation.identity import levels_of
 from ablation.schema import FACTORS
 from ablation.sections import load_section, section_names
@@ -109,14 +109,14 @@ def train_help() -> str:
     lines += [_wrapped(name, f"{load_section(name).number}  {load_section(name).title}") for name in section_names()]
     for group, title in _GROUPS.items():
         lines += ["", f"{title}:"]
-        lines += [
-            _wrapped(f"{group}={name}", comment_of(CONF_DIR / group / f"{name}.yaml"), 22) for name in choices(group)
-        ]
+        lines += [_wrapped(f"{group}={name}", comment_of(conf_file(group, name)), 22) for name in choices(group)]
     lines += ["", "Settings, given as name=value, with their value under the demo preset:"]
     demo = OmegaConf.structured(compose_config([]))
     values = {name: OmegaConf.select(demo, name) for name in MEANING}
     shown = {name: json.dumps(value, default=_plain).strip('"') for name, value in values.items()}
     lines += [_wrapped(f"{name}={shown[name]}", meaning, 31) for name, meaning in MEANING.items()]
+    lines += ["", "Your own levels, sections and presets beside these: --config-dir=FOLDER, with the layout of conf/,"]
+    lines += ["for example FOLDER/norm/group4.yaml. The report takes it, too. Completion: ablation-completion --help."]
     lines += ["", "Examples:", *(f"  {command:<70} {meaning}" for command, meaning in EXAMPLES)]
     lines += ["", "Exit codes: 0 done, 1 a run failed, 2 bad command or config, 130 Ctrl-C, 143 SIGTERM."]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablation.config import CONF_DIR, choices
+from ablation.config import choices, conf_cache, conf_file
 from ablation.datachoice import SplitRule
 from ablation.errors import UserError
 from ablation.schema import FACTORS, Config, FactorConfig
@@ -76,7 +76,7 @@ def canonical(value: Any) -> Any:
     return value
 
 
-@cache
+@conf_cache
 def level_configs(factor: str) -> dict[str, FactorConfig]:
     """Each level of a factor by its name, read from conf/<factor>/.
 
@@ -85,7 +85,7 @@ def level_configs(factor: str) -> dict[str, FactorConfig]:
     schema: type[FactorConfig] = get_type_hints(Config)[factor]
     found = {}
     for name in choices(factor):
-        path = CONF_DIR / factor / f"{name}.yaml"
+        path = conf_file(factor, name)
         try:
             level = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path)))
         except (OmegaConfBaseException, yaml.YAMLError) as error:
@@ -95,7 +95,7 @@ def level_configs(factor: str) -> dict[str, FactorConfig]:
     return found
 
 
-@cache
+@conf_cache
 def level_values(factor: str) -> dict[str, str]:
     """Canonical JSON of each level of a factor, by level name."""
     return {name: json.dumps(canonical(level.effective())) for name, level in level_configs(factor).items()}

@@ -6,6 +6,7 @@ which the page finds what is drawn of it. No pyplot state.
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,8 @@ _OURS: dict[Any, Any] = {
     "axes.titlelocation": "left", "legend.frameon": False, "font.family": ["DejaVu Sans"], "text.parse_math": False,
     "svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "ablation", "savefig.dpi": 160, "path.simplify": False,
 }  # fmt: skip
+
+_NO_XML = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # what no XML may hold; names do
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def encode(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     with house_style(), _no_word_of_fonts():
         figure.savefig(buffer, format=kind, metadata=_NO_DATE[kind])
-    return buffer.getvalue()
+    return _NO_XML.sub(b" ", buffer.getvalue()) if kind == "svg" else buffer.getvalue()
 
 
 @contextmanager

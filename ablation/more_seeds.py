@@ -8,24 +8,24 @@ looked at when these were asked for.
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ablation.around import study_overrides
-from ablation.commandline import compose_config, run_command
-from ablation.comparison import Row
+from ablation.commandline import compose_config
+from ablation.configdir import run_configured
 from ablation.errors import UserError
-from ablation.finding import Finding
 from ablation.followup import own_settings, train_and_report
-from ablation.formats import MINUS
-from ablation.gather import gather
 from ablation.identity import Variant
 from ablation.phrases import ENGLISH, ranges, runs
 from ablation.plan import duration
-from ablation.remake import variant_overrides, without
 from ablation.schema import Config
-from ablation.study import Study, build, choose
-from ablation.tables import brief
-from ablation.verdict import Verdict
 from ablation.work import run_folders
+
+# pandas takes seconds that `--help` does not need, so the functions import what uses it.
+if TYPE_CHECKING:
+    from ablation.comparison import Row
+    from ablation.finding import Finding
+    from ablation.study import Study
 
 
 def help_text() -> str:
@@ -60,7 +60,7 @@ class Open:
     """
 
     section: str
-    row: Row
+    row: "Row"
     control: Variant
     seeds: tuple[int, ...] | None
     sides: tuple[Side, ...]
@@ -80,8 +80,10 @@ def cost(found: Iterable[Open]) -> tuple[int, float | None]:
     return sum(map(len, missing.values())), sum(timed) if len(timed) == len(seconds) else None
 
 
-def open_comparisons(study: Study) -> Iterator[Open]:
+def open_comparisons(study: "Study") -> Iterator[Open]:
     """Every inconclusive comparison of a study."""
+    from ablation.verdict import Verdict
+
     first = max(study.planned_seeds, default=-1) + 1
     rows = [(item, row) for item in study.comparisons for row in item.rows]
     for item, row in rows:
@@ -94,12 +96,12 @@ def open_comparisons(study: Study) -> Iterator[Open]:
         yield Open(item.name, row, control, seeds, (_side(row.variant, row, seeds), _side(control, other, seeds)))
 
 
-def _side(variant: Variant, row: Row | None, seeds: Sequence[int] | None) -> Side:
+def _side(variant: Variant, row: "Row | None", seeds: Sequence[int] | None) -> Side:
     done = {run.seed for run in row.fresh if run.finished} if row else set()
     return Side(variant, frozenset(set(seeds or ()) - done), row.seconds if row else None)
 
 
-def _fresh_seeds(finding: Finding, row: Row) -> int | None:
+def _fresh_seeds(finding: "Finding", row: "Row") -> int | None:
     """Fresh seeds in all; where some have left it open already, at least three more than those."""
     if finding.seeds_needed is None:
         return None
@@ -112,6 +114,9 @@ def _is_asked(one: Open, most: int, again: bool) -> bool:
 
 
 def _lines(found: Sequence[Open], most: int, again: bool) -> Iterator[str]:
+    from ablation.formats import MINUS
+    from ablation.tables import brief
+
     for one in found:
         told = brief(one.row, ENGLISH).replace(MINUS, "-")
         finds = "" if one.row.finding is None else f"find {100 * one.row.finding.target:.2f} pp"
@@ -138,6 +143,8 @@ def sweeps(
 
     Args:    trained: configs of the runs there are; overrides: those of the sweep beside its variant, seeds and stage.
     """
+    from ablation.remake import variant_overrides, without
+
     asked: dict[tuple[str, ...], tuple[int, ...]] = {}
     for one in found:
         for variant in (one.row.variant, one.control):
@@ -179,8 +186,11 @@ def _body(arguments: list[str]) -> None:
         train_and_report(sweeps(todo, base, trained, rest), settings)
 
 
-def _study(settings: Sequence[str]) -> tuple[Study, Config, Collection[Config]]:
+def _study(settings: Sequence[str]) -> tuple["Study", Config, Collection[Config]]:
     """The study that these settings mean, its config, and those of the runs there are."""
+    from ablation.gather import gather
+    from ablation.study import build, choose
+
     gathered = gather(*run_folders(compose_config(settings)))
     choice = choose(gathered, settings, compose_config)
     if choice.notice:
@@ -190,7 +200,7 @@ def _study(settings: Sequence[str]) -> tuple[Study, Config, Collection[Config]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return run_command(_body, help_text, argv)
+    return run_configured(_body, help_text, argv)
 
 
 if __name__ == "__main__":

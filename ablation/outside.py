@@ -22,6 +22,7 @@ from ablation.roles import Roles
 from ablation.rundir import State
 from ablation.schema import FACTORS, Stage
 from ablation.table import Table
+from ablation.terminal import plain
 
 _RESERVED = {*RUN_COLUMNS, *CURVE_COLUMNS} - set(FACTORS)
 EMPTY = "(empty)"
@@ -56,7 +57,10 @@ def outside(table: Table, roles: Roles, config: OriginConfig) -> Outside:
     """
     seeds = [seed_of(table, row, cell) for row, cell in enumerate(table.column(roles.seed))]
     levels = list(
-        zip(*([" ".join(cell.split()) or EMPTY for cell in table.column(name)] for name in roles.factors), strict=True)
+        zip(
+            *([plain(" ".join(cell.split())) or EMPTY for cell in table.column(name)] for name in roles.factors),
+            strict=True,
+        )
     )
     values = fractions(table, roles.value, config.percent)
     epochs = _epochs(table, roles, values)

@@ -99,7 +99,7 @@ class BarProgress(PlainProgress):
 
     def __init__(self) -> None:
         columns = (TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"), BarColumn(), TimeRemainingColumn())
-        self._bars = Bars(*columns, TextColumn("{task.description}"), console=Console())
+        self._bars = Bars(*columns, TextColumn("{task.description}"), console=Console(file=sys.__stdout__))
         self._task = TaskID(-1)
 
     def start(self, job: Job, sizes: dict[str, int], done: int, notice: str | None = None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from enum import Enum
 from typing import Any
 
+from ablation.config import own_option
 from ablation.crossing import Crossing
 from ablation.grids import CONDITIONS
 from ablation.identity import Variant, changed_factors, levels_of
@@ -40,7 +41,7 @@ def _make(
     """
     own = ["preset=", "data.root=", "report.", "gate.", "report_dir="]  # of the Makefile, or not for training
     own += [f"{key}=" for key in sets]
-    arguments = [item for item in overrides if not item.startswith(tuple(own))]
+    arguments = [*own_option(), *(item for item in overrides if not item.startswith(tuple(own)))]
     parts = ["make", target]
     parts += [f"SEEDS={','.join(map(str, seeds))}"] if seeds else []
     parts += variables
@@ -100,6 +101,8 @@ def variant_commands(
     listed, known = f"seed={','.join(map(str, seeds))}", list(trained.values())
     own = [variant_overrides(variant, base, known) for variant in variants]
     commands = [
-        ["python", "-m", "ablation.train", "-m", *without(kept, one), *one, listed] for one in own if one is not None
+        ["python", "-m", "ablation.train", "-m", *own_option(), *without(kept, one), *one, listed]
+        for one in own
+        if one is not None
     ]
     return tuple(dict.fromkeys(map(shlex.join, commands)))

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation import __version__
-from ablation.commandline import compose_config, run_command
+from ablation.commandline import compose_config
+from ablation.configdir import run_configured
 from ablation.errors import RunFailed, UserError
 from ablation.folders import walk
 from ablation.origin import Source, as_composed, typed_names
@@ -63,6 +64,8 @@ Settings of the report itself:
   gate.reference=FILE    an earlier report.json: exit code 1 when a variant has fallen behind it
   gate.margin=1.0        drop in percentage points that is allowed
 
+  --config-dir=FOLDER    the folder of levels, sections and presets of your own that the training was given
+
 Factors given here (norm=..., width=...) change the base variant that every section starts from.
 Exit codes: 0 the report is there, 1 the gate found a regression, 2 a mistake in the command or no run at all."""
 
@@ -87,30 +90,45 @@ def write(folder: Path, files: Mapping[str, bytes], summary: Mapping[str, Any]) 
     """Write all files, remove those of an earlier report that this one no longer has, and write report.json last.
 
     A report that is killed half-way leaves no report.json, so the next one starts over.
+    Raises:  UserError: a folder in it is a link that leads elsewhere.
     """
     stale = set(_read_summary(folder).get("files", [])) - set(files)
     (folder / SUMMARY).unlink(missing_ok=True)
     for name in stale:
-        if not Path(name).is_absolute() and ".." not in Path(name).parts:
+        if _is_inside(folder, name):
             (folder / name).unlink(missing_ok=True)
     for name, content in files.items():
+        if not _is_inside(folder, name):
+            raise UserError(f"{folder / name} leads out of the report's folder. Remove the link there.")
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / SUMMARY).write_bytes(f"{text}\n".encode())
 
 
+def _is_inside(folder: Path, name: str) -> bool:
+    """Whether a name in a report's folder stays in it, links followed."""
+    return (folder / name).parent.resolve().is_relative_to(folder.resolve()) and ".." not in Path(name).parts
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Files to write, none where those there are up to date; what report.json holds; a line per section; the end."""
+
+    files: dict[str, bytes]
+    summary: dict[str, Any]
+    headlines: list[str]
+    ending: list[str]
+
+
 @dataclass(frozen=True)
 class _Draft:
-    """A report before it is made: its folder, what was told of the runs, whether some go on, and what makes it.
-
-    make gives the files to write, none where those there are up to date; what report.json holds; and what to tell.
-    """
+    """A report before it is made: its folder, what was told of the runs, whether some go on, and what makes it."""
 
     folder: Path
     told: Sequence[str]
     going: bool
-    make: Callable[[], tuple[dict[str, bytes], dict[str, Any], list[str]]]
+    make: Callable[[], _Made]
 
 
 def make(overrides: list[str]) -> bool:
@@ -135,13 +153,15 @@ def make(overrides: list[str]) -> bool:
             "Keep a copy of it elsewhere, or write this report under another report.name."
         )
     print("\n".join(draft.told))
-    files, now, told = draft.make()
+    made = draft.make()
+    files, now = made.files, made.summary
     if earlier is not None:
         check_setting(now, earlier)  # before anything is written
     if files:
         write(draft.folder, files, now)
-        Stamp.of(draft.folder, [*files, SUMMARY], inputs, draft.told, draft.going).write(draft.folder)
-    print("\n".join(told))
+        stamp = Stamp.of(draft.folder, [*files, SUMMARY], inputs, draft.told, draft.going, made.ending[:-1])
+        stamp.write(draft.folder)
+    print("\n".join([*made.headlines, *made.ending]))
     if earlier is not None:
         hold_gate(now, earlier, config.gate.margin / 100)
     return draft.going
@@ -155,7 +175,9 @@ def _draft(config: Config, overrides: Sequence[str]) -> tuple[_Draft, str]:
     if known is not None and not config.report.thumbnails:  # asked for, they are of images that are no input
         folder, stamp = known
         told = speaker(config.report.lang)(mark("report is up to date: {page}"), page=folder / PAGE)
-        return _Draft(folder, stamp.told, stamp.going, lambda: ({}, _read_summary(folder), [told])), inputs
+        return _Draft(
+            folder, stamp.told, stamp.going, lambda: _Made({}, _read_summary(folder), [], [*stamp.results, told])
+        ), inputs
     found = own(config, overrides) if work is None else work
     summary = _read_summary(found.folder)
     if summary and (summary.get("origin") or {}).get("place", "") != found.place:
@@ -172,15 +194,15 @@ def _read_of(work: Work) -> list[str]:
     return [work.content, *(to_csv(table, work.gathered.columns) for table in tables)]
 
 
-def _made(work: Work, inputs: str) -> tuple[dict[str, bytes], dict[str, Any], list[str]]:
-    """The files to write, what report.json holds, and what to tell."""
-    from ablation.headlines import headlines
+def _made(work: Work, inputs: str) -> _Made:
+    from ablation.headlines import headlines, results
     from ablation.outputs import outputs
 
     folder, say = work.folder, speaker(work.choice.config.report.lang)
     study = work.study()
     files = outputs(study, work.gathered, work.choice, folder)
-    return files, summary_of(study, inputs, files), [*headlines(study), say("wrote {page}", page=folder / PAGE)]
+    ending = [*results(study), say("wrote {page}", page=folder / PAGE)]
+    return _Made(files, summary_of(study, inputs, files), list(headlines(study)), ending)
 
 
 def follow(overrides: list[str]) -> None:
@@ -234,7 +256,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """The console script; its exit codes are those of `help_text`."""
     if argv is None:  # a process of our own
         os.environ["MPLBACKEND"] = "agg"  # figures become files, whatever backend is asked for
-    return run_command(follow, help_text, argv)
+    return run_configured(follow, help_text, argv)
 
 
 if __name__ == "__main__":

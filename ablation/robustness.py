@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ablation.around import study_overrides
-from ablation.commandline import compose_config, run_command
+from ablation.commandline import compose_config
+from ablation.configdir import run_configured
 from ablation.errors import UserError
 from ablation.followup import own_settings, train_and_report
 from ablation.schema import Config
@@ -79,7 +80,7 @@ def _body(arguments: list[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return run_command(_body, help_text, argv)
+    return run_configured(_body, help_text, argv)
 
 
 if __name__ == "__main__":

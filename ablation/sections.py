@@ -7,13 +7,14 @@ read them here.
 """
 
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import product
 from pathlib import Path
 
+import yaml
 from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from ablation.config import CONF_DIR, choices
+from ablation.config import choices, conf_cache, conf_file
 from ablation.errors import UserError
 
 
@@ -75,20 +76,22 @@ def section_names() -> list[str]:
 def load_section(name: str) -> Section:
     """Read conf/section/<name>.yaml, checked against `Section`.
 
-    Raises:  UserError: a reference is none of the levels, or the levels are not those of the rungs.
+    Raises:  UserError: it does not fit `Section`, a reference is none of the levels, or these are not the rungs.
     """
-    return _section(CONF_DIR / "section" / f"{name}.yaml")
+    return _section(conf_file("section", name))
 
 
-@cache
+@conf_cache
 def _section(path: Path) -> Section:
-    merged = OmegaConf.merge(OmegaConf.structured(Section), OmegaConf.load(path))
-    section = OmegaConf.to_object(merged)
+    try:
+        section = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Section), OmegaConf.load(path)))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     assert isinstance(section, Section)
     axes: list[Section | Axis] = [section, *([section.cross] if section.cross else [])]
     for axis in axes:
         if axis.reference not in axis.levels:
-            raise UserError(f"conf/section/{path.name}: reference={axis.reference} is none of levels={axis.levels}.")
+            raise UserError(f"{path}: reference={axis.reference} is none of levels={axis.levels}.")
     if section.rungs and list(section.rungs) != section.levels:
-        raise UserError(f"conf/section/{path.name}: levels={section.levels} are not the rungs {list(section.rungs)}.")
+        raise UserError(f"{path}: levels={section.levels} are not the rungs {list(section.rungs)}.")
     return section

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from ablation.config import CONF_DIR
+from ablation.config import CONF_DIR, own_configs
 from ablation.folders import walk
 from ablation.rundir import CONFIG, ENV, LAST, METRICS, PREDICTIONS, RESULT, STATUS, RunDir, write_atomic
 from ablation.schema import Config, Language
@@ -27,7 +27,7 @@ _READ = (STATUS, CONFIG, RESULT, METRICS, ENV, PREDICTIONS)  # of a run
 
 @dataclass(frozen=True)
 class Stamp:
-    """The name of a report's folder, hashes of its inputs and of its files by name, what was told, and if runs went on.
+    """The name of a report's folder, hashes of inputs and files by name, what was told, if runs went on, and results.
 
     The name tells a report from a copy of its folder.
     """
@@ -37,11 +37,15 @@ class Stamp:
     files: Mapping[str, str]
     told: Sequence[str]
     going: bool
+    results: Sequence[str] = ()
 
     @classmethod
-    def of(cls, folder: Path, names: Iterable[str], inputs: str, told: Sequence[str], going: bool) -> "Stamp":
+    def of(
+        cls, folder: Path, names: Iterable[str], inputs: str, told: Sequence[str], going: bool, results: Sequence[str]
+    ) -> "Stamp":
         """That of a report which was just written."""
-        return cls(folder.name, inputs, {name: _digest_of(folder / name) for name in sorted(names)}, told, going)
+        files = {name: _digest_of(folder / name) for name in sorted(names)}
+        return cls(folder.name, inputs, files, told, going, results)
 
     def write(self, folder: Path) -> None:
         """Write it into the report's folder, after everything else."""
@@ -75,7 +79,7 @@ def _parts(config: Config, overrides: Sequence[str], foreign: Sequence[str]) -> 
     for root in () if foreign else run_folders(config):
         yield repr([str(root), os.path.relpath(root, config.report_dir)]).encode()  # the page links to the runs
         yield from _runs(root)
-    for folder in (_PACKAGE, CONF_DIR):
+    for folder in (_PACKAGE, CONF_DIR, *filter(None, [own_configs()])):
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.parent.name != "__pycache__":
                 yield from (str(path.relative_to(folder)).encode(), path.read_bytes())

@@ -233,7 +233,7 @@ def _other_settings(
             overrides = overrides_of(gathered.configs[newest["run_id"]], compose)
             if newest["setting"] == digest(loose_setting(choice.config)):
                 overrides.append(f"trainer.precision={newest['precision']}")
-            overrides += base_overrides(_variants(group), newest["preset"])
+            overrides += base_overrides(_variants(group), compose(overrides, partial=True).preset)
             found.append(OtherRuns(len(group), f"preset {newest['preset']}", command_of([*overrides, *kept])))
         except UserError:  # the preset or the data folder is gone; the runs still deserve to be seen
             found.append(OtherRuns(len(group), f"preset {newest['preset']}, which cannot be composed now", ""))

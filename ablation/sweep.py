@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from ablation.around import report_command
 from ablation.commandline import compose_config, override_values, parse
 from ablation.comparability import mixed_by_sweep
-from ablation.config import PLUGINS
+from ablation.config import HYDRA_1_3, PLUGINS
 from ablation.engines import FrozenConfigs, allotted, left_behind, train_frozen
 from ablation.environment import package_version
 from ablation.errors import RunFailed, UserError
@@ -262,8 +262,12 @@ def register_plugins() -> None:
     """Register the classes behind the sweeper and launcher that `config.register_schema` names.
 
     Hydra finds a plugin by the name of a module below `hydra_plugins`; ours is made here, since it would hold
-    nothing but these two names.
+    nothing but these two names. Hydra 1.4 takes the classes where they are.
     """
+    if not HYDRA_1_3:
+        for plugin in (AblationSweeper, LocalLauncher):
+            Plugins.instance().register(plugin)
+        return
     try:
         parent = importlib.import_module("hydra_plugins")
     except ModuleNotFoundError:  # no other plugin is installed

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from ablation.jobs import Job, Policy, describe_outcome, short_labels
 from ablation.plan import duration
 from ablation.rundir import RunDir, State
+from ablation.terminal import plain
 
 LOOK = 0.5  # seconds between looks at the directories
 REPORT = 60.0  # seconds between lines about the runs in progress, where there are no bars
@@ -109,14 +111,15 @@ class BarView(SweepView):
     def __init__(self, jobs: Sequence[Job]):
         super().__init__(jobs)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-        self._bars = Bars(*columns, TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
+        own = Console(file=sys.__stdout__)  # bars need the control characters that names may not have
+        self._bars = Bars(*columns, TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=own)
         self._bars.start()
         self._all = self._bars.add_task("runs", total=len(jobs), left="")
         self._tasks: dict[str, TaskID] = {}
 
     def say(self, line: str) -> None:
         """Print above the bars."""
-        self._bars.console.print(line, markup=False, highlight=False)
+        self._bars.console.print(plain(line), markup=False, highlight=False)
 
     def show(self) -> None:
         """Move the bars to where the runs are."""
@@ -126,7 +129,7 @@ class BarView(SweepView):
         for run_id, status in self.running.items():
             if run_id not in self._tasks and len(self._tasks) < BARS:
                 epochs = self.jobs[run_id].config.trainer.epochs
-                self._tasks[run_id] = self._bars.add_task(self.labels[run_id], total=epochs, left="")
+                self._tasks[run_id] = self._bars.add_task(plain(self.labels[run_id]), total=epochs, left="")
             if run_id in self._tasks:
                 seconds = self.left(run_id)
                 left = "" if seconds is None else f"{duration(seconds)} left"

@@ -19,10 +19,10 @@ from ablation.commandline import (
     override_values,
     parse,
     resolved,
-    run_command,
 )
 from ablation.composition import VERSION_BASE, explained
-from ablation.config import CONF_DIR, register_schema
+from ablation.config import CONF_DIR, own_option, register_schema
+from ablation.configdir import run_configured
 from ablation.engines import allot_here, check_engine
 from ablation.environment import first_here, processes, use_huge_pages, yield_cores
 from ablation.errors import RunFailed, UserError
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MULTIRUN = ("-m", "--multirun")
 SWEEP_ONLY = ("on_failure", "time_limit", "hydra/launcher", *LOCAL_SETTINGS)
+NOT_OURS = ("--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
 OPTIONS_WITH_VALUE = (
     "--cfg",
     "-c",
@@ -48,8 +49,6 @@ OPTIONS_WITH_VALUE = (
     "-cp",
     "--config-name",
     "-cn",
-    "--config-dir",
-    "-cd",
 )
 
 
@@ -143,6 +142,7 @@ def _body(arguments: list[str]) -> None:
     if any(text.startswith("run=") for text in arguments):
         train_directory(arguments)
         return
+    refuse_options(arguments)
     sweep = any(text in MULTIRUN for text in arguments)
     if sweep and processes() > 1:
         raise UserError("torchrun trains one run in several processes, not a sweep. Leave out -m, or torchrun.")
@@ -161,7 +161,7 @@ def _body(arguments: list[str]) -> None:
             ended.append(end)
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets other exceptions through to run_command
-    sys.argv = [sys.argv[0], *for_hydra(arguments)]
+    sys.argv = [sys.argv[0], *own_option(), *for_hydra(arguments)]
     with explained():
         hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(task)()
     if ended:
@@ -177,6 +177,19 @@ def refuse_in_one_run(arguments: Sequence[str]) -> None:
     if named:
         word = "holds" if len(named) == 1 else "hold"
         raise UserError(f"{', '.join(named)} {word} in a sweep. Add -m, also for a sweep of one run, or leave it out.")
+
+
+def refuse_options(arguments: Sequence[str]) -> None:
+    """Refuse those options of Hydra that a sweep and the report would not follow, or that read a pickle.
+
+    Raises:  UserError: names it.
+    """
+    for text in arguments:
+        if text.partition("=")[0] in NOT_OURS:
+            raise UserError(
+                f"{text.partition('=')[0]} is not supported: every command composes from the same conf/. "
+                "Files of your own go beside it: --config-dir=FOLDER, with the layout of conf/."
+            )
 
 
 def overrides_in(arguments: Sequence[str]) -> list[str]:
@@ -196,7 +209,7 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `ablation-train`; returns the exit code."""
-    code = run_command(_body, train_help, argv)
+    code = run_configured(_body, train_help, argv)
     if processes() > 1:  # a thread of gloo may still let go of a tensor, and on that Python's own end would abort
         sys.stdout.flush()
         sys.stderr.flush()

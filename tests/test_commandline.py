@@ -357,7 +357,7 @@ def test_a_folder_that_cannot_be_made_is_one_message(arguments: list[str], train
 def test_a_level_file_that_is_wrong_is_named(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "norm").mkdir()
     (tmp_path / "norm" / "bad.yaml").write_text(content)
-    monkeypatch.setattr(identity, "CONF_DIR", tmp_path)
+    monkeypatch.setattr("ablation.config.CONF_DIR", tmp_path)
     monkeypatch.setattr(identity, "choices", lambda factor: ["bad"])
     identity.level_values.cache_clear()
     identity.level_configs.cache_clear()

@@ -8,7 +8,7 @@ from typing import Any
 import hydra
 import pytest
 
-from ablation import composition
+from ablation import composition, config
 from ablation.commandline import compose_config
 from ablation.composition import VERSION_BASE
 from ablation.config import CONF_DIR, choices, register_schema, to_config
@@ -105,10 +105,8 @@ def test_what_conf_sets_beside_a_level_counts(
     shutil.copytree(CONF_DIR, conf := tmp_path / "conf")
     with (conf / file).open("a", encoding="utf-8") as opened:
         opened.write(added)
-    for module in (composition, composition.level_configs.__wrapped__.__globals__):
-        where: Any = module
-        patch = monkeypatch.setitem if isinstance(where, dict) else monkeypatch.setattr
-        patch(where, "CONF_DIR", conf)
+    for module in (composition, config):
+        monkeypatch.setattr(module, "CONF_DIR", conf)
     caches = (composition._base, composition.level_configs)
     for cached in caches:
         cached.cache_clear()

@@ -404,6 +404,6 @@ def test_a_section_that_contradicts_itself_is_refused(
     text = (CONF_DIR / "section" / f"{name}.yaml").read_text(encoding="utf-8")
     (tmp_path / "section").mkdir()
     (tmp_path / "section" / f"{name}.yaml").write_text(text.replace(old, new))
-    monkeypatch.setattr("ablation.sections.CONF_DIR", tmp_path)
+    monkeypatch.setattr("ablation.config.CONF_DIR", tmp_path)
     with pytest.raises(UserError, match=words):
         load_section(name)

@@ -16,8 +16,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ablation import jobs, predict, train
-from ablation.commandline import GROUPS, check_overrides, compose_config, quoted
-from ablation.composition import settings
+from ablation.commandline import GROUPS, check_overrides, compose_config
+from ablation.composition import quoted, settings
 from ablation.config import CONF_DIR, choices
 from ablation.errors import UserError
 from ablation.gather import overrides_of

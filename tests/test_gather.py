@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ablation.commandline import compose_config, quoted
+from ablation.commandline import compose_config
+from ablation.composition import quoted
 from ablation.gather import CURVE_COLUMNS, RUN_COLUMNS, gather, loose_setting, overrides_of, to_csv
 from ablation.rundir import CONFIG, ENV, METRICS, RESULT, STATUS, State, write_json
 from ablation.schema import FACTORS

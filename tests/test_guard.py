@@ -18,18 +18,18 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 
 # From the ground up: a module imports only modules of lines above its own, or earlier ones of its own line.
 ORDER = (
-    "errors ending datasets origin ranges datachoice loggers schema phrases",
+    "errors ending terminal datasets origin ranges datachoice loggers schema phrases",
     "config sections folders rundir shapes environment identity",
-    "composition commandline stored listing walk layouts kinds jpeg wholeness content decode lookahead cachefolder "
-    "storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch cifar "
-    "webdataset tiny_imagenet csvfile sources duplicates sizes splitting data check",
+    "composition commandline configdir stored listing walk layouts kinds jpeg wholeness content decode lookahead "
+    "cachefolder storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch "
+    "cifar webdataset tiny_imagenet csvfile sources duplicates sizes splitting data check",
     "allotment gpus jobs trained inputs labels_file needs around comparability questions plan help",
     "mirror_run mirror_tensorboard mirror_mlflow mirror_wandb mirror mirroring",
     # the torch half
     "streams augment batches model optim checkpoint world step loop",
     "progress training run label agreement",
     # entry points of the torch half, which import it only when there is work
-    "sweepview launch local engines sweep predict verify train",
+    "sweepview launch local engines sweep predict verify train completion",
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
     "runvalues gather fates selection wording comparison facts crossing grids grid_wording "

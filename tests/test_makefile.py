@@ -63,9 +63,18 @@ def commands(target: str, **variables: str) -> list[list[str]]:
     """The commands of a target as a shell splits them, without the program itself."""
     given = [f"{name}={value}" for name, value in variables.items()]
     lines = make("-n", target, *given).splitlines()
-    split = [shlex.split(line) for line in lines]
+    split = [words for line in lines if (words := shlex.split(line))[0] != "echo"]
     assert all(words[0].endswith("python") for words in split)
     return [words[1:] for words in split]
+
+
+def test_the_demo_says_in_a_line_what_each_step_does() -> None:
+    lines = [shlex.split(line) for line in make("-n", "demo", "SEEDS=0,'1").splitlines()]
+    assert [words[0].endswith("python") for words in lines] == [False, True, False, True]
+    assert lines[0][:1] + lines[0][1].split(":")[:1] == ["echo", "Step 1 of 2"]
+    assert "seeds 0,'1;" in lines[0][1]
+    assert lines[2][1].startswith("Step 2 of 2: ")
+    assert "Step 2" not in make("-n", "demo", "ARGS=plan=true")
 
 
 def without(words: list[str], *prefixes: str) -> list[str]:

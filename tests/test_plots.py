@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 
 from ablation import look, plots
 from ablation.commandline import compose_config
@@ -201,3 +203,11 @@ def test_a_run_of_one_epoch_is_drawn() -> None:
     figure = plots.variant_figure("a=b", curves, BLUE, [curves], 25)
     assert [line.get_marker() for line in figure.axes[1].lines] == ["s", "s"]
     assert look.encode(figure, "png").startswith(b"\x89PNG")
+
+
+def test_an_svg_holds_no_character_that_xml_may_not() -> None:
+    figure = Figure()
+    figure.text(0.1, 0.5, "a\x1b[31m\x00\x07b")
+    text = look.encode(figure, "svg").decode()
+    assert ElementTree.fromstring(text) is not None
+    assert "a [31m  b" in text

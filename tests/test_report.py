@@ -433,3 +433,25 @@ def test_a_page_of_a_hundred_runs_of_25_epochs_is_small(tmp_path: Path) -> None:
     assert "failed 3/25: seed 9; missing: seeds 10-13" in text
     assert ">" + 14 * "\u2713" + "</span>" in text
     assert '<th scope="col">seeds 0-13</th>' in text
+
+
+def test_a_report_ends_with_three_sentences_of_its_page_and_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sections(tmp_path / "runs", ["norm", "depth", "residual"], range(3), "trainer.epochs=4")
+    assert report.main(["trainer.epochs=4", "report.name=r"]) == 0
+    *_, one, two, count, path = capsys.readouterr().out.splitlines()
+    assert path == "wrote reports/r/index.html"
+    found = json.loads(Path("reports/r/report.json").read_text(encoding="utf-8"))
+    rows = [row for item in found["comparisons"] for row in item["rows"] if row["finding"]]
+    sentences = {row["sentence"].replace("\u2212", "-"): row for row in rows}
+    assert one != two
+
+    def size(sentence: str) -> float:
+        return abs(sentences[sentence]["finding"]["interval"]["mean"])
+
+    assert size(one) >= size(two) > 0
+    tested = [row["finding"] for row in rows if row["finding"]["p_holm"] is not None]
+    significant = [one for one in tested if one["p_holm"] <= 0.05]
+    assert count.startswith(f"{len(significant)} of {len(tested)} tested comparisons are significant")

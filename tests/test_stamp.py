@@ -181,7 +181,9 @@ def test_what_was_told_is_told_again_and_a_change_makes_the_report_anew(
     again = capsys.readouterr().out.splitlines()
     assert again[:2] == first[:2]
     assert again[1].startswith("left out runs/half: status.json is missing")
-    assert again[2:] == ["report is up to date: reports/demo-epochs-4/index.html"]
+    ending = first[-3:]  # two of its levels have a pair
+    assert ending[-1] == "wrote reports/demo-epochs-4/index.html"
+    assert again[2:] == [*ending[:-1], "report is up to date: reports/demo-epochs-4/index.html"]
     (a_run(study) / RESULT).write_text("{")
     assert report.main(PLACES) == 0
     told = capsys.readouterr().out

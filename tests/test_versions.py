@@ -19,7 +19,8 @@ from tests.oldest import ROOT, oldest
 
 OLDEST = ROOT / ".venv-oldest" / "bin" / "python"
 READY = ROOT / ".venv-oldest" / ".ready"
-pytestmark = pytest.mark.skipif(not READY.exists(), reason="the oldest libraries are not installed: make oldest")
+needs_oldest = pytest.mark.skipif(not READY.exists(), reason="the oldest libraries are not installed: make oldest")
+TRAINING = ROOT / ".venv-oldest-training"
 SHORT = "trainer.epochs=4"
 # Every warning ends the report but those that libraries give about each other.
 STRICT = r"""
@@ -87,6 +88,7 @@ def assert_same(one: Any, other: Any) -> int:
     return len(numbers)
 
 
+@needs_oldest
 def test_the_oldest_are_those_of_pyproject() -> None:
     code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
     done = subprocess.run([str(OLDEST), "-c", code, *oldest()], capture_output=True, text=True, check=True)
@@ -94,12 +96,14 @@ def test_the_oldest_are_those_of_pyproject() -> None:
         assert re.fullmatch(rf"{re.escape(least)}(\.0)*", found)
 
 
+@needs_oldest
 def test_every_statistic_is_the_same(reports: tuple[Path, Path]) -> None:
     one, other = (json.loads((path / "report.json").read_text(encoding="utf-8")) for path in reports)
     assert one.pop("inputs") != other.pop("inputs")  # the versions are among them
     assert assert_same(one, other) > 1000
 
 
+@needs_oldest
 def test_every_file_is_there_and_texts_are_the_same(reports: tuple[Path, Path]) -> None:
     files = [sorted(path.relative_to(folder) for path in folder.rglob("*.*")) for folder in reports]
     assert files[0] == files[1]
@@ -109,3 +113,39 @@ def test_every_file_is_there_and_texts_are_the_same(reports: tuple[Path, Path]) 
             assert_same(*(table(folder / path) for folder in reports))
         elif path.suffix in (".md", ".tex"):
             assert (reports[0] / path).read_bytes() == (reports[1] / path).read_bytes(), path
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (TRAINING / "bin/python").exists(), reason="not installed: make oldest-training")
+def test_the_oldest_libraries_train_report_predict_and_verify(tmp_path: Path) -> None:
+    python = str(TRAINING / "bin" / "python")
+    short = ["trainer.epochs=2", "data.per_class=20", "width=eighth"]
+
+    def said(*arguments: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([python, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout
+
+    code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
+    wanted = oldest(training=True)
+    for found, least in zip(said("-c", code, *wanted).split(), wanted.values(), strict=True):
+        assert re.fullmatch(rf"{re.escape(least)}(\.0)*(\+\w+)?", found)
+    assert "6 runs: 6 finished" in said("-m", "ablation.train", "-m", "norm=batch,none", "seed=0,1,2", *short)
+    assert "wrote " in said("-m", "ablation.report", *short)
+    run = next((tmp_path / "runs").glob("*-s0-*"))
+    assert "images of test labelled" in said("-m", "ablation.predict", f"run={run}")
+    assert "identical to the last bit" in said("-m", "ablation.verify", f"run={run}")
+    # Here the same first epoch, up to rounding: the same start, images, order and draws.
+    here = subprocess.run(
+        [sys.executable, "-m", "ablation.train", "seed=0", "runs_dir=here", *short],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert here.returncode == 0, here.stderr
+    losses = [
+        float(next(csv.DictReader(StringIO(path.read_text())))["train_loss"])
+        for root in ("runs", "here")
+        for path in (tmp_path / root).glob("width*-s0-*/metrics.csv")
+    ]
+    assert len(losses) == 2
+    assert math.isclose(*losses, rel_tol=0.02)

@@ -1,0 +1,150 @@
+"""A folder of the user's own levels, sections, presets, ...: `--config-dir=FOLDER`, with the layout of conf/.
+
+Its files stand beside those of conf/ in every command that composes a config. They are checked before anything else
+is done: a file that nothing would read, or that would run code, is refused.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ablation.commandline import GROUPS, check_overrides, run_command
+from ablation.config import CONF_DIR, beside_conf
+from ablation.errors import UserError, hint
+from ablation.identity import level_configs
+from ablation.schema import FACTORS
+from ablation.sections import load_section
+
+OPTIONS = ("--config-dir", "-cd")
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+NO_NAMES = ("on", "off", "yes", "no", "true", "false", "null")  # YAML reads them as no text
+_LAYOUT = "It has the layout of conf/, for example norm/group4.yaml or section/mine.yaml."
+_PACKAGE = re.compile(r"^\s*#\s*@package\s+(\S+)", re.MULTILINE)
+
+
+def run_configured(
+    body: Callable[[list[str]], None], help_text: Callable[[], str], argv: Sequence[str] | None, *interrupted: str
+) -> int:
+    """`run_command` for a command that composes configs: with the user's folder, where --config-dir names one."""
+
+    def inside(arguments: list[str]) -> None:
+        with own_configs_of(arguments) as rest:
+            body(rest)
+
+    def text() -> str:
+        with own_configs_of(sys.argv[1:] if argv is None else argv):
+            return help_text()
+
+    return run_command(inside, text, argv, *interrupted)
+
+
+@contextmanager
+def own_configs_of(arguments: Sequence[str]) -> Iterator[list[str]]:
+    """Use the folder that a command line names, if any, and give the arguments without it.
+
+    Raises:  UserError: there is no such folder, or a file in it is of no use.
+    """
+    folder, rest = _taken(arguments)
+    if folder is None:
+        yield rest
+        return
+    _check_files(folder)
+    with beside_conf(folder):
+        for factor in FACTORS:
+            level_configs(factor)
+        for path in folder.glob("section/*.yaml"):
+            _check_section(path)
+        yield rest
+
+
+def _taken(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    found, rest, left = list[str](), list[str](), iter(arguments)
+    for text in left:
+        name, equals, value = text.partition("=")
+        if name not in OPTIONS:
+            rest.append(text)
+            continue
+        value = value if equals else next(left, "")
+        if not value:
+            raise UserError(f"{name} names no folder. Give one: --config-dir=FOLDER. {_LAYOUT}")
+        found.append(value)
+    if len(set(found)) > 1:
+        raise UserError(f"--config-dir is given {len(found)} times: {', '.join(found)}. Put the files into one folder.")
+    return (Path(found[0]) if found else None), rest
+
+
+def _check_files(folder: Path) -> None:
+    if not folder.is_dir():
+        near = [path.name for path in folder.absolute().parent.glob("*") if path.is_dir()]
+        nearest = hint(folder.name, near, f"--config-dir={folder.parent / '{}'}")
+        raise UserError(f"--config-dir={folder} is no folder.{nearest} {_LAYOUT}")
+    files = sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
+    wrong = [f"{path}: {problem}" for path in files for problem in _problems(path, path.relative_to(folder))]
+    if wrong:
+        raise UserError("\n".join(wrong))
+    if not files:
+        raise UserError(f"--config-dir={folder} holds no .yaml file. {_LAYOUT}")
+
+
+def _problems(path: Path, inside: Path) -> Iterator[str]:
+    """What is wrong with one file: its place, its name, or its content."""
+    groups, group = (*GROUPS, "section"), inside.parent.as_posix()
+    if group not in groups:
+        nearest = hint(group, groups, "{}/")
+        yield f"nothing reads it there. Folders that are read: {', '.join(groups)}.{nearest}"
+        return
+    if inside.suffix != ".yaml":
+        yield "the ending must be .yaml."
+    elif not NAME.fullmatch(path.stem) or path.stem in NO_NAMES:
+        yield (
+            "a name is of small letters, digits and _, begins with a letter, and is none of "
+            f"{', '.join(NO_NAMES)}, which YAML reads as no text."
+        )
+    elif (CONF_DIR / inside).exists():
+        yield f"{group}={path.stem} exists already, in the program. Give yours a name of its own."
+    yield from _content_problems(path)
+
+
+def _content_problems(path: Path) -> Iterator[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        content: Any = OmegaConf.to_container(OmegaConf.create(yaml.safe_load(text) or {}))
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        yield f"cannot be read: {' '.join(str(error).split())}"
+        return
+    if not isinstance(content, dict):
+        yield "expected are lines of the form name: value."
+        return
+    packages = set(_PACKAGE.findall(text))
+    if path.parent.name in ("preset", "recipe") and packages != {"_global_"}:
+        yield f"a {path.parent.name} sets values of all groups, so its first line must be: # @package _global_"
+    if path.parent.name == "preset" and content.get("preset") != path.stem:
+        yield f"a preset says its name, so that runs know it. Add the line preset: {path.stem}"
+    packages -= {"_global_"}
+    listed = str(content.get("defaults", ""))
+    if packages or "hydra" in content or "hydra" in listed or _has_target(content):
+        what = f"@package {packages.pop()}" if packages else "hydra: or _target_"
+        yield f"{what} is not allowed in a config: it chooses values, and runs no code. Leave it out."
+
+
+def _has_target(node: Any) -> bool:
+    if isinstance(node, dict):
+        return any(str(key).startswith("_target_") or _has_target(item) for key, item in node.items())
+    return isinstance(node, list) and any(map(_has_target, node))
+
+
+def _check_section(path: Path) -> None:
+    """Refuse a section whose overrides mean nothing."""
+    section = load_section(path.stem)
+    try:
+        for cell in section.cells:
+            check_overrides(section.overrides(*cell), sweep=False)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
