@@ -12,11 +12,24 @@ from typing import Protocol
 
 import numpy as np
 
+from ablation.errors import UserError
+
 Labelled = tuple[str, int]  # the name of an image, with / between its parts, and the index of its class
 
 
 class Unreadable(Exception):
     """An image that cannot be read; the message says why, in words that fit behind the file's name."""
+
+
+class DataFault(UserError):
+    """The data that a command names are there, but something about them stops training.
+
+    listing: what can be read all the same, for a check that tells all faults at once; None where nothing can.
+    """
+
+    def __init__(self, message: str, listing: "Listing | None" = None) -> None:
+        super().__init__(message)
+        self.listing = listing
 
 
 class Reader(Protocol):
