@@ -78,9 +78,8 @@ def split_inputs(net: Trained, split: str) -> Inputs:
     names = [name for name, _ in labelled]
     truth = [found.classes[label] for _, label in labelled]
     inside = names[0].partition("/")[0] not in found.classes  # unless the classes lie in data.root itself
-    return Inputs(
-        _below(names, found.called) if inside else names, truth, _reading(found.reader, names, info.image_size)
-    )
+    told = _below(names, found.called) if inside or found.called else names
+    return Inputs(told, truth, _reading(found.reader, names, info.image_size))
 
 
 def _below(names: Sequence[str], called: Mapping[str, str]) -> Sequence[str]:
