@@ -68,21 +68,11 @@ def index_csv(data: DataConfig) -> Listing:
     paths, called = dict[str, str](), dict[str, str]()
     listed: dict[str, list[Labelled]] = {"train": [], "val": [], "test": []}
     for row in rows:
-        name = (
-            f"test/{row.path.removeprefix('test/')}"
-            if row.split == "test"
-            else listed_name(row.split, row.label, row.path)
-        )
+        name = _name(row)
         paths[name], called[name] = row.path, row.typed
         listed[row.split].append((name, place.get(row.label, -1)))
     trained = {label for _, label in listed["train"]}
-    lacking = [name for name, label in place.items() if label not in trained]
-    if lacking:
-        near = hint(lacking[0], set(classes) - set(lacking))
-        faults.append(
-            f"{file}: no training image has the label {first_of(lacking, 5)}; val has.{near} Correct the label, or "
-            "give the class training images."
-        )
+    faults += _lacking(file, [name for name, label in place.items() if label not in trained], classes)
     notices = _notices(file, rows, repeated)
     test = tuple(name for name, _ in listed["test"])
     reader = RelabelledReader(file.parent, paths)
@@ -93,6 +83,22 @@ def index_csv(data: DataConfig) -> Listing:
     if faults:
         raise DataFault("\n".join(faults), replace(found, **_trained_only(found, trained)))
     return found
+
+
+def _name(row: _Row) -> str:
+    if row.split == "test":
+        return f"test/{row.path.removeprefix('test/')}"
+    return listed_name(row.split, row.label, row.path)
+
+
+def _lacking(file: Path, lacking: Sequence[str], classes: Sequence[str]) -> Iterator[str]:
+    """What is wrong with labels that validation images have and no training image has, if there are such."""
+    if lacking:
+        near = hint(lacking[0], set(classes) - set(lacking))
+        yield (
+            f"{file}: no training image has the label {first_of(lacking, 5)}; val has.{near} Correct the label, or "
+            "give the class training images."
+        )
 
 
 def _trained_only(found: Listing, trained: Set[int]) -> dict[str, Any]:
