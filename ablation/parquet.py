@@ -17,7 +17,7 @@ import numpy as np
 
 from ablation.datachoice import DataConfig
 from ablation.decode import decode_image, header_of
-from ablation.errors import UserError, counted, first_of
+from ablation.errors import UserError, first_of
 from ablation.layouts import other_source
 from ablation.listing import DataFault, Listing, Unreadable, natural_key
 from ablation.records import stamps_of
@@ -126,7 +126,9 @@ def index_parquet(data: DataConfig) -> Listing:
         for number, label in enumerate(labels.get(split, ())):
             place = places.get(_class(label)) if shards.classes is None else label
             if place is None or not 0 <= place < len(classes):
-                raise DataFault(f"{folder}: row {number} of {split} has the label {label!r}; {_told(classes)}")
+                raise DataFault(
+                    f"{folder}: row {number} of {split} has the label {label!r}; classes are {len(classes)}."
+                )
             yield f"{split}/{classes[place]}/{number:06d}", place
 
     test = tuple(f"test/{number:06d}" for number in range(len(labels.get("test", ()))))
@@ -161,10 +163,6 @@ def _nearby(root: Path) -> str:
     if found:
         return f"There is {first_of(found, 3)}; shards are named train-*, validation-* and test-*."
     return other_source(root, "parquet") or "Give the folder with the shards: data.root=/path."
-
-
-def _told(classes: Sequence[str]) -> str:
-    return f"there {'is' if len(classes) == 1 else 'are'} {counted(len(classes), 'class', 'classes')}."
 
 
 def read_shards(root: Path, splits: Mapping[str, str], label_columns: Sequence[str]) -> Shards:
