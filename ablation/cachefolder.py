@@ -14,7 +14,7 @@ from pathlib import Path
 
 import filelock
 
-from ablation.errors import UserError
+from ablation.errors import UserError, counted
 from ablation.lookahead import say
 
 IMAGES, FINGERPRINTS, UNPACKED, INDEXES = "images", "fingerprints", "unpacked", "indexes"
@@ -34,7 +34,10 @@ def prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"The cache folder {folder} cannot be made: {error}. Set data.cache_dir=/path.") from error
+        why = error.strerror or type(error).__name__
+        raise UserError(
+            f"The cache folder {folder} cannot be made: {why.lower()}. Choose another one: data.cache_dir=/path."
+        ) from error
 
 
 @contextmanager
@@ -120,6 +123,9 @@ def clean_cache(cache: Path) -> list[str]:
     so do downloads, which may be the only copy.
     Raises:  UserError: something cannot be removed.
     """
+    if not cache.is_dir():
+        found = "is no folder" if os.path.lexists(cache) else "is not there"
+        return [f"The cache folder {cache} {found}: there is nothing to remove."]
     kept, stores, size = list[str](), 0, 0
     images, fingerprints = (cache / name for name in (IMAGES, FINGERPRINTS))
     kept += [f"{path} is a link and stays with all behind it." for path in (images, fingerprints) if path.is_symlink()]
@@ -134,7 +140,7 @@ def clean_cache(cache: Path) -> list[str]:
     for folder in (images, fingerprints, *(cache / name for name in (UNPACKED, INDEXES)), cache):
         with suppress(OSError):  # something else is in it, or it was never there
             folder.rmdir()
-    sets = f"{stores} set{'s' * (stores != 1)} of decoded images"
+    sets = counted(stores, "set of decoded images", "sets of decoded images")
     return [f"Removed {sets} ({amount(size)}) from {cache}.", *kept]
 
 

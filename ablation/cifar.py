@@ -11,7 +11,7 @@ from ablation.cifar_batch import PIXELS, read_batch
 from ablation.datachoice import DataConfig, DataName
 from ablation.download import Remote, fetch
 from ablation.errors import UserError
-from ablation.listing import Listing
+from ablation.listing import DataFault, Listing
 from ablation.records import Block, RecordReader, official_listing
 from ablation.unpack import untarred
 
@@ -104,7 +104,7 @@ def _present(kind: _Kind, root: Path, cache: Path) -> Listing | None:
             if not missing:
                 return _unpacked(kind, folder, suffix, folder)
             if len(missing) < len(files) or (folder.name == name and folder.is_dir()):
-                raise UserError(f"{folder} lacks {', '.join(missing)}. Unpack {' or '.join(kind.archives)} again.")
+                raise DataFault(f"{folder} lacks {', '.join(missing)}. Unpack {' or '.join(kind.archives)} again.")
     for archive in kind.archives:
         if (root / archive).is_file():
             return _packed(kind, root / archive, cache)
@@ -135,7 +135,7 @@ def _binary(kind: _Kind, path: Path) -> _Part:
     stride = kind.label_bytes + PIXELS
     size = path.stat().st_size
     if not size or size % stride:
-        raise UserError(
+        raise DataFault(
             f"{path} has {size:,} bytes, expected is a multiple of {stride:,}: it is cut off. Get it again."
         )
     labels = np.memmap(path, np.uint8, "r").reshape(-1, stride)[:, kind.label_bytes - 1].tolist()
@@ -150,10 +150,10 @@ def _python(kind: _Kind, path: Path) -> _Part:
 def _check_labels(labels: list[int], classes: int, path: Path) -> None:
     wrong = [label for label in labels if not 0 <= label < classes]
     if wrong:
-        raise UserError(f"{path} has the label {wrong[0]}; allowed are 0 to {classes - 1}. Is it another set?")
+        raise DataFault(f"{path} has the label {wrong[0]}; allowed are 0 to {classes - 1}. Is it another set?")
     absent = sorted(set(range(classes)) - set(labels))
     if absent:
-        raise UserError(f"{path.parent} has no image of class {absent[0]} in {path.name}.")
+        raise DataFault(f"{path.parent} has no image of class {absent[0]} in {path.name}.")
 
 
 def _shards(kind: _Kind, root: Path) -> Listing:
@@ -163,7 +163,7 @@ def _shards(kind: _Kind, root: Path) -> Listing:
     for split, part in labels.items():
         _check_labels(part, len(kind.classes), root / f"{split}-*.parquet")
     if found.classes is not None and tuple(found.classes) != kind.classes:
-        raise UserError(
+        raise DataFault(
             f"{root}: the classes of these shards are not those of this set, {', '.join(found.classes[:3])}, ..."
         )
     reader = parquet.ParquetReader({**found.sets, "val": found.sets["test"]}, found.column)

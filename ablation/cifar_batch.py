@@ -12,7 +12,7 @@ from pathlib import Path
 from pickletools import opcodes
 from typing import IO, Any, cast
 
-from ablation.errors import UserError
+from ablation.listing import DataFault
 
 PIXELS = 3 * 32 * 32  # bytes of an image: the red plane, the green one, the blue one
 _LONG = 4096  # bytes from which a text is noted by its place only
@@ -171,7 +171,7 @@ def read_batch(path: Path, label_key: str) -> Batch:
         return Batch(tuple(labels), _images(content["data"], len(labels)))
     except (_RefusedError, ValueError, LookupError, TypeError, OverflowError, struct.error) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{path} is no CIFAR batch, or a damaged one ({why}). Get the file again.") from error
+        raise DataFault(f"{path} is no CIFAR batch, or a damaged one ({why}). Get the file again.") from error
 
 
 def _dictionary(path: Path) -> Mapping[str, Any]:

@@ -10,10 +10,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
 from functools import cache
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, QuotedString
@@ -25,6 +23,7 @@ from ablation.config import check, choices, conf_cache, to_config
 from ablation.ending import CLOSED, drop, end_on_signals, interruption_told
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
+from ablation.ranges import type_problem
 from ablation.schema import FACTORS, Config
 from ablation.terminal import speak_utf8
 
@@ -170,7 +169,7 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
     elif key not in settings():
         yield _unknown_key(key)
     else:
-        problems = (_type_problem(key, value, settings()[key]) for value in override_values(override))
+        problems = (type_problem(key, value, settings()[key]) for value in override_values(override))
         yield from filter(None, problems)
 
 
@@ -221,27 +220,6 @@ def _unknown_key(key: str) -> str:
     nearest = hint(key, siblings or known) or hint(key, known)
     listed = siblings or [*GROUPS, *(name for name in settings() if "." not in name and name not in GROUPS)]
     return f"{key} is not known. Known: {', '.join(listed)}.{nearest} See --help."
-
-
-def _type_problem(key: str, text: str, kind: Any) -> str | None:
-    if isinstance(kind, UnionType):
-        if text.lower() == "null":
-            return None
-        kind = next(one for one in get_args(kind) if one is not NoneType)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        names = [member.name for member in kind]
-        if text not in names:
-            return f"{key}={text}: allowed are {', '.join(names)}.{hint(text, names, key + '={}')}"
-    if kind is bool and text.lower() not in ("true", "false"):
-        return f"{key}={text}: allowed are true and false."
-    if kind in (int, float):
-        try:
-            kind(text)
-        except ValueError:
-            return f"{key}={text}: allowed is a {'whole number' if kind is int else 'number'}."
-    if get_origin(kind) is list and not text.startswith("["):
-        return f"{key}={text}: allowed is a list, for example [2,2,2,2]."
-    return None
 
 
 def resolved(cfg: DictConfig) -> Config:

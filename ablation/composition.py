@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import hydra
@@ -117,8 +118,8 @@ def _decided_by_level(chosen: Mapping[str, str]) -> frozenset[str] | None:
     """The factors of which config.yaml and what it chose besides levels, by group, set no value."""
     files = [conf_file(group, name) for group, name in chosen.items() if not group.startswith("hydra/")]
     touched = set[str]()
-    for path in (CONF_DIR / "config.yaml", *files):
-        content = OmegaConf.to_container(OmegaConf.load(path)) if path.exists() else None
+    for path in filter(Path.exists, (CONF_DIR / "config.yaml", *files)):  # an optional one may be absent
+        content = OmegaConf.to_container(OmegaConf.load(path))
         if not isinstance(content, dict):
             return None
         listed = content.pop("defaults", [])

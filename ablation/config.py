@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import _lru_cache_wrapper, cache
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_type_hints
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -125,7 +126,8 @@ def _range_problems(node: Any, prefix: str = "") -> Iterator[str]:
         if is_dataclass(value):
             yield from _range_problems(value, f"{name}.")
         elif value is not None and "low" in item.metadata and _outside(value, item.metadata):
-            yield f"{name}={value}: allowed is {_allowed(item.metadata)}."
+            null = ", or null" if isinstance(get_type_hints(type(node))[item.name], UnionType) else ""
+            yield f"{name}={value}: allowed is {_allowed(item.metadata)}{null}."
 
 
 def _combination_problems(config: Config) -> Iterator[str]:

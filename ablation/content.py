@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ablation.listing import Unreadable
+from ablation.listing import Unreadable, printable
 
 MOST_BYTES = 512 << 20  # of one file: 100 million uncompressed colour pixels and more
 _PIECE = 1 << 20
@@ -61,6 +61,8 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
             _refuse_others(entry.st_mode)
             yield file, entry.st_size
     except OSError as error:
+        if path.is_symlink() and not path.exists():
+            raise Unreadable(f"a broken link, to {printable(os.readlink(path))}") from error
         raise Unreadable((error.strerror or type(error).__name__).lower()) from error
 
 

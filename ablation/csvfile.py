@@ -7,13 +7,15 @@ are put in natural order, so the same rows in another order are the same data.
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ablation.datachoice import DataConfig
-from ablation.errors import UserError
-from ablation.listing import Labelled, Listing, natural_key, printable
+from ablation.errors import UserError, counted, first_of, hint
+from ablation.layouts import other_source
+from ablation.listing import DataFault, Labelled, Listing, natural_key, printable
 from ablation.relabelled import RelabelledReader, listed_name
 
 COLUMNS = {
@@ -45,39 +47,67 @@ class _Row:
     path: str
     label: str
     split: str
+    typed: str  # the path as the file has it
 
 
 def index_csv(data: DataConfig) -> Listing:
     """The listing of a CSV; without a column of splits every image is a training image, val to be split off.
 
-    Raises:  UserError: the file or its columns are not as expected, or lists all rows that are wrong.
+    Raises:  UserError: there is no such file. DataFault: lists all that is wrong with its rows, with the listing of the
+             others, or its columns are not as expected.
     """
     assert data.root is not None  # refused by config.problems
     file = _file(Path(data.root).expanduser())
-    rows, repeated = _once(file, list(_rows(file)))
-    _refuse_missing(file, rows)
+    faults = list[str]()
+    rows, repeated = _once(file, _rows(file, faults), faults)
+    rows = _present(file, rows, faults)
     labels = {row.label for row in rows if row.split != "test"}
     classes = tuple(sorted(labels, key=natural_key))
     place = {name: label for label, name in enumerate(classes)}
     rows.sort(key=lambda row: (place.get(row.label, 0) if row.split != "test" else 0, natural_key(row.path)))
-    paths: dict[str, str] = {}
+    paths, called = dict[str, str](), dict[str, str]()
     listed: dict[str, list[Labelled]] = {"train": [], "val": [], "test": []}
     for row in rows:
-        name = (
-            f"test/{row.path.removeprefix('test/')}"
-            if row.split == "test"
-            else listed_name(row.split, row.label, row.path)
-        )
-        paths[name] = row.path
+        name = _name(row)
+        paths[name], called[name] = row.path, row.typed
         listed[row.split].append((name, place.get(row.label, -1)))
     trained = {label for _, label in listed["train"]}
-    lacking = [name for name, label in place.items() if label not in trained]
-    if lacking:
-        raise UserError(f"{file}: no training image has the label {', '.join(lacking[:5])}; val has.")
+    faults += _lacking(file, [name for name, label in place.items() if label not in trained], classes)
     notices = _notices(file, rows, repeated)
     test = tuple(name for name, _ in listed["test"])
     reader = RelabelledReader(file.parent, paths)
-    return Listing(file.parent, classes, tuple(listed["train"]), tuple(listed["val"]), reader, notices, test)
+    found = Listing(
+        file.parent, classes, tuple(listed["train"]), tuple(listed["val"]), reader, notices, test,
+        file=file, called=called,
+    )  # fmt: skip
+    if faults:
+        raise DataFault("\n".join(faults), replace(found, **_trained_only(found, trained)))
+    return found
+
+
+def _name(row: _Row) -> str:
+    if row.split == "test":
+        return f"test/{row.path.removeprefix('test/')}"
+    return listed_name(row.split, row.label, row.path)
+
+
+def _lacking(file: Path, lacking: Sequence[str], classes: Sequence[str]) -> Iterator[str]:
+    """What is wrong with labels that validation images have and no training image has, if there are such."""
+    if lacking:
+        near = hint(lacking[0], set(classes) - set(lacking))
+        yield (
+            f"{file}: no training image has the label {first_of(lacking, 5)}; val has.{near} Correct the label, or "
+            "give the class training images."
+        )
+
+
+def _trained_only(found: Listing, trained: Set[int]) -> dict[str, Any]:
+    """What a listing is with the classes alone that have training images."""
+    kept = {label: place for place, label in enumerate(sorted(trained))}
+    parts = {"train": found.train, "val": found.val}
+    return {"classes": tuple(found.classes[label] for label in kept)} | {
+        split: tuple((name, kept[label]) for name, label in part if label in kept) for split, part in parts.items()
+    }
 
 
 def _file(root: Path) -> Path:
@@ -86,23 +116,27 @@ def _file(root: Path) -> Path:
     found = sorted(root.glob("*.csv")) if root.is_dir() else []
     if len(found) == 1:
         return found[0]
-    there = f" There are {', '.join(path.name for path in found[:5])}." if found else ""
-    raise UserError(f"data.root={root} is no CSV file; give one: data.root=/path/labels.csv.{there}")
+    there = f"There are {first_of((path.name for path in found), 5)}." if found else other_source(root, "csv")
+    raise UserError(f"data.root={root} is no CSV file; give one: data.root=/path/labels.csv. {there}".rstrip())
 
 
 def _text(file: Path) -> str:
     content = file.read_bytes()
+    wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
     try:
-        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
+        if b"\0" in content[:512]:
+            advice = other_source(file, "csv") or "Give a table of text."
+            raise UserError(f"data.root={file} is no CSV file: it holds zero bytes. {advice}") from error
         line = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{file}: line {line} is no UTF-8 text. Save the file as UTF-8.") from error
+        raise DataFault(f"{file}: line {line} is no UTF-8 text. Save the file as UTF-8.") from error
 
 
-def _rows(file: Path) -> Iterator[_Row]:
-    """The rows of a CSV, blanks around values removed.
+def _rows(file: Path, faults: list[str]) -> Iterator[_Row]:
+    """The rows of a CSV, blanks around values removed; lines that cannot be understood are told in `faults`.
 
-    Raises:  UserError: columns are not known, or lists the lines that cannot be understood.
+    Raises:  DataFault: columns are not known, or from some line on it is no CSV.
     """
     text = _text(file)
     head = text.lstrip().partition("\n")[0]
@@ -122,9 +156,9 @@ def _rows(file: Path) -> Iterator[_Row]:
             else:
                 yield row
     except csv.Error as error:
-        raise UserError(f"{file}: line {reader.line_num}: {error}.") from error
+        raise DataFault(f"{file}: line {reader.line_num}: {error}.") from error
     if wrong:
-        raise UserError(f"{file}: {_lines(wrong)}")
+        faults.append(f"{file}: {counted(len(wrong), 'line')} cannot be understood:{_lines(wrong)}")
 
 
 def _row(line: int, values: Sequence[str], columns: Mapping[str, int], width: int) -> _Row | str:
@@ -141,7 +175,7 @@ def _row(line: int, values: Sequence[str], columns: Mapping[str, int], width: in
         return f"line {line} has no path"
     if not told["label"] and split != "test":
         return f"line {line} has no label"
-    return _Row(line, os.path.normpath(told["path"]), told["label"], split)
+    return _Row(line, os.path.normpath(told["path"]), told["label"], split, told["path"])
 
 
 def _columns(file: Path, header: Sequence[str]) -> dict[str, int]:
@@ -151,7 +185,7 @@ def _columns(file: Path, header: Sequence[str]) -> dict[str, int]:
         fitting = [place for place, name in enumerate(lowered) if name in names]
         if len(fitting) > 1 or (not fitting and role != "split"):
             told = f"{len(fitting)} columns could be" if fitting else "no column is"
-            raise UserError(
+            raise DataFault(
                 f"{file}: {told} the {role}. The first line has: {', '.join(header) or 'nothing'}. Call exactly one "
                 f"column {' or '.join(names[:4])}; a column called split is optional."
             )
@@ -160,11 +194,8 @@ def _columns(file: Path, header: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _once(file: Path, rows: Iterable[_Row]) -> tuple[list[_Row], int]:
-    """The rows without repetitions, and how many those are.
-
-    Raises:  UserError: no row, or lists the images that have two labels or are in two splits.
-    """
+def _once(file: Path, rows: Iterable[_Row], faults: list[str]) -> tuple[list[_Row], int]:
+    """The rows without repetitions, and how many those are; images of two labels or splits are told in `faults`."""
     first: dict[str, _Row] = {}
     wrong, repeated = [], 0
     for row in rows:
@@ -174,31 +205,37 @@ def _once(file: Path, rows: Iterable[_Row]) -> tuple[list[_Row], int]:
             wrong.append(f"{printable(row.path)} is {one} and {two}")
         repeated += seen is not row
     if wrong:
-        raise UserError(f"{file}: {_lines(wrong)}")
+        told = counted(len(wrong), "row contradicts", "rows contradict")
+        faults.append(f"{file}: {told} another one:{_lines(wrong)}")
     if not any(row.split == "train" for row in first.values()):
-        raise UserError(f"{file} has no training image.")
+        faults.append(f"{file} has no training image.")
     return list(first.values()), repeated
 
 
-def _refuse_missing(file: Path, rows: Iterable[_Row]) -> None:
+def _present(file: Path, rows: Sequence[_Row], faults: list[str]) -> list[_Row]:
+    """The rows whose files are there; the others are told in `faults`."""
     absent = [row for row in rows if not os.path.lexists(file.parent / row.path)]
     if not absent:
-        return
+        return list(rows)
     path = absent[0].path
     ways = [path.replace("\\", "/"), *(path + suffix for suffix in (".jpg", ".jpeg", ".png", ".JPEG"))]
     there = next((way for way in ways if way != path and os.path.lexists(file.parent / way)), None)
     advice = f"{there} is there: write it so." if there else f"Paths are taken from the CSV's folder, {file.parent}."
     missing = [f"line {row.line}: {printable(row.path)}" for row in absent]
-    raise UserError(f"{file} names {len(absent):,} files that are not there: {_lines(missing)}\n{advice}")
+    count = counted(len(absent), "file that is", "files that are")
+    faults.append(f"{file} names {count} not there:{_lines(missing)}\n{advice}")
+    gone = set(absent)
+    return [row for row in rows if row not in gone]
 
 
 def _notices(file: Path, rows: Iterable[_Row], repeated: int) -> tuple[str, ...]:
     outside = sum(os.path.isabs(row.path) or row.path.split(os.sep)[0] == ".." for row in rows)
     found = []
     if repeated:
-        found.append(f"{file}: {repeated:,} rows repeat an earlier one and count once.")
+        told = counted(repeated, "row repeats an earlier one and counts", "rows repeat an earlier one and count")
+        found.append(f"{file}: {told} once.")
     if outside:
-        found.append(f"{file}: {outside:,} images lie outside of its folder.")
+        found.append(f"{file}: {counted(outside, 'image lies', 'images lie')} outside of its folder.")
     return tuple(found)
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ablation.datachoice import BadFiles, DataConfig, DataName, SplitRule
+from ablation.datachoice import DOWNLOADED, VALIDATION, BadFiles, DataConfig, DataName, SplitRule
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
 from ablation.duplicates import leaked, readable, same_content
 from ablation.errors import UserError
-from ablation.listing import Listing
+from ablation.layouts import refuse_missing
+from ablation.listing import DataFault, Listing
 from ablation.sources import SOURCES
 from ablation.splitting import (
     Pixels,
@@ -87,28 +88,43 @@ def cache_dir(data: DataConfig) -> Path:
 def listing(data: DataConfig) -> Listing:
     """The images of a source that is not embedded, of the classes asked for.
 
-    Raises:  UserError: what is asked for is not there, or not in the layout that the source has.
+    Raises:  UserError: what is asked for is not there at all, or not of this source. DataFault: it is there, but not as
+             it has to be; all that is wrong, with the listing of what can be read all the same.
     """
-    found = with_classes(SOURCES[data.name](data, cache_dir(data)), data.classes)
+    if data.root is not None and not (data.download and data.name in DOWNLOADED):
+        refuse_missing(Path(data.root).expanduser())
+    faults = list[str]()
+    try:
+        found = SOURCES[data.name](data, cache_dir(data))
+    except DataFault as fault:
+        if fault.listing is None:
+            raise
+        found = fault.listing
+        faults.append(str(fault))
+    if found.train:
+        found = with_classes(found, data.classes)
+    if data.split is not SplitRule.given and found.val:
+        raise UserError(
+            f"data.split={data.split.name}: {found.place} has validation images of its own, {len(found.val):,}. Leave "
+            "data.split out, or move them to the training images."
+        )
     if data.split is SplitRule.given and not found.val:
         notes = "".join(f"\n  note: {text}" for text in found.notices)
-        raise UserError(
-            f"data.root={found.root}: it has no validation images, in a folder val/ for example. Give it some, or hold "
+        faults.append(
+            f"data.root={found.place}: it has no validation images, {VALIDATION[data.name]}. Give it some, or hold "
             f"out a share of the training images: data.split=fixed (the same for all seeds) or data.split=by_seed "
             f"(others for each seed), with data.val_share={data.val_share:g}.{notes}"
         )
-    if data.split is not SplitRule.given and found.val:
-        raise UserError(
-            f"data.split={data.split.name}: {found.root} has validation images of its own, {len(found.val):,}. Leave "
-            "data.split out, or move them to the training images."
-        )
+    if faults:
+        raise DataFault("\n".join(faults), found)
     return found
 
 
 def describe(data: DataConfig) -> DataInfo:
     """Fingerprint, classes, shape and number of the images, without decoding a folder's files.
 
-    Raises:  UserError: no such folder, no classes, or fewer images in a class than data.per_class asks for.
+    Raises:  UserError: no such folder, no classes, or fewer images in a class than data.per_class asks for; files that
+             cannot be read are told before that.
     """
     if data.name is DataName.fashion_mini:
         train, _, classes = _embedded_of(data)
@@ -116,14 +132,27 @@ def describe(data: DataConfig) -> DataInfo:
         refuse_small_classes(counts, classes, data.per_class)
         return DataInfo(FASHION_MINI_SHA256[:16], classes, 28, 1, _used(counts, data.per_class))
     found = listing(data)
+    try:
+        counts = _training_counts(found, data)
+    except DataFault:
+        opened(data)  # whoever adds images to a class wants to know first which of them can be read
+        raise
+    digits = fingerprint(found, cache_dir(data))
+    n_train = _used(counts, data.per_class)
+    return DataInfo(digits, found.classes, _image_size(data), found.reader.channels, n_train)
+
+
+def _training_counts(found: Listing, data: DataConfig) -> Array:
+    """How many training images each class has, unreadable ones included, before data.per_class.
+
+    Raises:  DataFault: a class has too few to be split, or for data.per_class.
+    """
     counts = np.bincount([label for _, label in found.train], minlength=len(found.classes))
     if data.split is not SplitRule.given:
         refuse_small_to_split(counts, found.classes, f"data.split={data.split.name}")
         counts = np.array([count - held_out_count(int(count), data.val_share) for count in counts])
     refuse_small_classes(counts, found.classes, data.per_class)
-    digits = fingerprint(found, cache_dir(data))
-    n_train = _used(counts, data.per_class)
-    return DataInfo(digits, found.classes, _image_size(data), found.reader.channels, n_train)
+    return counts
 
 
 def load(data: DataConfig, seed: int | None = None) -> Splits:
@@ -154,13 +183,13 @@ def load(data: DataConfig, seed: int | None = None) -> Splits:
     )
 
 
-def opened(data: DataConfig, *, strict: bool = True) -> tuple[Listing, Store]:
+def opened(data: DataConfig, found: Listing | None = None, *, strict: bool = True) -> tuple[Listing, Store]:
     """The listing of a source that is not embedded, and its decoded images.
 
     Args:    strict: refuse files that cannot be read, unless data.bad_files=skip, and classes without any other.
     Raises:  UserError: as `load`.
     """
-    found = listing(data)
+    found = found or listing(data)
     store = open_store(found, _image_size(data), cache_dir(data))
     if not strict:
         return found, store
@@ -217,6 +246,13 @@ def _embedded_of(data: DataConfig) -> tuple[Split, Split, tuple[str, ...]]:
     return of(train), of(val), tuple(names[label] for label in kept)
 
 
+def embedded_counts(data: DataConfig) -> tuple[int, int]:
+    """How many training images the embedded classes asked for have, before data.per_class, and how many test images."""
+    train, _, names = _embedded_of(data)
+    kept = [FASHION_MINI_CLASSES.index(name) for name in names]
+    return len(train), int(np.isin(embedded("test").labels, kept).sum())
+
+
 @cache
 def embedded(split: str) -> Split:
     """The images that come with the program: train, val or test."""
@@ -240,9 +276,9 @@ def _digits(rows: Array) -> str:
 def _refuse_unreadable_classes(store: Store, classes: Sequence[str], rule: SplitRule) -> None:
     lost = sorted(set(range(len(classes))) - set(store.labels["train"].tolist()))
     if lost:
-        raise UserError(f"no image in train/{classes[lost[0]]}/ can be read. Repair the images or remove the folder.")
+        raise DataFault(f"no image in train/{classes[lost[0]]}/ can be read. Repair the images or remove the folder.")
     if rule is SplitRule.given and not len(store.labels["val"]):
-        raise UserError("no image in val/ can be read. Repair the images.")
+        raise DataFault("no image in val/ can be read. Repair the images.")
 
 
 if __name__ == "__main__":

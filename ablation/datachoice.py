@@ -32,6 +32,12 @@ PLACES = {
     DataName.parquet: "a folder with train-*.parquet",
     DataName.webdataset: "a folder with train-*.tar",
 }
+# Where validation images are that a source lacks, for the sources that may come without.
+VALIDATION = dict.fromkeys(DataName, "in a folder val/") | {
+    DataName.csv: "rows with val in a column called split",
+    DataName.parquet: "in validation-*.parquet",
+    DataName.webdataset: "in val-*.tar",
+}
 DOWNLOADED = (DataName.fashion_mnist, DataName.cifar10, DataName.cifar100)  # those that data.download=true can get
 
 

@@ -7,6 +7,7 @@ does, so a picture cut out on transparent ground shows the colour that its file 
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,18 @@ def decode_image(content: bytes, size: int) -> np.ndarray:
         raise
     except Exception as error:  # Pillow's plugins raise whatever their parsers meet, struct.error and KeyError included
         raise Unreadable(_reason(kind, error)) from error
+
+
+def header_of(source: Path | bytes) -> tuple[int, int, str]:
+    """Width, height and Pillow's mode of the image in a file, or of encoded bytes, by its header alone.
+
+    Raises:  Unreadable: it is no image.
+    """
+    try:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return image.width, image.height, image.mode
+    except Exception as error:  # whatever a damaged header makes Pillow raise
+        raise Unreadable(str(error)) from error
 
 
 def fit(image: Image.Image, size: int) -> Image.Image:

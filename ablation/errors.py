@@ -12,6 +12,18 @@ class RunFailed(Exception):
     """One or more runs ended with an error; each one's traceback is in its train.log (exit code 1)."""
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number with its noun: `1 image`, `2,000 images`."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def first_of(names: Iterable[str], most: int) -> str:
+    """Names with commas between, of many the first: `a, b, c and 4 others`."""
+    shown = list(names)
+    rest = len(shown) - most
+    return ", ".join(shown[:most]) + (f" and {counted(rest, 'other')}" if rest > 0 else "")
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name a mistyped one most likely meant, or None when nothing is close.
 

@@ -10,7 +10,7 @@ from ablation.datachoice import DataConfig
 from ablation.datasets import FASHION_MINI_CLASSES
 from ablation.download import Remote, fetch
 from ablation.errors import UserError
-from ablation.listing import Listing
+from ablation.listing import DataFault, Listing
 from ablation.records import Block, RecordReader, official_listing
 from ablation.unpack import gunzipped
 
@@ -43,7 +43,7 @@ def index_fashion_mnist(data: DataConfig, cache: Path) -> Listing:
         images, labelled = f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"
         count, *sides = shapes[images]
         if sides != [SIDE, SIDE] or shapes[labelled] != (count,) or not count:
-            raise UserError(
+            raise DataFault(
                 f"{folder}: {images} says {' x '.join(map(str, shapes[images]))}, {labelled} says "
                 f"{shapes[labelled][0]}. Expected are as many labels as images of {SIDE} x {SIDE}."
             )
@@ -63,14 +63,14 @@ def idx_shape(path: Path, dimensions: int) -> tuple[int, ...]:
         header = file.read(start)
     magic = bytes((0, 0, 8, dimensions))  # 8: unsigned bytes
     if header[:4] != magic:
-        raise UserError(f"{path} is no IDX file of bytes: it starts with {header[:4].hex()}, expected {magic.hex()}.")
+        raise DataFault(f"{path} is no IDX file of bytes: it starts with {header[:4].hex()}, expected {magic.hex()}.")
     if len(header) < start:
-        raise UserError(f"{path} is cut off in its header. Get the file again.")
+        raise DataFault(f"{path} is cut off in its header. Get the file again.")
     shape = struct.unpack(f">{dimensions}I", header[4:])
     found, told = path.stat().st_size - start, math.prod(shape)
     if found != told:
         wrong = "is cut off" if found < told else "has bytes behind its end"
-        raise UserError(f"{path} {wrong}: {found:,} bytes of data, its header says {told:,}. Get the file again.")
+        raise DataFault(f"{path} {wrong}: {found:,} bytes of data, its header says {told:,}. Get the file again.")
     return shape
 
 
@@ -82,9 +82,9 @@ def idx_labels(path: Path, classes: int) -> list[int]:
     labels = np.frombuffer(path.read_bytes(), np.uint8, offset=8)
     counts = np.bincount(labels, minlength=classes)
     if len(counts) > classes:
-        raise UserError(f"{path} has the label {len(counts) - 1}; allowed are 0 to {classes - 1}.")
+        raise DataFault(f"{path} has the label {len(counts) - 1}; allowed are 0 to {classes - 1}.")
     if not counts.all():
-        raise UserError(f"{path} has no image of class {int(counts.argmin())}.")
+        raise DataFault(f"{path} has no image of class {int(counts.argmin())}.")
     return [int(label) for label in labels]
 
 
@@ -103,7 +103,7 @@ def _folder(data: DataConfig, cache: Path) -> Path:
         return own
     best = min(range(len(places)), key=lambda place: len(missing[place]))
     if len(missing[best]) < len(REMOTES):
-        raise UserError(f"{places[best]} lacks {', '.join(missing[best])} (packed as .gz or not). {_ADVICE}")
+        raise DataFault(f"{places[best]} lacks {', '.join(missing[best])} (packed as .gz or not). {_ADVICE}")
     raise UserError(f"data=fashion_mnist: there is no Fashion-MNIST in {' or '.join(map(str, places))}. {_ADVICE}")
 
 

@@ -195,13 +195,18 @@ def differences(config: Config, base: Config) -> dict[str, str]:
     ours = levels_of(config)
     found = {factor: ours[factor] for factor in changed_factors(ours, levels_of(base))}
     here, there = setting_of(config, "", ""), setting_of(base, "", "")
-    return found | {key: str(here[key]) for key in here if here[key] != there.get(key)}
+    return found | {key: spelled(here[key]) for key in here if here[key] != there.get(key)}
+
+
+def spelled(value: Any) -> str:
+    """A value as a command line takes it: null for None."""
+    return "null" if value is None else str(value)
 
 
 def slug_of(config: Config, base: Config, most: int | None = 60) -> str:
     """The differences to the base in at most so many ASCII characters, for people; programs use the run id."""
     found = differences(config, base)
-    parts = [f"{key.rpartition('.')[2]}-{'null' if value == 'None' else value}" for key, value in found.items()]
+    parts = [f"{key.rpartition('.')[2]}-{value}" for key, value in found.items()]
     return plain_name("_".join(parts) or "base")[:most].strip("-._") or "run"
 
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ablation.content import digest_content, read_content
 from ablation.datachoice import BadFiles
-from ablation.decode import decode_image
-from ablation.errors import UserError, hint
+from ablation.decode import decode_image, header_of
+from ablation.errors import first_of, hint
 from ablation.layouts import find_places
-from ablation.listing import Labelled, Listing, Unreadable, printable
+from ablation.listing import DataFault, Labelled, Listing, printable
 from ablation.walk import SUFFIXES, Walk
 
 _NAMED = 10  # classes in one message
@@ -52,18 +51,15 @@ class FolderReader:
 
     def header(self, name: str) -> tuple[int, int, str]:
         """Width, height and Pillow's mode of a file's image, by its header alone."""
-        try:
-            with Image.open(self.root / name) as image:
-                return image.width, image.height, image.mode
-        except Exception as error:  # whatever a damaged header makes Pillow raise
-            raise Unreadable(str(error)) from error
+        return header_of(self.root / name)
 
 
 def index_folder(root: Path, bad_files: BadFiles = BadFiles.error) -> Listing:
     """List classes and image files of a data folder in natural order; val is empty where there is no folder val/.
 
     Args:    bad_files: skip leaves class folders without an image out of the classes.
-    Raises:  UserError: tells everything that is wrong: a folder is missing or empty, or val/ has another class.
+    Raises:  UserError: it is no such folder. DataFault: tells everything that is wrong, an empty class folder or a
+             class of val/ alone, with the listing of all else.
     """
     places, walk = find_places(root), Walk(root)
     folders = walk.folders(places.train)
@@ -76,10 +72,13 @@ def index_folder(root: Path, bad_files: BadFiles = BadFiles.error) -> Listing:
         vals = {name: walk.images(f"{places.val}/{name}") for name in walk.folders(places.val)}
     problems = list(_problems(places.train, places.val, files, [] if skip else empty, vals, set(classes)))
     if problems:
-        raise UserError("\n".join(f"data.root={root}: {problem}" for problem in problems))
-    notices = [*places.notices, *_notices(classes, empty, vals), *walk.notices()]
-    train = tuple(_labelled(classes, files))
-    return Listing(root, classes, train, tuple(_labelled(classes, vals)), FolderReader(root), notices=tuple(notices))
+        classes = tuple(name for name in classes if files[name] and printable(name) == name)
+    notices = (*places.notices, *_notices(classes, empty, vals, whole=not problems), *walk.notices())
+    train, val = (tuple(_labelled(classes, named)) for named in (files, vals))
+    found = Listing(root, classes, train, val, FolderReader(root), notices)
+    if problems:
+        raise DataFault("\n".join(f"data.root={root}: {problem}" for problem in problems), found)
+    return found
 
 
 def _problems(
@@ -87,7 +86,7 @@ def _problems(
     classes: set[str],
 ) -> Iterator[str]:  # fmt: skip
     """What is wrong with the folders of the classes, a sentence each."""
-    place, kinds = f"{train}/" if train else "", ", ".join(sorted(SUFFIXES))
+    place, kinds = f"{train}/" if train else "data.root ", ", ".join(sorted(SUFFIXES))
     unprintable = [printable(name) for name in files if printable(name) != name]
     if unprintable:
         yield f"the folder name {place}{unprintable[0]} is no UTF-8 text. Rename it."
@@ -109,13 +108,16 @@ def _problems(
         )
     elif extra:
         missing = [name for name in classes if not vals.get(name)]
-        twins = "".join(map(_twin_hint, extra[:_NAMED], [missing] * _NAMED))
-        named = _listed(extra)
-        yield f"{val}/ has classes that {place or 'train/'} lacks: {named}. Classes are matched by folder name.{twins}"
+        twins = "".join(_twin_hint(name, missing) or _twin_hint(name, sorted(classes)) for name in extra[:_NAMED])
+        advice = f"Rename the folder in {val}/ to that of its class, add its images to {place}, or take it away."
+        told = f"{val}/ has classes that {place} lacks: {_listed(extra)}"
+        yield f"{told}. Classes are matched by folder name.{twins} {advice}"
 
 
-def _notices(classes: Sequence[str], empty: Sequence[str], vals: dict[str, list[str]]) -> Iterator[str]:
-    """What is odd about the folders of the classes, but can be meant."""
+def _notices(classes: Sequence[str], empty: Sequence[str], vals: dict[str, list[str]], *, whole: bool) -> Iterator[str]:
+    """What is odd about the folders of the classes, but can be meant; not whole: something about them is wrong."""
+    if not whole:
+        return
     if left := [name for name in empty if name not in classes]:
         yield f"class folders without an image, left out: {len(left):,} ({_listed(left)})."
     missing = [name for name in classes if not vals.get(name)]
@@ -147,9 +149,7 @@ def _twin_hint(name: str, classes: Sequence[str]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    shown = [printable(name) for name in names]
-    rest = len(shown) - _NAMED
-    return ", ".join(shown[:_NAMED]) + (f" and {rest:,} others" if rest > 1 else " and 1 other" if rest > 0 else "")
+    return first_of(map(printable, names), _NAMED)
 
 
 def _labelled(classes: Sequence[str], files: dict[str, list[str]]) -> Iterable[Labelled]:

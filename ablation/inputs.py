@@ -7,7 +7,7 @@ A folder whose own folders have the names of the net's classes is labelled by th
 import glob
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def split_inputs(net: Trained, split: str) -> Inputs:
     if split == "test" and not found.test:
         raise UserError(f"split=test: {found.root} has no test images. To label others: images=/path.")
     if split == "test":
-        return Inputs(_below(found.test), None, _reading(found.reader, found.test, info.image_size))
+        return Inputs(_below(found.test, found.called), None, _reading(found.reader, found.test, info.image_size))
     if extra := [name for name in found.classes if name not in info.classes]:
         raise UserError(
             f"{data.root} has {len(found.classes)} classes, the run was trained on {len(info.classes)} "
@@ -78,11 +78,17 @@ def split_inputs(net: Trained, split: str) -> Inputs:
     names = [name for name, _ in labelled]
     truth = [found.classes[label] for _, label in labelled]
     inside = names[0].partition("/")[0] not in found.classes  # unless the classes lie in data.root itself
-    return Inputs(_below(names) if inside else names, truth, _reading(found.reader, names, info.image_size))
+    told = _below(names, found.called) if inside or found.called else names
+    return Inputs(told, truth, _reading(found.reader, names, info.image_size))
 
 
-def _below(names: Sequence[str]) -> Sequence[str]:
-    """Names without the folder of the split, which all of them begin with; as they are where one does not."""
+def _below(names: Sequence[str], called: Mapping[str, str]) -> Sequence[str]:
+    """Names without the folder of the split, which all of them begin with; as they are where one does not.
+
+    Args:    called: what the user's own table calls them, where there is one.
+    """
+    if called:
+        return [called[name] for name in names]
     first = names[0].partition("/")[0] + "/"
     return [name.removeprefix(first) for name in names] if all(name.startswith(first) for name in names) else names
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablation.errors import UserError, hint
-from ablation.listing import natural_key, printable
+from ablation.listing import DataFault, natural_key, printable
 from ablation.walk import SUFFIXES, Walk
 
 EXPECTED = "Expected are train/<class>/ and val/<class>/ with images, and optionally test/ with unlabelled images."
@@ -17,6 +17,7 @@ _ARCHIVES = {
     ".gz": "tar -xf {} -C FOLDER", ".bz2": "tar -xf {} -C FOLDER", ".xz": "tar -xf {} -C FOLDER",
     ".7z": "7z x {}", ".rar": "unrar x {}",
 }  # fmt: skip
+_FILES = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".tar": "webdataset"}  # of a file: its source
 _CLASSES_LOOKED_AT = 50
 
 
@@ -34,6 +35,7 @@ def find_places(root: Path) -> Places:
 
     Raises:  UserError: there are none, and what the folder is instead; or two could be the same split.
     """
+    refuse_missing(root)
     _refuse_no_folder(root)
     names = folders_in(root)
     train, val = (_split_folder(root, split, names) for split in ("train", "val"))
@@ -63,7 +65,7 @@ def _split_folder(root: Path, split: str, names: Iterable[str]) -> str | None:
     found = [name for name in names if name.lower() in _SYNONYMS[split]]
     if len(found) > 1:
         listed = ", ".join(f"{name}/" for name in found)
-        raise UserError(f"data.root={root}: {listed} could all be {split}/. Rename one of them to {split}/.")
+        raise DataFault(f"data.root={root}: {listed} could all be {split}/. Rename one of them to {split}/.")
     return found[0] if found else None
 
 
@@ -71,15 +73,64 @@ def _refuse_no_folder(root: Path) -> None:
     if root.is_file():
         command = _ARCHIVES.get(root.suffix.lower())
         advice = f"Unpack it and give the folder: {command.format(root.name)}" if command else "Give a folder."
-        raise UserError(f"data.root={root} is a file, not a folder of images. {advice}")
-    if not root.is_dir():
-        there = folders_in(root.parent) if root.parent.is_dir() else []
-        nearest = hint(root.name, there, f"{root.parent}/{{}}")
-        raise UserError(f"data.root={root}: there is no folder train/, for there is no such folder at all.{nearest}")
+        raise UserError(f"data.root={root} is a file, not a folder of images. {other_source(root) or advice}")
     try:
         os.listdir(root)
     except OSError as error:
         raise UserError(f"data.root={root} cannot be opened: {error.strerror}.") from error
+
+
+def refuse_missing(root: Path) -> None:
+    """Raise UserError where nothing is at a path: with the part of it that is there, and the nearest name in that."""
+    if os.path.lexists(root):
+        if not os.path.exists(root):
+            raise UserError(f"data.root={root} is a broken link, to {os.readlink(root)}.")
+        return
+    below, above = root.absolute(), root.absolute().parent
+    while not above.is_dir() and above != above.parent:
+        below, above = above, above.parent
+    try:
+        there = [name for name in os.listdir(above) if not name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"data.root={root}: {above} cannot be opened: {error.strerror}.") from error
+    nearest = hint(below.name, there, f"{above / '{}'}")
+    rest = "" if above == root.absolute().parent else f" {above} is there, {below.name} in it is not."
+    what = "file" if root.suffix.lower() in {*_ARCHIVES, *_FILES} else "folder"
+    raise UserError(f"data.root={root}: there is no such {what} at all.{rest}{nearest}")
+
+
+def other_source(root: Path, *but: str) -> str:
+    """The source that a place looks made for, as a next step; empty where nothing says so.
+
+    Args:    but: names of sources that it was looked at for already.
+    """
+    found = _source_of(root)
+    if found is None or found[0] in but:
+        return ""
+    name, place, words = found
+    return f"It looks like {words}: data={name}{'' if place == root else f' data.root={place}'}."
+
+
+def _source_of(root: Path) -> tuple[str, Path, str] | None:
+    """Name of a source, data.root for it, and what it is in words."""
+    if root.is_file():
+        name = _FILES.get(root.suffix.lower())
+        found = {"csv": (root, "a table of images"), "parquet": (root.parent, "one of the parquet shards of a folder")}
+        found |= {"webdataset": (root.parent, "one of the shards of a folder")} if root.match("train*.tar") else {}
+        return (name, *found[name]) if name in found else None
+    if (root / "val" / "val_annotations.txt").is_file():
+        return "tiny_imagenet", root, "Tiny-ImageNet as Stanford packs it"
+    for name, patterns in (("webdataset", ("train*.tar",)), ("parquet", ("train*.parquet", "data/train*.parquet"))):
+        if any(True for pattern in patterns for _ in root.glob(pattern)):
+            return name, root, f"a folder of {name} shards"
+    names = folders_in(root)
+    if any(name.lower() in _SYNONYMS["train"] and folders_in(root / name) for name in names):
+        return "imagefolder", root, "a folder of images"
+    tables = sorted(root.glob("*.csv"), key=lambda path: natural_key(path.name))
+    if tables:
+        return "csv", tables[0], "a table of images"
+    filled = [name for name in names[:_CLASSES_LOOKED_AT] if _images_in(root / name)]
+    return ("imagefolder", root, "folders of images, one for each class") if len(filled) > 1 else None
 
 
 def _refuse_other_layouts(root: Path, names: list[str], val: str | None) -> None:
@@ -93,21 +144,24 @@ def _refuse_other_layouts(root: Path, names: list[str], val: str | None) -> None
         if inside & set(_SYNONYMS["train"]):
             raise UserError(f"{start} {name}/ in it has one: data.root={root / name}.")
     if val is not None:
-        raise UserError(f"{start} {EXPECTED}")
+        raise DataFault(f"{start} {EXPECTED}")
     parent = root.absolute().parent
     if root.absolute().name.lower() in {name for known in _SYNONYMS.values() for name in known}:
         raise UserError(f"{start} It is a split itself: give the folder above it, data.root={parent}.")
     images = _images_in(root)
     if images and not names:
         above = parent.parent if parent.name.lower() in _SYNONYMS["train"] else parent
-        raise UserError(
-            f"{start} It holds images itself ({printable(images[0])}, ...), so it may be the folder of one class: give "
-            f"the folder that holds train/, for example data.root={above}. {EXPECTED}"
+        advice = other_source(root, "imagefolder") or (
+            "It may be the folder of one class: give the folder that holds train/, for example "
+            f"data.root={above}. {EXPECTED}"
         )
+        raise UserError(f"{start} It holds images itself ({printable(images[0])}, ...). {advice}")
     filled = [name for name in names if _images_in(root / name)]
     if len(filled) < 2 or any(not _images_in(root / name) and _deeper(root / name) for name in names):
         archives = sorted((one.name for one in root.iterdir() if one.suffix.lower() in _ARCHIVES), key=natural_key)
         packed = f" There is an archive to unpack: {archives[0]}." if archives else ""
+        if other := other_source(root, "imagefolder"):
+            raise UserError(f"{start} {other}")
         raise UserError(f"{start}{packed} {EXPECTED}{hint('train', names, 'the folder {}')}")
 
 

@@ -5,18 +5,31 @@ order, and a `Reader`. All else, the fingerprint, the decoded store and the chec
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+
+from ablation.errors import UserError
 
 Labelled = tuple[str, int]  # the name of an image, with / between its parts, and the index of its class
 
 
 class Unreadable(Exception):
     """An image that cannot be read; the message says why, in words that fit behind the file's name."""
+
+
+class DataFault(UserError):
+    """The data that a command names are there, but something about them stops training.
+
+    listing: what can be read all the same, for a check that tells all faults at once; None where nothing can.
+    """
+
+    def __init__(self, message: str, listing: "Listing | None" = None) -> None:
+        super().__init__(message)
+        self.listing = listing
 
 
 class Reader(Protocol):
@@ -50,7 +63,8 @@ class Listing:
     """The images of a source: names with the index of their class, by split and in a fixed order.
 
     val is empty where the source has no split of its own. test names the images that no run may look at, of sources
-    whose test images are not files in test/. notices are sentences on what was passed over.
+    whose test images are not files in test/. notices are sentences on what was passed over. file is the one that
+    data.root names where it does not name a folder, and called has the paths in it, as they are written there, by name.
     """
 
     root: Path
@@ -60,6 +74,13 @@ class Listing:
     reader: Reader
     notices: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    file: Path | None = field(default=None, kw_only=True)
+    called: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def place(self) -> Path:
+        """What the user knows the data by."""
+        return self.file or self.root
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ablation.datachoice import DataConfig
-from ablation.decode import decode_image
-from ablation.errors import UserError
-from ablation.listing import Listing, Unreadable, natural_key
+from ablation.decode import decode_image, header_of
+from ablation.errors import UserError, first_of
+from ablation.layouts import other_source
+from ablation.listing import DataFault, Listing, Unreadable, natural_key
 from ablation.records import stamps_of
 
 VALIDATION = ("validation", "valid", "val", "dev")
@@ -62,6 +63,13 @@ class ParquetReader:
             raise Unreadable("the row holds no bytes of an image")
         return decode_image(content, size)
 
+    def header(self, name: str) -> tuple[int, int, str]:
+        """Width, height and mode of an image, by its header alone."""
+        try:
+            return header_of(self._content(name) or b"")
+        except UserError as error:
+            raise Unreadable(str(error)) from error
+
     def _content(self, name: str) -> bytes | None:
         split, _, rest = name.partition("/")
         row = int(rest.rpartition("/")[2])
@@ -96,7 +104,7 @@ class Shards:
 def index_parquet(data: DataConfig) -> Listing:
     """The listing of a folder of shards; val is validation-*, else labelled test-*, else to be split off.
 
-    Raises:  UserError: there are no shards, or their columns are not known, or pyarrow is not installed.
+    Raises:  UserError: there are no shards, or pyarrow is not installed. DataFault: columns are not known, say.
     """
     assert data.root is not None  # refused by config.problems
     root = Path(data.root).expanduser()
@@ -118,7 +126,7 @@ def index_parquet(data: DataConfig) -> Listing:
         for number, label in enumerate(labels.get(split, ())):
             place = places.get(_class(label)) if shards.classes is None else label
             if place is None or not 0 <= place < len(classes):
-                raise UserError(
+                raise DataFault(
                     f"{folder}: row {number} of {split} has the label {label!r}; classes are {len(classes)}."
                 )
             yield f"{split}/{classes[place]}/{number:06d}", place
@@ -150,9 +158,11 @@ def _files(folder: Path, split: str) -> list[Path]:
 
 def _nearby(root: Path) -> str:
     if not root.is_dir():
-        return "It is no folder."
+        return f"It is no folder. {other_source(root, 'parquet') or f'Give the folder: data.root={root.parent}.'}"
     found = sorted(str(path.relative_to(root)) for path in (*root.glob("*.parquet"), *root.glob("*/*.parquet")))
-    return f"There is {', '.join(found[:3])}; shards are named train-*, validation-* and test-*." if found else ""
+    if found:
+        return f"There is {first_of(found, 3)}; shards are named train-*, validation-* and test-*."
+    return other_source(root, "parquet") or "Give the folder with the shards: data.root=/path."
 
 
 def read_shards(root: Path, splits: Mapping[str, str], label_columns: Sequence[str]) -> Shards:
@@ -174,7 +184,7 @@ def read_shards(root: Path, splits: Mapping[str, str], label_columns: Sequence[s
                     classes = _class_names(file.schema_arrow, columns[1])
                 absent = [name for name in columns if name not in file.schema_arrow.names]
                 if absent:
-                    raise UserError(f"{path} has no column {absent[0]}, other shards have.")
+                    raise DataFault(f"{path} has no column {absent[0]}, other shards have.")
                 counts = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
                 sets.setdefault(split, []).extend(_Group(path, k, rows) for k, rows in enumerate(counts))
                 labels.setdefault(split, []).extend(file.read(columns=[columns[1]]).column(0).to_pylist())
@@ -186,12 +196,12 @@ def _complete(folder: Path, split: str) -> list[Path]:
     """The shards of a split, all that their names (-00000-of-00004) promise."""
     files = _files(folder, split)
     if not files:
-        raise UserError(f"{folder} has no {split}-*.parquet.")
+        raise DataFault(f"{folder} has no {split}-*.parquet.")
     told = [re.search(r"-(\d+)-of-(\d+)", path.name) for path in files]
     present = {int(match[1]) for match in told if match}
     absent = [k for match in told[:1] if match for k in range(int(match[2])) if k not in present]
     if absent:
-        raise UserError(f"{folder}: shards of {split} are missing: number {', '.join(map(str, absent[:10]))}.")
+        raise DataFault(f"{folder}: shards of {split} are missing: number {', '.join(map(str, absent[:10]))}.")
     return files
 
 
@@ -213,7 +223,7 @@ def _columns(path: Path, schema: Any, label_columns: Sequence[str]) -> tuple[str
     if len(named) == 1 and len(labelled) >= 1:
         return named[0], labelled[0]
     there = ", ".join(f"{field.name} ({field.type})" for field in schema)
-    raise UserError(
+    raise DataFault(
         f"{path} has the columns {there}. Expected are one of images (bytes, or a struct with bytes) and one of labels "
         f"({', '.join(label_columns)})."
     )
@@ -241,4 +251,4 @@ def _opened(path: Path) -> Any:
         with pyarrow.parquet.ParquetFile(path) as file:
             yield file
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path} is damaged or no parquet file: {str(error).splitlines()[0]}.") from error
+        raise DataFault(f"{path} is damaged or no parquet file: {str(error).splitlines()[0]}.") from error

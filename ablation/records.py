@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ablation.decode import fit
-from ablation.errors import UserError
+from ablation.errors import UserError, counted
 from ablation.listing import Labelled, Listing, Reader, Unreadable
 
 
@@ -63,6 +63,11 @@ class RecordReader:
             raise Unreadable(str(error)) from error
         image = Image.fromarray(planes[0] if self.channels == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0)))
         return np.asarray(fit(image, size)).reshape(size, size, self.channels)
+
+    def header(self, name: str) -> tuple[int, int, str]:
+        """Width, height and mode, the same for every image."""
+        channels, height, width = self.shape
+        return width, height, "L" if channels == 1 else "RGB"
 
     def _content(self, name: str) -> bytes:
         number = int(name.rpartition("/")[2])
@@ -129,7 +134,7 @@ def official_listing(
 
     val, held = halved(test)
     notices = [
-        f"{root}: {len(labels):,} {split} images, the original has {count:,}."
+        f"{root}: {counted(len(labels), f'{split} image')}, the original has {count:,}."
         for split, labels, count in zip(("train", "test"), (train, test), whole, strict=True)
         if len(labels) != count
     ]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ablation.errors import UserError, hint
-from ablation.listing import Labelled, Listing
+from ablation.errors import UserError, counted, hint
+from ablation.listing import DataFault, Labelled, Listing
 
 _CHUNK = 4096  # images per step when summing over a memory map
 
@@ -92,12 +92,12 @@ def refuse_small_to_split(counts: np.ndarray, classes: Sequence[str], setting: s
     """Refuse classes that cannot have an image on both sides.
 
     Args:    counts: of training images, by class.
-    Raises:  UserError: names them and how many images are needed.
+    Raises:  DataFault: names them and how many images are needed.
     """
     small = [f"{name!r} has {int(count)}" for name, count in zip(classes, counts, strict=True) if count < 2]
     if small:
         more = f" and {len(small) - 10:,} others" if len(small) > 10 else ""
-        raise UserError(
+        raise DataFault(
             f"{setting}: every class needs at least 2 images that can be read, one for each side; "
             f"{', '.join(small[:10])}{more}. Add images, or leave such classes out: data.classes."
         )
@@ -181,13 +181,14 @@ def refuse_small_classes(counts: np.ndarray, classes: Sequence[str], per_class: 
     """Refuse a subset that a class has too few images for.
 
     Args:    counts: of training images, by class.
-    Raises:  UserError: names the smallest class.
+    Raises:  DataFault: names the smallest class.
     """
     if per_class is None:
         return
     smallest = int(counts.argmin())
     if counts[smallest] < per_class:
-        raise UserError(
-            f"data.per_class={per_class}: class {classes[smallest]!r} has only {counts[smallest]} training images. "
-            f"Allowed is up to {counts[smallest]}; data.per_class=null uses every image (preset=demo sets 200)."
+        raise DataFault(
+            f"data.per_class={per_class}: class {classes[smallest]!r} has only "
+            f"{counted(int(counts[smallest]), 'training image')}. "
+            f"Allowed is up to {counts[smallest]}; data.per_class=null uses every image."
         )

@@ -213,7 +213,8 @@ def opening(jobs: Sequence[Job], todo: Sequence[Job]) -> str:
     """How many runs are to be trained, and what keeps the others."""
     wanted = {job.run_id for job in todo}
     kept = Counter(RunDir(job.path).state() for job in jobs if job.run_id not in wanted)
-    parts = [f"{kept[State.finished] + kept[State.diverged]} need nothing"]
+    over = kept[State.finished] + kept[State.diverged]
+    parts = [f"{over} need{'s' * (over == 1)} nothing"]
     parts += [f"{kept[State.failed]} failed before"] * bool(kept[State.failed])
     parts += [f"{kept[State.running]} trained by another process"] * bool(kept[State.running])
     return f"{runs(len(jobs))}: {', '.join(parts)}, {len(todo)} to train"

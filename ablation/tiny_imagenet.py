@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ablation.datachoice import DataConfig
-from ablation.errors import UserError
+from ablation.errors import UserError, counted, first_of
 from ablation.imagefolder import FolderReader
-from ablation.listing import Labelled, Listing, natural_key, printable
+from ablation.layouts import other_source
+from ablation.listing import DataFault, Labelled, Listing, natural_key, printable
 from ablation.relabelled import RelabelledReader, listed_name
 from ablation.walk import Walk
 
@@ -45,14 +46,16 @@ def index_tiny_imagenet(data: DataConfig) -> Listing:
         told = (root / "wnids.txt").read_text(encoding="utf-8").split()
         lost = sorted(set(told) - set(wnids))
         if lost:
-            raise UserError(f"{root / 'train'} lacks {_some(lost)} of wnids.txt. Unpack {TINY}.zip again.")
+            raise DataFault(f"{root / 'train'} lacks {_some(lost)} of wnids.txt. Unpack {TINY}.zip again.")
     paths = _sorted_files(root, "train", wnids)
     _refuse_empty(root, paths, wnids)
     paths |= _annotated(root, wnids) or _sorted_files(root, "val", _wnids(root / "val"))
     test = tuple(_images(root, "test/images"))
     paths |= {name: name for name in test}
     classes = class_names(wnids, _words(root / "words.txt"))
-    return _listing(root, wnids, classes, paths, test)
+    return _listing(
+        root, wnids, classes, paths, test, {"classes": 200, "train": 100_000, "val": 10_000, "test": 10_000}
+    )
 
 
 def index_imagenette(data: DataConfig) -> Listing:
@@ -66,14 +69,15 @@ def index_imagenette(data: DataConfig) -> Listing:
         wnids = _wnids(root / split)
         if wnids != sorted(IMAGENETTE):
             other = sorted(set(wnids) ^ set(IMAGENETTE))
-            raise UserError(
+            raise DataFault(
                 f"{root / split} has not the ten classes of Imagenette: {_some(other)} differ. Unpack it again; for "
                 "other folders of images there is data=imagefolder."
             )
         paths |= _sorted_files(root, split, wnids)
     wnids = sorted(IMAGENETTE)
     _refuse_empty(root, paths, wnids)
-    return _listing(root, wnids, tuple(IMAGENETTE[wnid] for wnid in wnids), paths, ())
+    whole = {"train": 9_469, "val": 3_925}
+    return _listing(root, wnids, tuple(IMAGENETTE[wnid] for wnid in wnids), paths, (), whole)
 
 
 def _found(data: DataConfig, below: Sequence[str]) -> Path:
@@ -81,13 +85,20 @@ def _found(data: DataConfig, below: Sequence[str]) -> Path:
     assert data.root is not None  # refused by config.problems
     root = Path(data.root).expanduser()
     if root.is_file():
-        raise UserError(f"data.root={root} is a file. Unpack it, and give the folder that holds train/ and val/.")
+        other = other_source(root, data.name.name)
+        raise UserError(
+            f"data.root={root} is a file. {other or 'Unpack it, and give the folder that holds train/ and val/.'}"
+        )
     for folder in (root, *(root / name for name in below)):
-        if (folder / "train").is_dir() and (folder / "val").is_dir():
-            return folder
+        if not (folder / "train").is_dir() or not (folder / "val").is_dir():
+            continue
+        if not _wnids(folder / "train"):
+            other = other_source(root, data.name.name) or "Unpack the archive again."
+            raise UserError(f"{folder / 'train'} has no folder named by a WordNet id, like n01443537. {other}")
+        return folder
     raise UserError(
         f"data={data.name.name}: there is no train/ and val/ in {root}. Give the folder {' or '.join(below)}, "
-        "unpacked: data.root=/path."
+        f"unpacked: data.root=/path. {other_source(root, data.name.name)}".rstrip()
     )
 
 
@@ -116,7 +127,7 @@ def _annotated(root: Path, wnids: Sequence[str]) -> dict[str, str]:
         return {}
     path = root / "val" / _ANNOTATIONS
     if not path.is_file():
-        raise UserError(
+        raise DataFault(
             f"{path} is missing: without it nobody knows the classes of val/images/. Unpack {TINY}.zip again."
         )
     rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -125,9 +136,9 @@ def _annotated(root: Path, wnids: Sequence[str]) -> dict[str, str]:
     untold = sorted(set(files) - set(told))
     for wrong, what in ((lost, "files that are not there"), (unknown, "classes that train/ lacks")):
         if wrong:
-            raise UserError(f"{path} names {what}: {_some(wrong)}. Unpack {TINY}.zip again.")
+            raise DataFault(f"{path} names {what}: {_some(wrong)}. Unpack {TINY}.zip again.")
     if untold:
-        raise UserError(
+        raise DataFault(
             f"{path} does not name {_some(untold)} of val/images/. Remove them, or unpack {TINY}.zip again."
         )
     ordered = sorted(told, key=lambda file: (natural_key(told[file]), natural_key(file)))
@@ -149,31 +160,40 @@ def class_names(wnids: Sequence[str], words: Mapping[str, str]) -> tuple[str, ..
 
 
 def _listing(
-    root: Path, wnids: Sequence[str], classes: tuple[str, ...], paths: Mapping[str, str], test: tuple[str, ...]
-) -> Listing:
+    root: Path, wnids: Sequence[str], classes: tuple[str, ...], paths: Mapping[str, str], test: tuple[str, ...],
+    whole: Mapping[str, int],
+) -> Listing:  # fmt: skip
+    """The listing of these files; whole: what the published set has, so that a part of it is noticed."""
     place = {wnid: label for label, wnid in enumerate(wnids)}
     listed: dict[str, list[Labelled]] = {"train": [], "val": []}
     for name in paths:
         split, wnid, *_ = name.split("/")
         if split != "test":
             if wnid not in place:
-                raise UserError(f"{root / 'val'} has the class {wnid}, which train/ lacks.")
+                raise DataFault(f"{root / 'val'} has the class {wnid}, which train/ lacks.")
             listed[split].append((name, place[wnid]))
     if not listed["val"]:
-        raise UserError(f"{root / 'val'} holds no image.")
+        raise DataFault(f"{root / 'val'} holds no image.")
     same = all(name == path for name, path in paths.items())
     reader = FolderReader(root) if same else RelabelledReader(root, paths)
-    return Listing(root, classes, tuple(listed["train"]), tuple(listed["val"]), reader, (), test)
+    counts = {"classes": len(classes), "test": len(test)} | {split: len(files) for split, files in listed.items()}
+    notices = tuple(
+        f"{root}: {_amount(counts[what], what)}, the original has {count:,}."
+        for what, count in whole.items()
+        if counts[what] != count
+    )
+    return Listing(root, classes, tuple(listed["train"]), tuple(listed["val"]), reader, notices, test)
+
+
+def _amount(count: int, what: str) -> str:
+    return counted(count, "class", "classes") if what == "classes" else counted(count, f"{what} image")
 
 
 def _refuse_empty(root: Path, paths: Mapping[str, str], wnids: Sequence[str]) -> None:
-    if not wnids:
-        raise UserError(f"{root / 'train'} has no folder named by a WordNet id, like n01443537.")
     empty = sorted(set(wnids) - {name.split("/")[1] for name in paths})
     if empty:
-        raise UserError(f"{root / 'train'}: no image in {_some(empty)}. Unpack the archive again.")
+        raise DataFault(f"{root / 'train'}: no image in {_some(empty)}. Unpack the archive again.")
 
 
 def _some(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(map(printable, names[:5])) + rest
+    return first_of(map(printable, names), 5)

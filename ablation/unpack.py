@@ -15,6 +15,7 @@ from typing import IO
 
 from ablation.cachefolder import UNPACKED, locked
 from ablation.errors import UserError
+from ablation.listing import DataFault
 from ablation.records import stamps_of
 
 MOST = 400_000_000  # bytes of one unpacked file; the largest that is known has 184,380,000
@@ -49,7 +50,7 @@ def untarred(path: Path, wanted: Sequence[str], cache: Path) -> Path:
                     _copy(content, folder / name)
         missing = [name for name in wanted if not (folder / name).is_file()]
         if missing:
-            raise UserError(f"{path} does not hold {', '.join(missing)}. Get the file again.")
+            raise DataFault(f"{path} does not hold {', '.join(missing)}. Get the file again.")
 
     return _once(path, cache, fill)
 
@@ -60,7 +61,7 @@ def _copy(source: IO[bytes] | gzip.GzipFile, target: Path) -> None:
         while piece := source.read(_PIECE):
             total += len(piece)
             if total > MOST:
-                raise UserError(f"{target.name} has more than {MOST:,} bytes when unpacked, no file of this kind does.")
+                raise DataFault(f"{target.name} has more than {MOST:,} bytes when unpacked, no file of this kind does.")
             file.write(piece)
 
 
@@ -76,9 +77,9 @@ def _once(path: Path, cache: Path, fill: Callable[[Path], None]) -> Path:
             if not folder.is_dir():
                 _build(folder, fill)
     except (EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is damaged: {error}. Get the file again.") from error
+        raise DataFault(f"{path} is damaged: {error}. Get the file again.") from error
     except OSError as error:
-        raise UserError(f"{path} cannot be unpacked into {folder.parent}: {error}.") from error
+        raise UserError(f"{path} cannot be unpacked into {folder.parent}: {error.strerror or error}.") from error
     return folder
 
 

@@ -20,7 +20,7 @@ from ablation.data import DataInfo, describe
 from ablation.datachoice import DataName
 from ablation.environment import cores, resolve_device, yield_cores
 from ablation.errors import RunFailed, UserError
-from ablation.identity import code_digest, levels_of, run_id_of, setting_of
+from ablation.identity import code_digest, levels_of, run_id_of, setting_of, spelled
 from ablation.jobs import Job, open_data
 from ablation.plan import duration
 from ablation.predict import choose_run, over_defaults
@@ -114,9 +114,10 @@ def _changed(config: Config, status: dict[str, Any], env: dict[str, Any]) -> str
 
     def settings(one: Config) -> dict[str, str]:
         values = levels_of(one) | setting_of(one, "", one.trainer.precision.name) | {"seed": one.seed}
-        return {name: str(value) for name, value in values.items()}
+        return {name: spelled(value) for name, value in values.items()}
 
     label = dict(word.split("=", 1) for word in str(status.get("label")).split(" ") if "=" in word)
+    label = {name: "null" if value == "None" else value for name, value in label.items()}  # as earlier versions wrote
     preset, now = settings(compose_config([f"preset={config.preset}"], partial=True)), settings(config)
     then = preset | label | {"trainer.precision": str(env.get("precision"))}
     changed = [f"{name}={value}, was {then.get(name)}" for name, value in now.items() if value != then.get(name)]

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from PIL import features
 
-from ablation.errors import UserError
-from ablation.listing import natural_key, printable
+from ablation.listing import DataFault, natural_key, printable
 
 _ALWAYS = {".bmp", ".gif", ".jfi", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 with warnings.catch_warnings(action="ignore"):  # an older Pillow warns that it does not know the name
@@ -174,7 +173,7 @@ class Walk:
             with os.scandir(self._path(folder)) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)  # so that examples are always the same
         except OSError as error:
-            raise UserError(f"{self._path(folder)} cannot be looked through: {error.strerror}.") from error
+            raise DataFault(f"{self._path(folder)} cannot be looked through: {error.strerror}.") from error
         for entry in listed:
             if not entry.name.startswith(".") and entry.name.lower() not in _TOOL_FOLDERS:
                 yield entry

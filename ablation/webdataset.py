@@ -16,9 +16,10 @@ import numpy as np
 
 from ablation.cachefolder import INDEXES
 from ablation.datachoice import DataConfig
-from ablation.decode import decode_image
-from ablation.errors import UserError, hint
-from ablation.listing import Labelled, Listing, Unreadable, natural_key, printable
+from ablation.decode import decode_image, header_of
+from ablation.errors import UserError, first_of, hint
+from ablation.layouts import other_source
+from ablation.listing import DataFault, Labelled, Listing, Unreadable, natural_key, printable
 from ablation.parquet import VALIDATION
 from ablation.records import stamps_of
 from ablation.rundir import write_json
@@ -63,6 +64,13 @@ class TarReader:
         except OSError as error:
             raise Unreadable(str(error)) from error
 
+    def header(self, name: str) -> tuple[int, int, str]:
+        """Width, height and mode of an image, by its header alone."""
+        try:
+            return header_of(self._content(name))
+        except OSError as error:
+            raise Unreadable(str(error)) from error
+
     def _content(self, name: str) -> bytes:
         place = self.places[name]
         with place.path.open("rb") as file:
@@ -85,7 +93,7 @@ class _Sample:
 def index_webdataset(data: DataConfig, cache: Path) -> Listing:
     """The listing of a folder of shards; val is val-*.tar, else to be split off; test-*.tar needs no labels.
 
-    Raises:  UserError: no shards, a damaged one, images without a label, or labels that classes.txt lacks.
+    Raises:  UserError: no shards. DataFault: a damaged one, images without a label, or labels that classes.txt lacks.
     """
     assert data.root is not None  # refused by config.problems
     root = Path(data.root).expanduser()
@@ -104,13 +112,13 @@ def index_webdataset(data: DataConfig, cache: Path) -> Listing:
             if sample.label is None or sample.label not in index:
                 told = "no label" if sample.label is None else f"the label {sample.label!r}, which {named} lacks"
                 near = "" if sample.label is None or numbered else hint(sample.label, classes)
-                raise UserError(f"{sample.place.path}: {printable(sample.key)} has {told}.{near}")
+                raise DataFault(f"{sample.place.path}: {printable(sample.key)} has {told}.{near}")
             label = index[sample.label]
             yield kept(f"{split}/{classes[label]}/{sample.place.path.stem}/{sample.key}", sample.place), label
 
     def kept(name: str, place: _Place) -> str:
         if name in places:
-            raise UserError(f"{place.path} has two images called {printable(name.rpartition('/')[2])}.")
+            raise DataFault(f"{place.path} has two images called {printable(name.rpartition('/')[2])}.")
         places[name] = place
         return name
 
@@ -129,12 +137,14 @@ def _shards(root: Path, split: str) -> list[Path]:
 
 def _nearby(root: Path) -> str:
     if not root.is_dir():
-        return "It is no folder."
+        return f"It is no folder. {other_source(root, 'webdataset') or f'Give the folder: data.root={root.parent}.'}"
     packed = sorted(path.name for path in root.glob("*.tar.*"))
     if packed:
         return f"{packed[0]} is compressed; shards are read by offset, so unpack them to plain .tar (gunzip)."
     found = sorted(path.name for path in root.glob("*.tar"))
-    return f"There is {', '.join(found[:3])}; shards are named train-*, val-* and test-*." if found else ""
+    if found:
+        return f"There is {first_of(found, 3)}; shards are named train-*, val-* and test-*."
+    return other_source(root, "webdataset") or "Give the folder with the shards: data.root=/path."
 
 
 def _classes(path: Path, labels: Sequence[str | None]) -> tuple[str, ...]:
@@ -144,10 +154,10 @@ def _classes(path: Path, labels: Sequence[str | None]) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}.") from error
+        raise DataFault(f"{path} cannot be read: {error}.") from error
     classes = tuple(line.strip() for line in lines if line.strip())
     if len(set(classes)) < len(classes):
-        raise UserError(f"{path} names a class twice.")
+        raise DataFault(f"{path} names a class twice.")
     return classes
 
 
@@ -165,7 +175,7 @@ def _indexed(path: Path, cache: Path) -> list[_Sample]:
         write_json(kept, [[x.key, x.place.offset, x.place.size, x.label] for x in samples])
     except OSError as error:
         raise UserError(
-            f"The cache folder {kept.parent} cannot be written: {error}. Set data.cache_dir=/path."
+            f"The cache folder {kept.parent} cannot be written: {error.strerror or error}. Set data.cache_dir=/path."
         ) from error
     return samples
 
@@ -185,7 +195,7 @@ def _index(path: Path) -> list[_Sample]:
                     continue
                 if suffix in IMAGES:
                     if key in images:
-                        raise UserError(f"{path} has two images called {printable(key)}.")
+                        raise DataFault(f"{path} has two images called {printable(key)}.")
                     images[key] = _Place(path, entry.offset_data, entry.size)
                 elif suffix in LABELS and entry.size <= _MOST:
                     content = archive.extractfile(entry)
@@ -193,9 +203,9 @@ def _index(path: Path) -> list[_Sample]:
                     labels.setdefault(key, {})[suffix] = _label(suffix, content.read())
             file.seek(-min(512, path.stat().st_size), 2)
             if file.read() != _END:
-                raise UserError(f"{path} is cut off: it has no end mark. Get the file again.")
+                raise DataFault(f"{path} is cut off: it has no end mark. Get the file again.")
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise UserError(
+        raise DataFault(
             f"{path} is no whole plain tar file: {error}. Get it again, or unpack a compressed one."
         ) from error
     found = {key: next((told[x] for x in LABELS if x in told), None) for key, told in labels.items()}

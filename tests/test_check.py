@@ -57,11 +57,13 @@ def test_a_clean_set_is_told_with_counts_and_exit_code_0(root: Path, capsys: pyt
     lines = told.out.splitlines()
     assert lines[0].startswith(f"data=imagefolder, {root}: fingerprint ")
     assert lines[1:] == [
-        "classes: 3",
+        "classes: 3 (1, 2, 10)",
         "train: 12 images, 4 per class",
         "val: 6 images, 2 per class",
         "sizes: 16x16 (18)",
         "modes: RGB (18)",
+        "note: classes of fewer than 10 training images: 3 (1 4, 2 4, 10 4). Little can be learnt of them.",
+        "note: classes of fewer than 10 validation images: 3 (1 2, 2 2, 10 2). Their accuracy moves in large steps.",
         "nothing stops training",
     ]
     assert told.err == ""
@@ -91,7 +93,8 @@ def test_all_findings_are_told_at_once(root: Path, capsys: pytest.CaptureFixture
         "images of one colour: 1",
         "  train/2/flat.png",
     ]
-    assert "note: training images that repeat another one, byte by byte: 2." in lines
+    repeated = "train/1/1.png = train/10/twin.png, train/2/0.png = train/2/again.png"
+    assert f"note: training images that repeat another one, byte by byte: 2 ({repeated})." in lines
     assert "note: images smaller than data.image_size=16, enlarged: 1 of 22." in lines
     assert "sizes: 16x16 (21), 5x40 (1); smallest 5x40, largest 16x16, 2 different" in lines
     assert "modes: RGB (21), L (1)" in lines
@@ -145,7 +148,7 @@ def test_a_layout_that_stops_training_is_a_finding(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "no command' is not known. Known: check"),
+        ([], "a command is missing. Known: check"),
         (["chekc"], "Did you mean check?"),
         (["check", "data=imagefolder"], "data=imagefolder needs data.root"),
         (["check", "data=imagefoldr"], "Did you mean data=imagefolder?"),
@@ -213,8 +216,11 @@ def test_leaks_are_pairs_of_both_sides_and_two_labels_of_one_content() -> None:
 
 
 def test_the_embedded_images_do_not_leak(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check"]) == 0
+    assert main(["check", "data.per_class=null"]) == 0
     assert "train: 5,000 images, 500 per class\nval: 2,500 images, 250 per class" in capsys.readouterr().out
+    assert main(["check"]) == 0  # what a run without a setting reads
+    told = "train: 2,000 images, 200 per class (data.per_class=200, of 5,000)\nval: 2,500 images, 250 per class\n"
+    assert f"{told}test: 2,500 images, which no run looks at\n" in capsys.readouterr().out
 
 
 # O12, and what runs store

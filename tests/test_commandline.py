@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import UnionType
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from ablation.composition import settings
 from ablation.config import choices
 from ablation.ending import Terminated
 from ablation.errors import RunFailed, UserError, hint, nearest
+from ablation.identity import differences, slug_of
 from ablation.rundir import find_runs
 from ablation.schema import FACTORS
 from ablation.train import for_hydra, main, overrides_in
@@ -99,7 +101,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
         ["trainer.compile=true on a processor", "trainer.threads=1"],
     ),
     (["preset=writeup"], ["data=imagefolder needs data.root=/path", "train/<class>/", "val/<class>/"]),
-    (["data=imagefolder", "data.root=/no/such"], ["data.root=/no/such: there is no folder train/, for"]),
+    (["data=imagefolder", "data.root=/no/such"], ["/no/such: there is no such folder at all", "no in it is not"]),
     (["data.root=/x"], ["data.root=/x: the embedded images need no folder", "data=imagefolder"]),
     (["data.per_class=600"], ["data.per_class=600", "'T-shirt/top' has only 500", "Allowed is up to 500"]),
     (["-m", "norm=batch", "optim.lr=0.1,-1"], ["optim.lr=-1.0: allowed is a finite number above 0"]),
@@ -222,6 +224,37 @@ def test_field_O7_the_same_value_written_otherwise_gives_the_same_config(one: li
 def test_zero_is_a_value_like_any_other() -> None:
     config = compose_config(["seed=0", "dropout.p=0.0", "optim.momentum=0", "augment.hflip=0.0"])
     assert (config.seed, config.dropout.p, config.optim.momentum, config.augment.hflip) == (0, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("key", [key for key, kind in settings().items() if isinstance(kind, UnionType)])
+def test_where_null_is_allowed_other_spellings_of_nothing_get_it_as_a_hint(key: str) -> None:
+    with pytest.raises(UserError, match=rf"^{key}=None: allowed .* or null\. Did you mean {key}=null\?$"):
+        compose_config([f"{key}=None"])
+    compose_config([f"{key}=null"], partial=True)
+
+
+@pytest.mark.parametrize("key", [key for key, kind in settings().items() if kind is bool])
+def test_truth_has_two_spellings_and_others_get_them_as_a_hint(key: str) -> None:
+    for text, meant in (("yes", "true"), ("Off", "false"), ("1", "true"), ("0", "false"), ("N", "false")):
+        with pytest.raises(
+            UserError, match=rf"^{key}={text}: allowed are true and false\. Did you mean {key}={meant}\?$"
+        ):
+            compose_config([f"{key}={text}"])
+    for text in ("true", "True", "FALSE"):
+        compose_config([f"{key}={text}"], partial=True)
+
+
+def test_a_range_says_whether_null_is_allowed_beside_it() -> None:
+    with pytest.raises(UserError, match=r"data\.per_class=0: allowed is a finite number of at least 1, or null\."):
+        compose_config(["data.per_class=0"])
+    with pytest.raises(UserError, match=r"trainer\.epochs=0: allowed is a finite number of at least 1\.$"):
+        compose_config(["trainer.epochs=0"])
+
+
+def test_a_label_spells_null_as_it_is_typed() -> None:
+    plain = compose_config([])
+    assert differences(compose_config(["data.per_class=null"]), plain) == {"data.per_class": "null"}
+    assert slug_of(compose_config(["data.per_class=null"]), plain) == "per_class-null"
 
 
 def test_null_takes_a_limit_away() -> None:

@@ -113,7 +113,7 @@ def test_images_outside_of_the_folder_are_allowed_and_told(root: Path) -> None:
         ("path,label,split\n1.png,cat,train\n1.png,cat,val\n", r"cat in train \(line 2\) and cat in val \(line 3\)"),
         (
             "path,label\nno.png,cat\n1.png,dog\nnot.png,cat\n",
-            "2 files that are not there: \n  line 2: no.png\n  line 4: not",
+            "2 files that are not there:\n  line 2: no.png\n  line 4: not",
         ),
         ("path,label\n1,cat\n", "1.png is there: write it so"),
         ("path,label\na\\b c.png,cat\n", "a/b c.png is there: write it so"),

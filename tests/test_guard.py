@@ -22,7 +22,7 @@ ORDER = (
     "config sections folders rundir shapes environment identity",
     "composition commandline configdir stored listing walk layouts kinds jpeg wholeness content decode lookahead "
     "cachefolder storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch "
-    "cifar webdataset tiny_imagenet csvfile sources duplicates sizes splitting data check",
+    "cifar webdataset tiny_imagenet csvfile sources duplicates sizes splitting data findings check",
     "allotment gpus jobs trained inputs labels_file needs around comparability questions plan help",
     "mirror_run mirror_tensorboard mirror_mlflow mirror_wandb mirror mirroring",
     # the torch half
