@@ -428,3 +428,22 @@ def test_field_O4_a_value_that_needs_quotes_is_told_how(capsys: pytest.CaptureFi
     assert compose_config(['report_dir="/x/a=b"']).report_dir == "/x/a=b"
     with pytest.raises(UserError, match=r"for example norm=instance or seed=3\.$"):
         compose_config(["norm"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["trainer.batch_size=100000"],
+        ["data=imagefolder", "data.root=/nowhere"],
+        ["-m", "seed=0,1", "data=imagefolder", "data.root=/nowhere"],
+        ["data.per_class=5", "plan=true"],
+    ],
+    ids=" ".join,
+)
+def test_what_trains_nothing_leaves_no_folder(arguments: list[str], tmp_path: Path) -> None:
+    """Refused, or only planned; Hydra would make one for a run before we have read its config."""
+    command = [sys.executable, "-m", "ablation.train", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == (0 if "plan=true" in arguments else 2), done.stderr
+    assert [*tmp_path.iterdir()] == []
