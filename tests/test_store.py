@@ -955,36 +955,32 @@ def test_cleaning_leaves_a_store_that_is_being_built(root: Path, cache: Path) ->
     assert not cache.exists()
 
 
-def test_who_waits_for_a_lock_file_that_is_cleaned_away_ends_up_behind_who_made_it_anew(tmp_path: Path) -> None:
-    path, order = tmp_path / "x.lock", list[str]()
-    path.parent.mkdir(exist_ok=True)
+def test_of_two_that_wait_for_a_lock_file_that_is_cleaned_away_one_makes_it_anew_and_the_other_waits(
+    tmp_path: Path,
+) -> None:
+    path, order, one_is_in, free = tmp_path / "x.lock", list[str](), threading.Event(), threading.Event()
 
-    def waits(word: str, free: threading.Event) -> None:
+    def waits(word: str) -> None:
         with locked(path, "decodes"):
             order.append(word)
-            free.wait(30)
+            one_is_in.set()
+            free.wait(60)
+            order.append(word)
 
-    def later(word: str, free: threading.Event) -> threading.Thread:
-        thread = threading.Thread(target=waits, args=(word, free))
-        thread.start()
-        return thread
-
-    held, free = threading.Event(), threading.Event()
-    free.set()
+    second, third = (threading.Thread(target=waits, args=(word,)) for word in ("second", "third"))
     with locked(path, "decodes"):
-        second = later("second", free)
+        second.start()
         time.sleep(0.2)
         assert order == []
         path.unlink()
-        third = later("third", held)
-        while order != ["third"]:
-            time.sleep(0.01)
-    time.sleep(0.3)  # the first file is free now, which must not help the second
-    assert order == ["third"]
-    held.set()
+        third.start()
+        assert one_is_in.wait(60)
+    time.sleep(0.3)  # the first file is free now, which must not help the other
+    assert len(order) == 1
+    free.set()
     for thread in (second, third):
-        thread.join(30)
-    assert order == ["third", "second"]
+        thread.join(60)
+    assert order in (["second", "second", "third", "third"], ["third", "third", "second", "second"])
 
 
 def test_who_waits_for_a_lock_whose_folder_is_cleaned_away_makes_it_again(tmp_path: Path) -> None:
