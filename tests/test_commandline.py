@@ -447,3 +447,34 @@ def test_what_trains_nothing_leaves_no_folder(arguments: list[str], tmp_path: Pa
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == (0 if "plan=true" in arguments else 2), done.stderr
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "--help"], ["train", "norm=instanse"], ["data", "check"]], ids=" ".join
+)
+@pytest.mark.parametrize("both", [False, True], ids=["stdout", "both"])
+def test_an_output_that_nobody_reads_ends_quietly(arguments: list[str], both: bool, tmp_path: Path) -> None:
+    """`| head` and `2>&1 | head`, where the reader is gone before the first line: also what is written at the end."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", f"ablation.{arguments[0]}", *arguments[1:]],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        stdout=writing, stderr=subprocess.STDOUT if both else subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(writing)
+    refused = "norm=instanse" in arguments
+    assert done.returncode == (2 if refused and not both else 141)
+    if not both:
+        assert done.stderr.startswith("error: norm=instanse") if refused else done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize(("unbuffered", "told"), [("", "the output cannot be written: "), ("1", "")])
+def test_an_output_that_the_disk_has_no_room_for_is_one_message(unbuffered: str, told: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from ablation.commandline import run_command as r; exit(r(print, str, []))"]
+    with Path("/dev/full").open("w") as full:
+        root = str(Path(__file__).resolve().parents[1])
+        environment = {**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, f"error: {told}No space left on device\n")
