@@ -1,4 +1,5 @@
-# The program on processors, without GPUs: docker build -t ablation . && docker run --rm -v "$PWD:/work" ablation ablation-train
+# The program on processors, without GPUs. As yourself, so that runs/ and reports/ of this folder are yours:
+#   docker build -t ablation . && docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" ablation ablation-train
 FROM python:3.12-slim
 
 WORKDIR /opt/ablation

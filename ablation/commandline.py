@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from ablation.composition import composed, explained, quoted, settings
 from ablation.config import check, choices, conf_cache, to_config
-from ablation.ending import CLOSED, drop, end_on_signals, interruption_told
+from ablation.ending import CLOSED, all_written, end_on_signals, interruption_told
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
 from ablation.ranges import type_problem
@@ -44,6 +44,16 @@ def run_command(
 
     Args:    interrupted: what an interruption leaves behind, in words.
     """
+    try:
+        code = _code_of(body, help_text, argv, interrupted)
+    except BrokenPipeError:  # the reader, head for example, has seen enough
+        code = CLOSED
+    return all_written(code)
+
+
+def _code_of(
+    body: Callable[[list[str]], None], help_text: Callable[[], str], argv: Sequence[str] | None, interrupted: str
+) -> int:
     if argv is None:
         speak_utf8()
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -63,11 +73,10 @@ def run_command(
     except RunFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader, head for example, has seen enough
-        drop(sys.stdout)
-        return CLOSED
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+        print(f"error: {': '.join(filter(None, (error.strerror or str(error), error.filename)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         return interruption_told(stop, interrupted)

@@ -15,7 +15,7 @@ from ablation.controls import Split, find_control, single_changes
 from ablation.fates import SeedRun, fate_notes, seed_runs, still_improving
 from ablation.finding import Finding, Sample, findings
 from ablation.identity import Variant, changed_factors
-from ablation.images import ImageEvidence, Predictions, image_evidence, read_predictions
+from ablation.images import ImageEvidence, Predictions, image_evidence, predictions_of
 from ablation.phrases import Say, speaker
 from ablation.runvalues import Value, gap, mean_seconds, summary_of, values, whole
 from ablation.schema import Language, Metric, Stage
@@ -149,6 +149,7 @@ class Comparer:
     epochs: int
     classes: Mapping[str, Sequence[str]]
     steps: int | None = None
+    predictions: Mapping[str, Predictions] | None = None  # by run id; None: in the folders of the runs
 
     def compare(self, plan: Plan) -> Comparison:
         """One section's comparison."""
@@ -217,7 +218,7 @@ class Comparer:
             return None
 
         def read(rows: Mapping[int, Mapping[str, Any]]) -> dict[int, Predictions]:
-            found = {seed: read_predictions(row["run_dir"], row["val_final"]) for seed, row in rows.items()}
+            found = {seed: predictions_of(row, self.predictions) for seed, row in rows.items()}
             return {seed: predictions for seed, predictions in found.items() if predictions is not None}
 
         digest = next((row["classes"] for row in level.values()), "")

@@ -25,6 +25,7 @@ from ablation.schema import Config, Metric, NormKind, ScheduleKind
 
 ON_FAILURE = re.compile(r"continue|stop|retry:([1-9]\d{0,2})")
 _SECRET = re.compile(r"[^/]*//[^/]*@|[^?#]*[?#]")  # an address with a user, or with a query
+_ADDRESS = re.compile(r"(?!sqlite:|file:)[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # of a server
 PLUGINS = "hydra_plugins.ablation"
 # Hydra 1.3 accepts a plugin only from a module below hydra_plugins, and 1.4 only where its class says that it is.
 HYDRA_1_3 = hydra.__version__.startswith("1.3")
@@ -156,6 +157,7 @@ def _combination_problems(config: Config) -> Iterator[str]:
         yield "report.metric=given: it is what a table without epochs has by itself. Choose final, last3 or best."
     yield from logger_problems(config.logger)
     yield from _source_problems(config.data)
+    yield from _address_problems({"data.root": config.data.root, "report.path": config.report.path})
     if config.data.name is DataName.fashion_mini and config.data.root:
         yield f"data.root={config.data.root}: the embedded images need no folder. Add data=imagefolder to use yours."
     if config.data.name is DataName.fashion_mini and config.data.image_size not in (None, 28):
@@ -164,6 +166,13 @@ def _combination_problems(config: Config) -> Iterator[str]:
         yield f"data.val_share={config.data.val_share:g}: it needs data.split=fixed or data.split=by_seed."
     if config.data.name is DataName.fashion_mini and config.data.split is not SplitRule.given:
         yield f"data.split={config.data.split.name}: the embedded images have validation images; leave it out."
+
+
+def _address_problems(places: Mapping[str, str | None]) -> Iterator[str]:
+    """Addresses where files are read; they are not repeated, since a password may be in one."""
+    for key, place in places.items():
+        if place is not None and _ADDRESS.match(place):
+            yield f"{key} is an address, and files are read here, no server. Give a file or folder of this machine."
 
 
 def _source_problems(data: DataConfig) -> Iterator[str]:

@@ -43,6 +43,26 @@ def interruption_told(stop: KeyboardInterrupt, what: str) -> int:
     return code
 
 
+def all_written(code: int) -> int:
+    """Write what is left to both outputs, which a reader may have closed, or a disk may be too full for.
+
+    Args:    code: the command's exit code otherwise.
+    Returns: its exit code.
+    """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            drop(stream)
+            code = CLOSED
+        except OSError as error:
+            drop(stream)
+            code = code or 2
+            if stream is sys.stdout:
+                print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+    return code
+
+
 def drop(stream: TextIO) -> None:
     """What is left to write goes nowhere: Python would stumble over the closed pipe once more at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

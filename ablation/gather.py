@@ -20,7 +20,7 @@ from ablation.errors import UserError
 from ablation.folders import walk
 from ablation.health import flags
 from ablation.identity import digest, levels_of, named, setting_of
-from ablation.images import read_predictions
+from ablation.images import Predictions, read_predictions
 from ablation.rundir import (
     CONFIG,
     ENV,
@@ -51,8 +51,8 @@ RUN_COLUMNS = (
     "classes", "flags", "stage", "lr_sum",
 )  # fmt: skip
 CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
-_INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
-_FLOATS = {*_ACCURACIES, "seconds_train", "lr_sum", *METRIC_COLUMNS} - {"epoch"}
+INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
+FLOATS = {*_ACCURACIES, "seconds_train", "lr_sum", *METRIC_COLUMNS} - {"epoch"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Gathered:
     `epoch` in runs is the number of finished epochs, `lr_sum` the sum of their learning rates; missing numbers are NA.
     `flags` are those of health.flags, apart by spaces. configs holds each run's config by id, classes the names behind
     each digest in runs. columns are those that have levels, by factor; None for our own runs, which have
-    their names.
+    their names. predictions are those of runs by id, None where they are read in the folders of the runs.
     """
 
     runs: pd.DataFrame
@@ -80,6 +80,7 @@ class Gathered:
     configs: Mapping[str, Config]
     classes: Mapping[str, tuple[str, ...]]
     columns: Mapping[str, str] | None = None
+    predictions: Mapping[str, Predictions] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ def gather(*roots: Path) -> Gathered:
             left_out.append(LeftOut(lost, f"a copy of the run in {kept}"))
     ordered = sorted(runs.values(), key=lambda run: [*(run.row[name] for name in (*FACTORS, "seed", "run_id"))])
     return Gathered(
-        runs=_frame((run.row for run in ordered), RUN_COLUMNS),
-        curves=_frame((row for run in ordered for row in run.curve), CURVE_COLUMNS),
+        runs=frame_of((run.row for run in ordered), RUN_COLUMNS),
+        curves=frame_of((row for run in ordered for row in run.curve), CURVE_COLUMNS),
         left_out=tuple(sorted(left_out, key=lambda item: item.path)),
         configs={run.row["run_id"]: run.config for run in ordered},
         classes={run.row["classes"]: run.classes for run in ordered if run.classes},
@@ -256,12 +257,13 @@ def _checked(result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _frame(rows: Iterable[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+def frame_of(rows: Iterable[Mapping[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+    """Rows as a table whose columns have their types; what a row lacks is NA, or '' in a column of texts."""
     frame = pd.DataFrame(list(rows), columns=list(columns), dtype=object)  # a missing count must not make floats
     for name in columns:
-        if name in _INTEGERS:
+        if name in INTEGERS:
             frame[name] = pd.to_numeric(frame[name]).astype("Int64")
-        elif name in _FLOATS:
+        elif name in FLOATS:
             frame[name] = frame[name].astype("float64")
         else:
             frame[name] = ["" if value is None or value != value else str(value) for value in frame[name]]

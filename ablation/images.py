@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -108,6 +109,14 @@ def read_predictions(directory: str, accuracy: float) -> Predictions | None:
     columns = [found.predicted, *([] if found.image is None else [found.image])]
     fits = found.target.ndim == 1 and found.target.size and all(found.target.shape == one.shape for one in columns)
     return found if fits and abs(float(found.correct.mean()) - accuracy) < 1e-6 else None
+
+
+def predictions_of(row: Mapping[Any, Any], known: Mapping[str, Predictions] | None) -> Predictions | None:
+    """The predictions of a finished run, by its row of the table of runs; None where there are none.
+
+    Args:    known: by run id, where they do not lie in the folders of the runs.
+    """
+    return read_predictions(row["run_dir"], row["val_final"]) if known is None else known.get(row["run_id"])
 
 
 def image_evidence(

@@ -46,13 +46,18 @@ def logger_problems(logger: LoggerConfig) -> Iterator[str]:
     uri = logger.mlflow_uri
     if uri is None:
         return
-    if not uri.startswith(_STORES):
-        yield (
-            f"logger.mlflow_uri={uri}: allowed are sqlite:////path/to/mlflow.db (MLflow writes no folder mlruns any "
-            "more), the http:// or https:// address of a server, and databricks. Left out, it is mlflow.db in runs_dir."
-        )
-    elif urlsplit(uri).password or any(word in urlsplit(uri).query.lower() for word in ("password", "token")):
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        yield f"logger.mlflow_uri is no address: {error}. Left out, it is mlflow.db in runs_dir."
+        return
+    if parts.password or any(word in parts.query.lower() for word in ("password", "token")):
         yield (
             "logger.mlflow_uri holds a password, which would be kept in the files of every run. Leave it out, and set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the environment."
+        )
+    elif not uri.startswith(_STORES):
+        yield (
+            f"logger.mlflow_uri={uri}: allowed are sqlite:////path/to/mlflow.db (MLflow writes no folder mlruns any "
+            "more), the http:// or https:// address of a server, and databricks. Left out, it is mlflow.db in runs_dir."
         )

@@ -33,9 +33,10 @@ def typed_names() -> Iterator[None]:
 
 
 class Source(Enum):
-    """Who made the runs: this program, or anything that wrote a table, event files or a tracking store."""
+    """Who made the runs: this program (its folders, or a report of it), or anything that wrote a table or a tracker."""
 
     runs = "runs"
+    report = "report"
     csv = "csv"
     tensorboard = "tensorboard"
     mlflow = "mlflow"

@@ -9,9 +9,10 @@ from ablation.gather import Gathered, to_csv
 from ablation.leaderboard import Entry
 from ablation.phrases import ENGLISH, Say, speaker
 from ablation.pictures import Picture, of_section, overall
+from ablation.reread import CURVES, ELSEWHERE, PREDICTED, RUNS, predicted_csv
 from ablation.rundir import State
 from ablation.selection import Runs
-from ablation.study import Choice, Study
+from ablation.study import Choice, Study, ids_elsewhere
 
 PAGE = "index.html"
 
@@ -61,13 +62,17 @@ def outputs(study: Study, gathered: Gathered, choice: Choice, folder: Path) -> d
     curves = gathered.curves[gathered.curves["run_id"].isin(choice.runs["run_id"])]
     say, board = speaker(study.language), leaderboard.entries(study, Runs(choice.runs, gathered.columns))
     lines = plots.by_run(curves)
+    others = ids_elsewhere([*study.crossings, *study.robustness])
+    elsewhere = gathered.runs[gathered.runs["run_id"].isin(others)]
     shown = [item for item in study.comparisons if item.has_runs]
     styles = look.level_styles(study.comparisons)
     data, wanted = choice.config.data, choice.config.report.thumbnails
     images = None if study.origin else thumbnails.shown_images(data, wanted, choice.runs["data_fingerprint"])
     files = {
-        "runs.csv": to_csv(choice.runs, gathered.columns).encode(),
-        "curves.csv": to_csv(curves, gathered.columns).encode(),
+        RUNS: to_csv(choice.runs, gathered.columns).encode(),
+        **({ELSEWHERE: to_csv(elsewhere).encode()} if len(elsewhere) else {}),
+        CURVES: to_csv(curves, gathered.columns).encode(),
+        **({} if study.origin else {PREDICTED: predicted_csv(choice.runs, gathered.predictions).encode()}),
         "effects.csv": tables.effects_csv(shown, study.base).encode(),
         "grids.csv": grid_tables.to_csv(grid_tables.shown(study.crossings, study.robustness)).encode(),
         **({} if study.origin else {"writeup.md": writeup.to_markdown(study, say).encode()}),

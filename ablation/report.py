@@ -42,7 +42,7 @@ Usage:
   python -m ablation.report [the overrides of the training, such as preset=... data.root=... trainer.epochs=2]
 
 Runs that another program made, judged by the same rules:
-  report.from=csv        a table of them: runs (default), csv, tensorboard or mlflow
+  report.from=csv        a table of them: runs (default), report, csv, tensorboard or mlflow
   report.path=FILE       the CSV file, the folder of event files, or mlflow's sqlite file or mlruns folder
   report.value=COLUMN    what is compared (a tag or metric of trackers), as fractions or percent
   report.seed=COLUMN     left out, as the others here, it is found by its name
@@ -50,6 +50,9 @@ Runs that another program made, judged by the same rules:
   report.base={{A: x}}     levels of the variant that all others are compared with
   report.percent=true    whether values are percent or fractions
   report.experiment=NAME one of several experiments of mlflow
+
+A report again from its own csv, without the runs:
+  report.from=report report.path=reports/demo report_dir=again
 
 Settings of the report itself:
   runs_dir=runs          where runs are looked for, at any depth

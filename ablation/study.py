@@ -5,9 +5,10 @@ comparison within that setting. Nothing is drawn, formatted or written here.
 """
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ class OtherRuns:
 @dataclass(frozen=True)
 class Study:
     """Everything the report shows. Commands are ready to paste; facts are pairs of name and text; origin is where the
-    runs of another program were read, None for our own.
+    runs of another program were read, None for our own. settings are overrides, and classes
+    names, by the digests that runs have of them.
     """
 
     name: str
@@ -85,6 +87,8 @@ class Study:
     others: tuple[OtherRuns, ...]
     environment: tuple[Fact, ...]
     origin: Origin | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def states(self) -> dict[str, int]:
@@ -169,12 +173,11 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     pool, say = Pool.of(gathered, config, rules), rules.say
     crossings, steps = tuple(crossed_sections(pool, asked, compose)), tuple(ladders(pool, asked, compose))
     seeds = planned_seeds([*variants, *(variant for _, variant in of_grids(crossings, steps))], runs)
-    comparer = Comparer(runs, base, seeds, rules, config.trainer.epochs, gathered.classes)
+    comparer = Comparer(runs, base, seeds, rules, config.trainer.epochs, gathered.classes, None, gathered.predictions)
     compared = tuple(map(comparer.compare, plans))
-    uses = [*of_sections(compared), *of_grids(crossings, steps)]
+    robust, uses = tuple(robustness(pool, plans, crossings)), [*of_sections(compared), *of_grids(crossings, steps)]
     used = {row["run_id"] for _, variant in uses for row in runs.of(variant).values()}
-    rows, robust = choice.runs[choice.runs["run_id"].isin(used)], tuple(robustness(pool, plans, crossings))
-    elsewhere = _elsewhere([*crossings, *robust])
+    rows, elsewhere = choice.runs[choice.runs["run_id"].isin(used)], ids_elsewhere([*crossings, *robust])
     return Study(
         name=name_of(config, compose),
         metric=rules.metric,
@@ -199,10 +202,25 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         left_out=(*gathered.left_out, *runs.duplicates),
         others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose, elsewhere)),
         environment=environment_facts(rows, say),
+        **_behind_digests(gathered, {*choice.runs["run_id"], *elsewhere}, compose),
     )
 
 
-def _elsewhere(grids: Iterable[Crossing]) -> set[str]:
+def _behind_digests(gathered: Gathered, wanted: Collection[str], compose: Compose) -> dict[str, Any]:
+    """`settings`, without the place of the images, and `classes` of a study's runs."""
+    runs = gathered.runs[gathered.runs["run_id"].isin(wanted)]
+    newest = {str(setting): gathered.configs[group["run_id"].iloc[-1]] for setting, group in runs.groupby("setting")}
+    made_of = {setting: overrides_of(config, compose) for setting, config in newest.items()}
+    return {
+        "settings": {
+            setting: shlex.join(text for text in texts if not text.startswith("data.root="))
+            for setting, texts in made_of.items()
+        },
+        "classes": {key: gathered.classes[key] for key in sorted({*runs["classes"]} & gathered.classes.keys())},
+    }
+
+
+def ids_elsewhere(grids: Iterable[Crossing]) -> set[str]:
     """Ids of the runs of other settings that grids use."""
     cells = [cell for grid in grids for cell in grid.cells if cell.elsewhere]
     return {run.run_id for cell in cells for run in cell.seeds if run.run_id}

@@ -1,5 +1,6 @@
 """What a report is made of: our own runs, or somebody else's, read and named but not yet compared with each other."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ablation.commandline import compose_config
 from ablation.errors import UserError
-from ablation.origin import OriginConfig, as_typed
+from ablation.origin import OriginConfig, Source, as_typed
 from ablation.phrases import mark, runs, speaker
 from ablation.schema import Config
 
@@ -41,7 +42,6 @@ def own(config: Config, overrides: Sequence[str]) -> Work:
     Raises:  UserError: a setting is about other runs, or there is no run of the config's setting.
     """
     from ablation.gather import gather
-    from ablation.naming import name_of
     from ablation.selection import of_images
     from ablation.study import build, choose
 
@@ -59,13 +59,37 @@ def own(config: Config, overrides: Sequence[str]) -> Work:
     if choice.config.data.root != config.data.root:  # the newest runs decide the setting, and so the images
         gathered = of_images(gathered, choice.config)
         choice = choose(gathered, overrides, compose_config)
-    folder = Path(choice.config.report_dir) / name_of(choice.config, compose_config)
-    told = list(_read_lines(everything, choice))
-    return Work(gathered, choice, folder, told, "", "", lambda: build(gathered, choice, compose_config))
+    told = list(_read_lines(everything, choice, Path(choice.config.runs_dir)))
+    return Work(gathered, choice, _folder_of(choice), told, "", "", lambda: build(gathered, choice, compose_config))
+
+
+def again(config: Config, overrides: Sequence[str]) -> Work:
+    """The runs of a report from its csv, compared as they were.
+
+    Raises:  UserError: report.path names none, or this one would be written over it.
+    """
+    from ablation.reread import SUMMARY, reread
+    from ablation.study import build, choose
+
+    if config.report.path is None:
+        raise UserError("report.from=report needs report.path=PATH, the folder of a report: reports/demo.")
+    path = Path(config.report.path)
+    gathered, command = reread(path, overrides)
+    choice = choose(gathered, command, compose_config)
+    folder = _folder_of(choice)
+    if folder.resolve() == path.resolve():
+        raise UserError(
+            f"This report would replace {path}, which it is made from. Give another place: report_dir=again."
+        )
+    told = list(_read_lines(gathered, choice, path))
+    content = hashlib.sha256((path / SUMMARY).read_bytes()).hexdigest()
+    return Work(gathered, choice, folder, told, "", content, lambda: build(gathered, choice, compose_config))
 
 
 def others(config: Config, overrides: Sequence[str]) -> Work:
-    """The runs of another program, from the table or tracker that a config names."""
+    """The runs that a config names: another program's table or tracker, or the csv of a report."""
+    if config.report.source is Source.report:
+        return again(config, overrides)
     from ablation import foreign
     from ablation.gather import Gathered
     from ablation.readers import read
@@ -85,12 +109,18 @@ def others(config: Config, overrides: Sequence[str]) -> Work:
     return Work(gathered, choice, Path(config.report_dir) / name, told, found.origin.place, found.origin.digest, study)
 
 
-def _read_lines(gathered: "Gathered", choice: "Choice") -> Iterator[str]:
+def _folder_of(choice: "Choice") -> Path:
+    from ablation.naming import name_of
+
+    return Path(choice.config.report_dir) / name_of(choice.config, compose_config)
+
+
+def _read_lines(gathered: "Gathered", choice: "Choice", place: Path) -> Iterator[str]:
     say, counts = speaker(choice.config.report.lang), choice.runs["state"].value_counts().sort_index()
     here, others = len(choice.runs), len(gathered.runs) - len(choice.runs)
     phrase = mark("read {runs} of this setting in {folder} ({states}), {others} of others")
     told = say(", ").join(f"{count} {say(state)}" for state, count in counts.items())
-    yield say(phrase, runs=runs(here, say), folder=choice.config.runs_dir, states=told, others=others)
+    yield say(phrase, runs=runs(here, say), folder=place, states=told, others=others)
     for item in gathered.left_out[:5]:
         yield say("left out {path}: {reason}", path=item.path, reason=item.reason)
     if len(gathered.left_out) > 5:

@@ -461,3 +461,53 @@ def test_field_O4_a_value_that_needs_quotes_is_told_how(capsys: pytest.CaptureFi
     assert compose_config(['report_dir="/x/a=b"']).report_dir == "/x/a=b"
     with pytest.raises(UserError, match=r"for example norm=instance or seed=3\.$"):
         compose_config(["norm"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["trainer.batch_size=100000"],
+        ["data=imagefolder", "data.root=/nowhere"],
+        ["-m", "seed=0,1", "data=imagefolder", "data.root=/nowhere"],
+        ["data.per_class=5", "plan=true"],
+    ],
+    ids=" ".join,
+)
+def test_what_trains_nothing_leaves_no_folder(arguments: list[str], tmp_path: Path) -> None:
+    """Refused, or only planned; Hydra would make one for a run before we have read its config."""
+    command = [sys.executable, "-m", "ablation.train", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == (0 if "plan=true" in arguments else 2), done.stderr
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "--help"], ["train", "norm=instanse"], ["data", "check"]], ids=" ".join
+)
+@pytest.mark.parametrize("both", [False, True], ids=["stdout", "both"])
+def test_an_output_that_nobody_reads_ends_quietly(arguments: list[str], both: bool, tmp_path: Path) -> None:
+    """`| head` and `2>&1 | head`, where the reader is gone before the first line: also what is written at the end."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", f"ablation.{arguments[0]}", *arguments[1:]],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        stdout=writing, stderr=subprocess.STDOUT if both else subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(writing)
+    refused = "norm=instanse" in arguments
+    assert done.returncode == (2 if refused and not both else 141)
+    if not both:
+        assert done.stderr.startswith("error: norm=instanse") if refused else done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize(("unbuffered", "told"), [("", "the output cannot be written: "), ("1", "")])
+def test_an_output_that_the_disk_has_no_room_for_is_one_message(unbuffered: str, told: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from ablation.commandline import run_command as r; exit(r(print, str, []))"]
+    with Path("/dev/full").open("w") as full:
+        root = str(Path(__file__).resolve().parents[1])
+        environment = {**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, f"error: {told}No space left on device\n")

@@ -131,12 +131,20 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["runs.csv", "curves.csv", "effects.csv", "grids.csv"])
+@pytest.mark.parametrize("name", ["runs.csv", "elsewhere.csv", "curves.csv", "effects.csv", "grids.csv"])
 def test_the_csv_files_of_a_report_have_the_columns_of_the_document(reported: Path, name: str) -> None:
     columns = header(reported / name)
     ours = [column for column in columns if column not in FACTORS]
-    assert sorted(ours) == sorted(documented(name))
-    assert (len(ours) + len(FACTORS) == len(columns)) == ("one for each factor" in str(TABLES[name]))
+    table = "runs.csv" if name == "elsewhere.csv" else name
+    assert sorted(ours) == sorted(documented(table))
+    assert (len(ours) + len(FACTORS) == len(columns)) == ("one for each factor" in str(TABLES[table]))
+
+
+@pytest.mark.slow
+def test_the_table_of_predictions_has_a_column_for_each_run(reported: Path) -> None:
+    with (reported / "runs.csv").open(newline="", encoding="utf-8") as handle:
+        runs = [row["run_id"] for row in csv.DictReader(handle) if row["state"] == "finished"]
+    assert header(reported / "predictions.csv") == [*documented("predictions.csv"), *runs]
 
 
 @pytest.mark.slow

@@ -439,7 +439,7 @@ def test_a_second_row_of_a_run_names_the_column_that_tells_them_apart(tmp_path: 
     [
         (
             ["report.from=cvs"],
-            "report.from=cvs: allowed are runs, csv, tensorboard, mlflow. Did you mean report.from=csv?",
+            "report.from=cvs: allowed are runs, report, csv, tensorboard, mlflow. Did you mean report.from=csv?",
         ),
         (["report.form=csv"], "report.form is not known. Known: report.from, report.path"),
         (["report.from=csv"], "report.from=csv needs report.path=PATH"),

@@ -35,8 +35,8 @@ ORDER = (
     "runvalues gather fates selection wording comparison facts crossing grids grid_wording "
     "formats typeset grid_tables ladder evidence remake matrix naming study tables leaderboard look compact plots "
     "every_run pace thumbnails forest charts drawing overview provisional speed payload writeup page pictures "
-    "gate outputs headlines table cells roles outside foreign events trackers tensorboard mlflow readers work stamp "
-    "report",
+    "gate reread outputs headlines table cells roles outside foreign events trackers tensorboard mlflow readers work "
+    "stamp report",
     # entry points that train and then report
     "followup robustness more_seeds",
 )

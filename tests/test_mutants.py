@@ -36,7 +36,7 @@ MUTANTS = {
     "O2": Mutant("ablation/run.py", "run.update_status(state, error=reason)", "pass", "test_run field_O2"),
     "O3": Mutant("ablation/jobs.py", "    if state in (State.finished, State.diverged):\n        return False",
                  "    if state is State.diverged:\n        return False", "test_run field_O3"),
-    "O4": Mutant("ablation/commandline.py", '"\\\\" * ending', '""', "test_field_config field_O4_any_path"),
+    "O4": Mutant("ablation/composition.py", '"\\\\" * ending', '""', "test_field_config field_O4_any_path"),
     "O5": Mutant("ablation/commandline.py", "        if name not in known:", "        if False:",
                  "test_field_config field_O5_an_option"),
     "O6": Mutant("ablation/commandline.py", "elif override.is_sweep_override() and not sweep:", "elif False:",

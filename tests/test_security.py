@@ -167,6 +167,27 @@ def test_an_address_with_a_secret_is_neither_taken_nor_shown(address: str, downl
     compose_config(["data=cifar10", "data.download=true", 'data.url="https://host/x@y/z"'])
 
 
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("report.path", "is an address, and files are read here"),
+        ("data.root", "is an address, and files are read here"),
+        ("logger.mlflow_uri", "holds a password"),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "ftp", "postgresql+psycopg2"])
+def test_a_password_in_an_address_is_not_shown_where_no_address_belongs(
+    setting: str, reason: str, scheme: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the command that refuses it, whose output may be a log that others read."""
+    data = ["data=imagefolder"] if setting == "data.root" else []
+    for quote in ("", '"'):
+        assert report.main([*data, f"{setting}={quote}{scheme}://me:hunter2@host/x{quote}"]) == 2
+        told = capsys.readouterr()
+        assert reason in told.err
+        assert "hunter2" not in told.err + told.out
+
+
 @pytest.mark.slow
 def test_training_and_report_open_no_connection(tmp_path: Path) -> None:
     """With every way out of the process shut: an AF_INET socket ends it."""
