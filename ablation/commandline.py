@@ -22,7 +22,15 @@ from omegaconf import DictConfig
 
 from ablation.composition import composed, explained, quoted, settings
 from ablation.config import check, choices, conf_cache, to_config
-from ablation.ending import CLOSED, drop, end_on_signals, interruption_told
+from ablation.ending import (
+    CLOSED,
+    drop,
+    end_on_signals,
+    exit_code,
+    interruption_behind,
+    interruption_told,
+    over,
+)
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
 from ablation.schema import FACTORS, Config
@@ -52,26 +60,46 @@ def run_command(
     if not asks_help:
         end_on_signals()
     try:
-        if asks_help:
-            print(help_text())
-        else:
-            body(arguments)
+        code = _outcome(lambda: print(help_text()) if asks_help else body(arguments), interrupted)
+    except KeyboardInterrupt as once_more:  # while the first was being told
+        code = exit_code(once_more)
+    except SystemExit as end:  # told already
+        if argv is None and isinstance(end.code, int):
+            over(end.code)
+        raise
+    if argv is None:
+        over(code)
+    return code
+
+
+def _outcome(body: Callable[[], None], interrupted: str) -> int:
+    """Run a body; returns the exit code, whatever it raised told."""
+    try:
+        body()
         return 0
-    except UserError as error:
-        _let_the_first_speak()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # the reader, head for example, has seen enough
-        drop(sys.stdout)
-        return CLOSED
-    except OSError as error:
-        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        return interruption_told(stop, interrupted)
+    except (Exception, KeyboardInterrupt) as error:
+        if stop := interruption_behind(error):
+            return interruption_told(stop, interrupted)
+        return _failure(error)
+
+
+def _failure(error: BaseException) -> int:
+    """Say what a command ended with; returns its exit code. What is no failure that we know is raised again."""
+    match error:
+        case UserError():
+            _let_the_first_speak()
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        case RunFailed():
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        case BrokenPipeError():  # the reader, head for example, has seen enough
+            drop(sys.stdout)
+            return CLOSED
+        case OSError():
+            print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+            return 2
+    raise error
 
 
 def _let_the_first_speak() -> None:
