@@ -61,6 +61,7 @@ def index_csv(data: DataConfig) -> Listing:
     place = {name: label for label, name in enumerate(classes)}
     rows.sort(key=lambda row: (place.get(row.label, 0) if row.split != "test" else 0, natural_key(row.path)))
     paths: dict[str, str] = {}
+    truth: dict[str, str] = {}
     listed: dict[str, list[Labelled]] = {"train": [], "val": [], "test": []}
     for row in rows:
         name = (
@@ -70,6 +71,8 @@ def index_csv(data: DataConfig) -> Listing:
         )
         paths[name] = row.path
         listed[row.split].append((name, place.get(row.label, -1)))
+        if row.split == "test" and row.label:
+            truth[name] = row.label
     trained = {label for _, label in listed["train"]}
     lacking = [name for name, label in place.items() if label not in trained]
     if lacking:
@@ -77,7 +80,9 @@ def index_csv(data: DataConfig) -> Listing:
     notices = _notices(file, rows, repeated)
     test = tuple(name for name, _ in listed["test"])
     reader = RelabelledReader(file.parent, paths)
-    return Listing(file.parent, classes, tuple(listed["train"]), tuple(listed["val"]), reader, notices, test)
+    return Listing(
+        file.parent, classes, tuple(listed["train"]), tuple(listed["val"]), reader, notices, test, truth=truth
+    )
 
 
 def _file(root: Path) -> Path:

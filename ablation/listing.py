@@ -5,8 +5,8 @@ order, and a `Reader`. All else, the fingerprint, the decoded store and the chec
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -50,7 +50,8 @@ class Listing:
     """The images of a source: names with the index of their class, by split and in a fixed order.
 
     val is empty where the source has no split of its own. test names the images that no run may look at, of sources
-    whose test images are not files in test/. notices are sentences on what was passed over.
+    whose test images are not files in test/, and truth has the class of those that are labelled. notices are
+    sentences on what was passed over.
     """
 
     root: Path
@@ -60,6 +61,7 @@ class Listing:
     reader: Reader
     notices: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    truth: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:

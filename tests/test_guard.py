@@ -19,7 +19,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 # From the ground up: a module imports only modules of lines above its own, or earlier ones of its own line.
 ORDER = (
     "commands starting server errors ending terminal datasets origin ranges datachoice loggers schema phrases",
-    "config sections folders rundir shapes environment identity",
+    "config sections folders rundir runname shapes environment identity",
     "composition commandline configdir stored listing walk layouts kinds jpeg wholeness content decode lookahead "
     "cachefolder storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch "
     "cifar webdataset tiny_imagenet csvfile sources duplicates sizes splitting data check",
