@@ -115,6 +115,7 @@ def test_the_code_digest_covers_what_decides_a_run() -> None:
         "datachoice",
         "download",
         "duplicates",
+        "ending",
         "environment",
         "errors",
         "identity",
