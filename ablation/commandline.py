@@ -20,7 +20,15 @@ from omegaconf import DictConfig
 
 from ablation.composition import composed, explained, quoted, settings
 from ablation.config import check, choices, conf_cache, to_config
-from ablation.ending import CLOSED, all_written, end_on_signals, interruption_told
+from ablation.ending import (
+    CLOSED,
+    all_written,
+    end_on_signals,
+    exit_code,
+    interruption_behind,
+    interruption_told,
+    over,
+)
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
 from ablation.ranges import type_problem
@@ -48,7 +56,7 @@ def run_command(
         code = _code_of(body, help_text, argv, interrupted)
     except BrokenPipeError:  # the reader, head for example, has seen enough
         code = CLOSED
-    return all_written(code)
+    return over(code) if argv is None else all_written(code)
 
 
 def _code_of(
@@ -61,25 +69,40 @@ def _code_of(
     if not asks_help:
         end_on_signals()
     try:
-        if asks_help:
-            print(help_text())
-        else:
-            body(arguments)
-        return 0
-    except UserError as error:
-        _let_the_first_speak()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
+        return _outcome(lambda: print(help_text()) if asks_help else body(arguments), interrupted)
+    except KeyboardInterrupt as once_more:  # while the first was being told
+        return exit_code(once_more)
+    except SystemExit as end:  # told already
+        if argv is None and isinstance(end.code, int):
+            over(end.code)
         raise
-    except OSError as error:
-        print(f"error: {': '.join(filter(None, (error.strerror or str(error), error.filename)))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        return interruption_told(stop, interrupted)
+
+
+def _outcome(body: Callable[[], None], interrupted: str) -> int:
+    """Run a body; returns the exit code, whatever it raised told."""
+    try:
+        body()
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        if stop := interruption_behind(error):
+            return interruption_told(stop, interrupted)
+        return _failure(error)
+
+
+def _failure(error: BaseException) -> int:
+    """Say what a command ended with; returns its exit code. What is no failure that we know is raised again."""
+    match error:
+        case UserError():
+            _let_the_first_speak()
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        case RunFailed():
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        case OSError() if not isinstance(error, BrokenPipeError):
+            print(f"error: {': '.join(filter(None, (error.strerror or str(error), error.filename)))}", file=sys.stderr)
+            return 2
+    raise error
 
 
 def _let_the_first_speak() -> None:

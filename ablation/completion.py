@@ -65,7 +65,8 @@ def script(shell: str) -> str:
     """
     if shell not in SCRIPTS:
         known = f"Known: {', '.join(SCRIPTS)}.{hint(shell, SCRIPTS)}"
-        raise UserError(f'{shell or "no shell"!r} is not known. {known} Example: eval "$(ablation-completion bash)"')
+        wrong = f"{shell!r} is not known." if shell else "for which shell?"
+        raise UserError(f'{wrong} {known} Example: eval "$(ablation-completion bash)"')
     return SCRIPTS[shell].replace("NAMES", " ".join(f"ablation-{name}" for name in COMMANDS))
 
 

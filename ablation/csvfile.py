@@ -65,12 +65,14 @@ def index_csv(data: DataConfig) -> Listing:
     classes = tuple(sorted(labels, key=natural_key))
     place = {name: label for label, name in enumerate(classes)}
     rows.sort(key=lambda row: (place.get(row.label, 0) if row.split != "test" else 0, natural_key(row.path)))
-    paths, called = dict[str, str](), dict[str, str]()
+    paths, called, truth = dict[str, str](), dict[str, str](), dict[str, str]()
     listed: dict[str, list[Labelled]] = {"train": [], "val": [], "test": []}
     for row in rows:
         name = _name(row)
         paths[name], called[name] = row.path, row.typed
         listed[row.split].append((name, place.get(row.label, -1)))
+        if row.split == "test" and row.label:
+            truth[name] = row.label
     trained = {label for _, label in listed["train"]}
     faults += _lacking(file, [name for name, label in place.items() if label not in trained], classes)
     notices = _notices(file, rows, repeated)
@@ -78,7 +80,7 @@ def index_csv(data: DataConfig) -> Listing:
     reader = RelabelledReader(file.parent, paths)
     found = Listing(
         file.parent, classes, tuple(listed["train"]), tuple(listed["val"]), reader, notices, test,
-        file=file, called=called,
+        file=file, called=called, truth=truth,
     )  # fmt: skip
     if faults:
         raise DataFault("\n".join(faults), replace(found, **_trained_only(found, trained)))

@@ -99,15 +99,16 @@ def _available(device: str) -> bool:
     return bool(torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available())
 
 
-def resolve_device(wanted: Device) -> str:
-    """The device type to train on: for `auto` the first present of cuda, mps, cpu.
+def resolve_device(wanted: Device, key: str = "trainer.device") -> str:
+    """The device type to compute on: for `auto` the first present of cuda, mps, cpu.
 
+    Args:    key: what the user calls the setting.
     Raises:  UserError: the device asked for is not there.
     """
     if wanted is Device.auto:
         return next(name for name in ("cuda", "mps", "cpu") if _available(name))
     if not _available(wanted.name):
-        raise UserError(f"trainer.device={wanted.name}: this machine has none. Use trainer.device=auto or cpu.")
+        raise UserError(f"{key}={wanted.name}: this machine has none. Use {key}=auto or cpu.")
     return wanted.name
 
 

@@ -18,7 +18,7 @@ from ablation.data import DataInfo, divided, embedded, listing, opened
 from ablation.datachoice import DataConfig, DataName, SplitRule
 from ablation.datasets import FASHION_MINI_CLASSES
 from ablation.duplicates import readable
-from ablation.errors import UserError, hint
+from ablation.errors import UserError, first_of, hint
 from ablation.imagefolder import FolderReader
 from ablation.listing import Labelled, Listing, Reader, natural_key, printable
 from ablation.store import decode_into
@@ -67,7 +67,7 @@ def split_inputs(net: Trained, split: str) -> Inputs:
     if split == "test" and not found.test:
         raise UserError(f"split=test: {found.root} has no test images. To label others: images=/path.")
     if split == "test":
-        return Inputs(_below(found.test, found.called), None, _reading(found.reader, found.test, info.image_size))
+        return _test_inputs(found, net)
     if extra := [name for name in found.classes if name not in info.classes]:
         raise UserError(
             f"{data.root} has {len(found.classes)} classes, the run was trained on {len(info.classes)} "
@@ -80,6 +80,27 @@ def split_inputs(net: Trained, split: str) -> Inputs:
     inside = names[0].partition("/")[0] not in found.classes  # unless the classes lie in data.root itself
     told = _below(names, found.called) if inside or found.called else names
     return Inputs(told, truth, _reading(found.reader, names, info.image_size))
+
+
+def _test_inputs(found: Listing, net: Trained) -> Inputs:
+    """The test images of a source; of those that are labelled only the classes that data.classes chose, if it did."""
+    classes, names, notices = set(net.info.classes), found.test, tuple[str, ...]()
+    strange = [name for name in names if found.truth.get(name, "") not in ("", *classes)]
+    if strange and net.config.data.classes is not None:
+        left = set(strange)
+        names = tuple(name for name in names if name not in left)
+        notices = (f"test images of classes that data.classes left out, not labelled: {len(strange):,}.",)
+    elif strange:
+        labels = sorted({printable(found.truth[name]) for name in strange}, key=natural_key)
+        told = f"{len(strange):,} ({first_of(labels, 5)})"
+        notices = (f"test images whose class the net does not have, taken for unlabelled: {told}.",)
+    if not names:
+        raise UserError(
+            f"split=test: {found.root} has no test images of the net's classes. To label others: images=/path."
+        )
+    truth = [label if (label := found.truth.get(name, "")) in classes else "" for name in names]
+    reading = _reading(found.reader, names, net.info.image_size)
+    return Inputs(_below(names, found.called), truth if any(truth) else None, reading, notices)
 
 
 def _below(names: Sequence[str], called: Mapping[str, str]) -> Sequence[str]:

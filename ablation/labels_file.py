@@ -1,20 +1,26 @@
 """Predictions as a file: a row per image, as text, CSV or JSON, written as the rows come.
 
-Names are exact in every format, for programs to read. txt: name, tab, class; a tab, line break or backslash within is
-written as \\t, \\n, \\r, \\\\, and a byte that is no UTF-8 as it is. csv: every text in quotes. JSON: one object.
-These two are UTF-8 throughout: a byte that is none is written \\udcXX, which Python's JSON reader takes back.
+Every name can be read back exactly, each format in its own way. txt: name, tab, class; a tab, line break or backslash
+within is written as \\t, \\n, \\r, \\\\, and a byte that is no UTF-8 as it is. csv: every text in quotes, line breaks
+included; JSON: one object. These two are UTF-8 throughout: a byte XX that is none is written \\udcXX. JSON's own
+readers take that back, and its other escapes; csv writes all else as it is, and only backslashes right before such a
+byte, or before letters that look like one, twice (`csv_text`, `csv_name`).
 """
 
 import csv
+import filecmp
 import io
+import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 FORMULAS = ("=", "+", "-", "@")  # what a spreadsheet takes for the beginning of a formula
+_BYTE = r"udc[89a-f][0-9a-f]"  # how `backslashreplace` writes a byte that is no UTF-8, behind its backslash
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -74,7 +80,23 @@ def csv_lines(rows: Iterable[Row], head: Head) -> Iterator[str]:
         cells += [cell for pair in pairs for cell in pair]
         # In quotes, as all text, so that a column with empty cells is one of text for every reader.
         cells += [str(cell).lower() if type(cell) is bool else cell for cell in record.values()]
-        yield written(["" if cell is None else cell for cell in cells])
+        yield written(["" if cell is None else csv_text(cell) if isinstance(cell, str) else cell for cell in cells])
+
+
+def csv_text(text: str) -> str:
+    """A name or class as a cell of a CSV."""
+    doubled = re.sub(rf"\\+(?={_BYTE}|[\udc80-\udcff])", lambda found: found[0] * 2, text)
+    return doubled.encode("utf-8", "backslashreplace").decode()
+
+
+def csv_name(cell: str) -> str:
+    """The name that `csv_text` made a cell of, as Python has names of files."""
+
+    def plain(found: re.Match[str]) -> str:
+        slashes, byte = found[1], found[2]
+        return slashes[: len(slashes) // 2] + (chr(int(byte[1:], 16)) if len(slashes) % 2 else byte)
+
+    return re.sub(rf"(\\+)({_BYTE})", plain, cell)
 
 
 def json_lines(rows: Iterable[Row], head: Head) -> Iterator[str]:
@@ -109,15 +131,17 @@ def _record(row: Row, head: Head) -> dict[str, Any]:
 # What makes the text of each format, and how letters that are no UTF-8 are written.
 FORMATS: dict[str, tuple[Callable[[Iterable[Row], Head], Iterator[str]], str]] = {
     "txt": (text_lines, "surrogateescape"),
-    "csv": (csv_lines, "backslashreplace"),
+    "csv": (csv_lines, "strict"),
     "json": (json_lines, "backslashreplace"),
 }
 
 
-def write_labels(out: Path, kind: str, rows: Iterable[Row], head: Head) -> None:
+def write_labels(out: Path, kind: str, rows: Iterable[Row], head: Head, *, keep_other: bool = False) -> Path | None:
     """Write the rows as they come into a temporary file, and name it `out` when it is complete.
 
     What `rows` raises leaves an earlier file as it was.
+
+    Args:    keep_other: a file that is there with other content gets another name, which is returned.
     """
     lines, errors = FORMATS[kind]
     temporary = out.with_name(f".{out.name[:100]}.{os.getpid()}.tmp")
@@ -126,7 +150,17 @@ def write_labels(out: Path, kind: str, rows: Iterable[Row], head: Head) -> None:
             handle.writelines(lines(rows, head))
             handle.flush()
             os.fsync(handle.fileno())
+        kept = _moved(out) if keep_other and out.exists() and not filecmp.cmp(out, temporary, shallow=False) else None
         os.replace(temporary, out)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    return kept
+
+
+def _moved(path: Path) -> Path:
+    """Give a file the first free name beside it: test.txt becomes test.1.txt."""
+    names = (path.with_name(f"{path.stem}.{number}{path.suffix}") for number in itertools.count(1))
+    free = next(name for name in names if not name.exists() and not name.is_symlink())
+    path.rename(free)
+    return free

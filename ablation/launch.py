@@ -18,11 +18,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from typing import Any, Protocol
 
-from ablation.ending import end_on_signals
+from ablation.ending import end_on_signals, exit_code, over
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, Policy, facts
 from ablation.rundir import LOG, RunBusy, RunDir, State
@@ -31,6 +32,7 @@ POLL = 0.1  # seconds between looks at the time that runs take, and at processes
 # What the fork server imports so that no run has to: a run's modules, and what torch and numpy import when they are
 # first used, PyTorch's compiler above all (seconds), which an optimiser asks whether it is at work.
 PRELOAD = (
+    "ablation.server",
     "ablation.launch",
     "ablation.run",
     "torch._dynamo",
@@ -201,8 +203,19 @@ def start_forked(job: Job, variables: Mapping[str, str] | None = None) -> RunPro
     """
     process = forking().Process(target=_forked, args=(job, dict(variables or {})), name=job.run_id)
     with _main_hidden():
+        _have_server()
         process.start()
     return process
+
+
+def _have_server() -> None:
+    """Start the fork server unless it runs, deaf to Ctrl-C, which a terminal sends to it as well: see server.py."""
+    resource_tracker.ensure_running()  # which hears Ctrl-C again when it has started its own process
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -234,7 +247,16 @@ def train_in_process(job: Job, wait_for_parent: Callable[[], Any]) -> int:
     Args:    wait_for_parent: returns when the process that started this one is gone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the sweep too, which decides
-    end_on_signals()
+    try:
+        end_on_signals()
+        code = _trained(job, wait_for_parent)
+    except KeyboardInterrupt as stop:
+        code = exit_code(stop)
+    over(code)
+    return code
+
+
+def _trained(job: Job, wait_for_parent: Callable[[], Any]) -> int:
     threading.Thread(target=_end_with_parent, args=(wait_for_parent,), daemon=True).start()
     try:
         job.path.mkdir(parents=True, exist_ok=True)
@@ -254,8 +276,6 @@ def train_in_process(job: Job, wait_for_parent: Callable[[], Any]) -> int:
         return 0
     except (RunFailed, UserError):
         return 1
-    except KeyboardInterrupt as stop:
-        return getattr(stop, "code", 130)
     return 0
 
 

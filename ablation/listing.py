@@ -63,8 +63,9 @@ class Listing:
     """The images of a source: names with the index of their class, by split and in a fixed order.
 
     val is empty where the source has no split of its own. test names the images that no run may look at, of sources
-    whose test images are not files in test/. notices are sentences on what was passed over. file is the one that
-    data.root names where it does not name a folder, and called has the paths in it, as they are written there, by name.
+    whose test images are not files in test/, and truth has the class of those that are labelled. notices are
+    sentences on what was passed over. file is the one that data.root names where it does not name a folder, and called
+    has the paths in it, as they are written there, by name.
     """
 
     root: Path
@@ -76,6 +77,7 @@ class Listing:
     test: tuple[str, ...] = ()
     file: Path | None = field(default=None, kw_only=True)
     called: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    truth: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 
     @property
     def place(self) -> Path:

@@ -122,18 +122,24 @@ def index_parquet(data: DataConfig) -> Listing:
     classes = shards.classes or tuple(sorted(used, key=natural_key))
     places = {name: place for place, name in enumerate(classes)}
 
+    def place_of(label: Any) -> int | None:
+        return places.get(_class(label)) if shards.classes is None else label
+
     def listed(split: str) -> Iterable[tuple[str, int]]:
         for number, label in enumerate(labels.get(split, ())):
-            place = places.get(_class(label)) if shards.classes is None else label
+            place = place_of(label)
             if place is None or not 0 <= place < len(classes):
                 raise DataFault(
                     f"{folder}: row {number} of {split} has the label {label!r}; classes are {len(classes)}."
                 )
             yield f"{split}/{classes[place]}/{number:06d}", place
 
-    test = tuple(f"test/{number:06d}" for number in range(len(labels.get("test", ()))))
+    test = {f"test/{number:06d}": place_of(label) for number, label in enumerate(labels.get("test", ()))}
+    truth = {name: classes[place] for name, place in test.items() if place is not None and 0 <= place < len(classes)}
     reader = ParquetReader(sets, shards.column)
-    return Listing(root, classes, tuple(listed("train")), tuple(listed("val")), reader, tuple(notices), test)
+    return Listing(
+        root, classes, tuple(listed("train")), tuple(listed("val")), reader, tuple(notices), tuple(test), truth=truth
+    )
 
 
 def _class(label: Any) -> str:

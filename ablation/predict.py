@@ -3,14 +3,18 @@
 Arguments are key=value. Which net: run (directory or id; default the newest finished run), weights (best or last),
 runs_dir. Which images: split (train, val or another folder below data.root; default test; data.root=/path if it has
 moved), or images (a folder with all below it, a pattern with *, or one file). Where to: out, whose suffix .txt, .csv or
-.json says how, unless format does.
+.json says how, unless format does. Without out: a file here, named by the split or the folder (test.txt); one that is
+there with other content is kept beside it (test.1.txt).
 
 A row per image in natural order: txt has file name, tab, class name; csv and json also the index, the probability, the
-five likeliest classes where the net has five or more, and the true class where folders have the names of classes.
-Names and classes are exact. One image that cannot be read stops it, all of them named and nothing written;
-bad_files=mark gives each a row without a class, with the reason in csv and json. Also: device, batch_size.
+five likeliest classes where the net has five or more, and the true class where the source or a folder's name has it.
+Names and classes can be read back exactly (docs/predictions.md). One image that cannot be read stops it, all of them
+named and nothing written; bad_files=mark gives each a row without a class, with the reason in csv and json. Also:
+device, batch_size.
 """
 
+import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +28,8 @@ from ablation.inputs import Inputs, folder_inputs, split_inputs
 from ablation.jobs import eval_batch_size
 from ablation.labels_file import FORMATS, FORMULAS, Head, Row, write_labels
 from ablation.listing import printable
-from ablation.rundir import BEST, LAST, RESULT, RunDir, State, by_run_id, find_runs, run_named
+from ablation.rundir import BEST, LAST, RESULT, RunDir, State, by_run_id, find_runs
+from ablation.runname import run_named
 from ablation.schema import Device
 from ablation.store import bad_files_message
 from ablation.trained import Trained, trained_net
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
     from ablation.label import Labeller
 
 DEFAULTS = {
-    "run": "", "split": "test", "images": "", "out": "test.txt", "format": "", "bad_files": "error",
+    "run": "", "split": "test", "images": "", "out": "", "format": "", "bad_files": "error",
     "weights": "best", "device": "auto", "batch_size": "auto", "data.root": "", "runs_dir": "runs",
 }  # fmt: skip
 CHOICES = {
@@ -41,6 +46,7 @@ CHOICES = {
     "bad_files": ("error", "mark"),
     "device": tuple(device.name for device in Device),
 }
+LONGEST = 200  # bytes of a file's name that we make
 TOP = 5  # classes named for each image; a net of fewer has no such columns
 
 
@@ -70,11 +76,22 @@ def parse_arguments(arguments: Sequence[str]) -> dict[str, str]:
     return values
 
 
+def default_out(values: Mapping[str, str]) -> str:
+    """The file that is written where none is named: called as the split, the folder or the file that is labelled."""
+    place = Path(values["images"]).expanduser().absolute() if values["images"] else Path(values["split"])
+    while re.search(r"[*?\[]", str(place)) and not place.exists():
+        place = place.parent  # of a pattern, the folder that holds all it can find
+    name = place.stem if place.is_file() else place.name
+    if not name.strip(".") or len(os.fsencode(name)) > LONGEST:
+        name = "images"
+    return f"{name.lstrip('.')}.{values['format']}"
+
+
 def _format(wanted: str, out: str) -> str:
     """The format that was asked for, or else that of the file's suffix."""
     if wanted and wanted not in FORMATS:
         raise UserError(f"format={wanted}: allowed are {', '.join(FORMATS)}.{hint(wanted, FORMATS)}")
-    suffix = Path(out).suffix.lower().removeprefix(".")
+    suffix = Path(out).suffix.lower().removeprefix(".") if out else "txt"
     if not wanted and suffix not in FORMATS:
         listed = ", ".join(f".{name}" for name in FORMATS)
         raise UserError(f"out={out}: the suffix says no format. Use one of {listed}, or add format=csv, say.")
@@ -90,9 +107,20 @@ def over_defaults(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals or key not in defaults:
-            raise UserError(f"{argument!r} is not known. Known: {', '.join(defaults)}.{hint(key, defaults, '{}=')}")
+            nearest = _meant(argument, defaults) or hint(key, defaults, "{}=")
+            raise UserError(f"{argument!r} is not known. Known: {', '.join(defaults)}.{nearest}")
         values[key] = value
     return values
+
+
+def _meant(argument: str, defaults: Mapping[str, str]) -> str:
+    """` Did you mean images=...?` for a value without its key."""
+    there = Path(argument).expanduser()
+    if there.exists():
+        key = "run" if there.is_dir() and RunDir(there).raw_status() is not None else "images"
+    else:
+        key = "split" if argument in ("train", "val", "test") else "images" if "/" in argument else ""
+    return f" Did you mean {key}={argument}?" if key in defaults else ""
 
 
 def choose_run(wanted: str, runs_dir: Path, ended: Sequence[State] = (State.finished,)) -> RunDir:
@@ -111,9 +139,11 @@ def choose_run(wanted: str, runs_dir: Path, ended: Sequence[State] = (State.fini
     state = run.state()
     if state is None:
         listed = ", ".join(str(candidate.path) for candidate in finished[:5]) or "none"
+        listed += f" and {len(finished) - 5} more" * (len(finished) > 5)
         nearest = hint(wanted, [*(str(candidate.path) for candidate in known), *by_run_id(runs_dir)], "run={}")
         raise UserError(
-            f"run={wanted} is no run directory and no run id.{nearest} Finished runs in {runs_dir}: {listed}."
+            f"run={wanted} is no run directory and no run id or start of one.{nearest} "
+            f"Finished runs in {runs_dir}: {listed}."
         )
     if state not in ended:
         raise UserError(f"run={wanted} is {state.value}, not finished.{_to_the_end(run, state)}")
@@ -192,7 +222,7 @@ def _body(arguments: list[str]) -> None:
     if not run.has_result():
         lost = f"run={run.path}: its {RESULT} is missing or damaged."
         raise UserError(lost + _to_the_end(run, State.interrupted))
-    out = _out(values["out"])
+    out = _out(values["out"] or default_out(values))
     net = trained_net(run, values["data.root"], Device[values["device"]])
     inputs = _inputs(values, net)
     from ablation.label import labeller  # imports torch, seconds that a refused command need not wait for
@@ -203,24 +233,27 @@ def _body(arguments: list[str]) -> None:
     facts = {"run": str(run.path.absolute()), "run_id": net.run_id, "weights": ready.source}
     top = TOP if len(net.info.classes) >= TOP else 0
     head = Head(net.info.classes, top, inputs.truth is not None, mark, facts)
-    write_labels(out, values["format"], _rows(inputs, ready, size, mark, tally), head)
+    kind, unnamed = values["format"], not values["out"]
+    kept = write_labels(out, kind, _rows(inputs, ready, size, mark, tally), head, keep_other=unnamed)
     _tell(values, run, ready.source, inputs, tally)
+    print(f"written to {out}{': file name, tab, class name' if kind == 'txt' else f' as {kind}'}")
+    if kept:
+        print(f"note: {out} was there with other content, which is now {kept}; out=FILE names a file of its own")
 
 
 def _tell(values: Mapping[str, str], run: RunDir, source: str, inputs: Inputs, tally: _Tally) -> None:
     """Say what was written, and what a reader might miss."""
     where = values["images"] or values["split"]
     print(f"{tally.seen - len(tally.bad):,} images of {where} labelled with the weights of {run.path}: {source}")
-    columns = ": file name, tab, class name" if values["format"] == "txt" else f" as {values['format']}"
-    print(f"written to {values['out']}{columns}")
     if tally.labelled:
         share = tally.correct / tally.labelled
         print(f"{tally.correct:,} of {tally.labelled:,} labelled images correct: accuracy {share:.4f}")
     if tally.bad:
         print(bad_files_message(tally.bad, "Each has a row without a class."))
     if values["format"] == "csv" and tally.formulas:
+        begin = "name begins" if tally.formulas == 1 else "names begin"
         print(
-            f"{tally.formulas:,} names begin with one of {' '.join(FORMULAS)}, as formulas of spreadsheets do: "
+            f"{tally.formulas:,} {begin} with one of {' '.join(FORMULAS)}, as formulas of spreadsheets do: "
             "import the column file as text"
         )
     for notice in inputs.notices:

@@ -147,4 +147,5 @@ def official_listing(
         reader,
         tuple(notices),
         tuple(f"test/{number:05d}" for number in held),
+        truth={f"test/{number:05d}": classes[test[number]] for number in held},
     )

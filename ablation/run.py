@@ -20,6 +20,7 @@ from ablation import rundir
 from ablation.augment import augment, epoch_draws
 from ablation.batches import Images
 from ablation.data import DataInfo, Splits, load
+from ablation.ending import interruption_behind
 from ablation.environment import describe_environment
 from ablation.errors import RunFailed, UserError
 from ablation.jobs import Job, describe_outcome, facts, write_inputs
@@ -94,13 +95,14 @@ def execute(job: Job, progress: Progress, world: World = ALONE) -> State:
         run.update_status(State.running, **facts(job))
         try:
             return _train(job, run, progress, world)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except (Exception, SystemExit, KeyboardInterrupt) as raised:
+            error = interruption_behind(raised) or raised
             try:
                 state, reason = _record(run, error, world)
             except KeyboardInterrupt:  # a signal meanwhile, such as torchrun's to the others of a dead process
                 state, reason = _record(run, error, world)
             if isinstance(error, UserError) or (state is State.interrupted and isinstance(error, KeyboardInterrupt)):
-                raise
+                raise error from None
             if state is State.interrupted:
                 raise KeyboardInterrupt from error
             raise RunFailed(f"{job.label} failed: {reason}\n{_advice(run, error)}") from error

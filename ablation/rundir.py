@@ -290,11 +290,3 @@ def by_run_id(root: Path) -> dict[str, RunDir]:
         if known is None or (run.state() is State.finished and known.state() is not State.finished):
             found[status["run_id"]] = run
     return found
-
-
-def run_named(wanted: str, root: Path) -> RunDir:
-    """The run whose directory this is, or else that of this name or run id below `root`, or else the path itself."""
-    run = RunDir(Path(wanted))
-    if run.raw_status() is not None:
-        return run
-    return ({found.path.name: found for found in find_runs(root)} | by_run_id(root)).get(wanted, run)

@@ -243,8 +243,19 @@ def failures(jobs: Sequence[Job], todo: Sequence[Job], unwritten: Mapping[str, s
         lines += [_line(job, labels) for job in failed]
     if cut:
         lines.append(f"{runs(len(cut))} did not come to an end. The same command goes on.")
-        lines += [_line(job, labels, unwritten.get(job.run_id)) for job in cut]
+        lines += _folded([(job.run_id, _line(job, labels, unwritten.get(job.run_id))) for job in cut], labels)
     return lines
+
+
+def _folded(told: Sequence[tuple[str, str]], labels: Mapping[str, str]) -> list[str]:
+    """Lines by run id, those that say the same of more than three runs as one line with their number."""
+    words = {run_id: line.removeprefix(f"  {labels[run_id]}: ") for run_id, line in told}
+    counts = Counter(words.values())
+    lines = dict[str, None]()
+    for run_id, line in told:
+        many = counts[words[run_id]]
+        lines[line if many <= 3 else f"  {runs(many)}: {words[run_id]}"] = None
+    return list(lines)
 
 
 def _line(job: Job, labels: Mapping[str, str], unwritten: str | None = None) -> str:

@@ -30,7 +30,8 @@ from ablation.help import train_help
 from ablation.jobs import Job, describe_outcome, frozen, open_data, prepare, remaining
 from ablation.mirroring import check_loggers, mirrored
 from ablation.plan import plan_text
-from ablation.rundir import RunBusy, RunDir, State, run_named
+from ablation.rundir import RunBusy, RunDir, State
+from ablation.runname import run_named
 from ablation.schema import Retry
 from ablation.sweep import register_plugins
 

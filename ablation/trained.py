@@ -41,7 +41,7 @@ def trained_net(run: RunDir, root: str, device: Device) -> Trained:
     classes = _classes(run)
     kept = run.read_json(ENV).get("input")
     info, mean, std = _kept(run, kept, classes) if kept else _computed(run, config.data, config.seed, classes)
-    name = resolve_device(device)
+    name = resolve_device(device, "device")
     status = run.raw_status() or {}
     threads = config.trainer.threads or cores_of_process()
     precision = resolve_precision(config.trainer.precision, name)

@@ -106,8 +106,9 @@ def index_webdataset(data: DataConfig, cache: Path) -> Listing:
     numbered = named.is_file() and not {x.label for x in samples["train"]} & set(classes)
     places: dict[str, _Place] = {}
 
+    index = {str(k): k for k in range(len(classes))} if numbered else {name: k for k, name in enumerate(classes)}
+
     def listed(split: str) -> Iterable[Labelled]:
-        index = {str(k): k for k in range(len(classes))} if numbered else {name: k for k, name in enumerate(classes)}
         for sample in samples[split]:
             if sample.label is None or sample.label not in index:
                 told = "no label" if sample.label is None else f"the label {sample.label!r}, which {named} lacks"
@@ -123,8 +124,9 @@ def index_webdataset(data: DataConfig, cache: Path) -> Listing:
         return name
 
     train, val = tuple(listed("train")), tuple(listed("val"))
-    test = tuple(kept(f"test/{x.place.path.stem}/{x.key}", x.place) for x in samples["test"])
-    return Listing(root, classes, train, val, TarReader(places), (), test)
+    test = {kept(f"test/{x.place.path.stem}/{x.key}", x.place): x.label for x in samples["test"]}
+    truth = {name: classes[index[label]] for name, label in test.items() if label in index}
+    return Listing(root, classes, train, val, TarReader(places), (), tuple(test), truth=truth)
 
 
 def _shards(root: Path, split: str) -> list[Path]:

@@ -18,8 +18,8 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 
 # From the ground up: a module imports only modules of lines above its own, or earlier ones of its own line.
 ORDER = (
-    "errors ending terminal datasets origin ranges datachoice loggers schema phrases",
-    "config sections folders rundir shapes environment identity",
+    "commands starting server errors ending terminal datasets origin ranges datachoice loggers schema phrases",
+    "config sections folders rundir runname shapes environment identity",
     "composition commandline configdir stored listing walk layouts kinds jpeg wholeness content decode lookahead "
     "cachefolder storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch "
     "cifar webdataset tiny_imagenet csvfile sources duplicates sizes splitting data findings check",
@@ -38,7 +38,7 @@ ORDER = (
     "gate reread outputs headlines table cells roles outside foreign events trackers tensorboard mlflow readers work "
     "stamp report",
     # entry points that train and then report
-    "followup robustness more_seeds",
+    "followup robustness more_seeds __main__",
 )
 RANK = {name: place for place, name in enumerate(" ".join(ORDER).split())}
 TORCH = {
@@ -115,6 +115,7 @@ def test_the_code_digest_covers_what_decides_a_run() -> None:
         "datachoice",
         "download",
         "duplicates",
+        "ending",
         "environment",
         "errors",
         "identity",

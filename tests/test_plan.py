@@ -196,6 +196,14 @@ def test_only_the_epochs_that_are_left_of_an_interrupted_run_are_counted(three: 
     assert "Time: about 2 min" in plan_text(three)
 
 
+def test_the_seconds_around_the_epochs_count_for_every_run_and_once_for_the_command(tiny: Make) -> None:
+    found = prepare([tiny(f"seed={seed}") for seed in range(5)])
+    put(found[0], State.finished, seconds=-20.0)  # and 20 s of evaluation: epochs that take no time
+    assert plan.IMPORTS_S + 4 * plan.AROUND_S == 12
+    assert "Time: about 12 s with 1 run" in plan_text(found)
+    assert "Time: about 9 s with 2 runs" in plan_text(found, together(2))
+
+
 def test_a_variant_without_a_finished_run_is_guessed_from_those_most_like_it(tiny: Make) -> None:
     near, far = ["norm=none", "norm=layer"], "depth=resnet18"
     found = prepare([tiny(), *(tiny(one) for one in near), tiny(far, "norm=none", "residual=without")])

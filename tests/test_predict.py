@@ -25,8 +25,8 @@ from ablation.data import embedded
 from ablation.datasets import FASHION_MINI_CLASSES
 from ablation.decode import decode_image
 from ablation.inputs import Inputs
-from ablation.labels_file import FORMATS, Head, Row, write_labels
-from ablation.listing import natural_key, printable
+from ablation.labels_file import FORMATS, Head, Row, csv_name, csv_text, write_labels
+from ablation.listing import natural_key
 from ablation.predict import choose_run, parse_arguments
 from ablation.run import build_net
 from ablation.rundir import RunDir, State, find_runs, write_json
@@ -580,8 +580,9 @@ def test_names_like_formulas_are_exact_and_told(label: Predict, tmp_path: Path) 
 
 HEAD = Head(("a", "猫\t"), 0, labelled=True, marked=True, facts={"run": "x"})
 LETTERS = st.characters(blacklist_characters="\0/", blacklist_categories=("Cs",)) | st.sampled_from('\t\n\r",=\\ ')
+LOOKALIKES = st.sampled_from(["\\udcff", "udc80", "\\", "\\\\", "\udcff"])
 BYTES = st.binary(min_size=1, max_size=4).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
-NAMES = st.lists(st.one_of(LETTERS, BYTES), min_size=1).map("".join).filter(lambda name: "\0" not in name)
+NAMES = st.lists(st.one_of(LETTERS, BYTES, LOOKALIKES), min_size=1).map("".join).filter(lambda name: "\0" not in name)
 
 
 @given(st.lists(NAMES, max_size=6))
@@ -597,7 +598,9 @@ def test_field_names_come_back_exact_from_every_format(
     assert [row["file"] for row in records(folder / "x.json")] == names
     with (folder / "x.csv").open(encoding="utf-8", newline="") as handle:
         table = list(csv.DictReader(handle))
-    assert [row["file"] for row in table] == [printable(name) for name in names]
+    assert [csv_name(row["file"]) for row in table] == names
+    exact = [k for k, name in enumerate(names) if not re.search(r"[\udc80-\udcff]|\\udc[89a-f][0-9a-f]", name)]
+    assert [table[k]["file"] for k in exact] == [names[k] for k in exact]  # all but the rarest are as they are
     assert [row["class"] for row in table] == [HEAD.classes[k % 2] for k in range(len(names))]
     assert [row["correct"] for row in table] == [("true", "false")[k % 2] for k in range(len(names))]
     lines = (folder / "x.txt").read_bytes().decode("utf-8", "surrogateescape").split("\n")
@@ -606,6 +609,113 @@ def test_field_names_come_back_exact_from_every_format(
     plain = [re.sub(r"\\(.)", lambda match: unescaped[match[0]], line.split("\t")[0]) for line in lines]
     assert plain == names
     assert all(line.count("\t") == 1 for line in lines)
+
+
+@given(NAMES, NAMES)
+def test_field_two_names_are_two_cells_and_every_cell_is_utf_8(one: str, other: str) -> None:
+    one, other = (os.fsdecode(os.fsencode(name)) for name in (one, other))
+    cells = [csv_text(name) for name in (one, other)]
+    assert (cells[0] == cells[1]) == (one == other)
+    assert [csv_name(cell.encode().decode()) for cell in cells] == [one, other]
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("a\\b.png", "a\\b.png"), ("bad\udcff", "bad\\udcff"), ("bad\\udcff", "bad\\\\udcff"),
+        ("\\\udcff", "\\\\\\udcff"), ("\\udc7f", "\\udc7f"), ("\\\\", "\\\\"), ("a\n,\"猫", "a\n,\"猫"),
+    ],
+)  # fmt: skip
+def test_only_what_could_be_taken_for_another_name_is_escaped_in_a_csv(name: str, cell: str) -> None:
+    assert csv_text(name) == cell
+    assert csv_name(cell) == name
+
+
+# Where labels go when nobody says
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ([], "test.txt"), (["split=val"], "val.txt"), (["format=csv"], "test.csv"), (["images=a"], "a.txt"),
+        (["images=a/b/"], "b.txt"), (["images=a/1.png"], "1.txt"), (["images=a/*.png"], "a.txt"),
+        (["images=a/*/x?.png"], "a.txt"), (["images=."], "here.txt"), (["images=a/[x]"], "[x].txt"),
+        (["images=.hidden"], "hidden.txt"), (["images=/"], "images.txt"), (["images=" + "猫" * 80], "images.txt"),
+    ],
+)  # fmt: skip
+def test_the_file_is_called_as_what_is_labelled(
+    arguments: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for folder in ("a/b", "a/[x]", ".hidden"):
+        Path(folder).mkdir(parents=True)
+    Path("a/1.png").touch()
+    assert predict.default_out(parse_arguments(arguments)) == name
+
+
+def test_a_file_of_other_predictions_is_kept_and_of_the_same_is_not_doubled(
+    label: Predict, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = (f"runs_dir={home}/runs", f"data.root={home}/images")
+    assert label(*given)[:2][0] == 0
+    first = Path("test.txt").read_bytes()
+    code, said, _ = label(*given)
+    assert (code, "note: test.txt" in said, os.listdir()) == (0, False, ["test.txt"])
+    shutil.copytree(home / "images" / "train" / "red", "test")
+    code, said, _ = label(*given, "images=test")
+    assert "written to test.txt: file name" in said
+    assert "note: test.txt was there with other content, which is now test.1.txt; out=FILE" in said
+    assert Path("test.1.txt").read_bytes() == first
+    assert rows(Path("test.txt")) == [[f"{number}.png", "red"] for number in range(16)]
+    assert "is now test.2.txt" in label(*given)[1]
+    assert sorted(path.name for path in Path().glob("*.txt")) == ["test.1.txt", "test.2.txt", "test.txt"]
+    code, said, _ = label(*given, "images=test", "out=test.txt")  # named, so it may be written anew
+    assert (code, "note: " in said, len(os.listdir())) == (0, False, 4)
+
+
+def test_a_refused_command_leaves_an_unnamed_file_where_it_is(
+    label: Predict, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/1.png").write_bytes(b"broken")
+    Path("in.txt").write_text("mine")
+    refused(label(f"runs_dir={home}/runs", "images=in"), "1 image file cannot be read")
+    assert sorted(os.listdir()) == ["in", "in.txt"]
+    assert Path("in.txt").read_text() == "mine"
+
+
+# What a user most likely meant
+
+
+@pytest.mark.parametrize(
+    ("argument", "meant"),
+    [
+        ("images/test", "images=images/test"), ("/no/such/folder", "images=/no/such/folder"), ("val", "split=val"),
+        ("images/test/img1.png", "images=images/test/img1.png"), ("a=b/x", "images=a=b/x"),
+    ],
+)  # fmt: skip
+def test_a_value_without_its_key_gets_it_in_the_hint(argument: str, meant: str, label: Predict) -> None:
+    Path("a=b/x").mkdir(parents=True, exist_ok=True)
+    refused(label(argument), f"{argument!r} is not known", f"Did you mean {meant}?")
+
+
+def test_a_run_without_its_key_gets_it_in_the_hint(label: Predict, run: RunDir) -> None:
+    refused(label(str(run.path)), f"Did you mean run={run.path}?")
+
+
+def test_the_device_is_called_as_the_user_calls_it(label: Predict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ablation.environment._available", lambda device: device == "cpu")
+    refused(label("device=cuda"), "error: device=cuda: this machine has none. Use device=auto or cpu.")
+
+
+def test_runs_that_are_not_listed_are_counted(label: Predict, tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / str(number)).mkdir()
+        RunDir(tmp_path / str(number)).update_status(State.finished, run_id=f"{number}23456789a")
+    refused(label("run=nope", f"runs_dir={tmp_path}"), f"{tmp_path}/4 and 3 more.")
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ from ablation.rundir import (
     State,
     by_run_id,
     find_runs,
-    run_named,
     write_atomic,
     write_json,
 )
+from ablation.runname import run_named
 
 HOLD = """
 import sys
@@ -333,3 +333,18 @@ def test_a_run_is_named_by_its_directory_or_below_a_folder_by_name_or_id(tmp_pat
     for wanted in (str(run.path), "base-s0", "0123456789"):
         assert run_named(wanted, tmp_path / "runs").path == run.path
     assert run_named("base-s1", tmp_path / "runs").path == Path("base-s1")
+
+
+def test_the_beginning_of_a_run_id_is_enough_where_no_other_begins_so(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "a", State.finished, "0123456789")
+    second = make_run(tmp_path / "b", State.failed, "0123556789")
+    shutil.copytree(first.path, tmp_path / "copy")  # the same run once more is no other
+    for wanted, run in (("01234", first), ("012345678", first), ("01235", second)):
+        assert run_named(wanted, tmp_path).path == run.path
+    for wanted in ("012", "1234", "0123456780", "01234567890", ""):
+        assert run_named(wanted, tmp_path).path == Path(wanted)
+    with pytest.raises(UserError) as refused:
+        run_named("0123", tmp_path)
+    assert str(refused.value) == (
+        f"run=0123: 2 run ids begin so. Give more of it:\n  0123456789  {tmp_path}/a\n  0123556789  {tmp_path}/b"
+    )

@@ -14,7 +14,7 @@ from ablation.jobs import prepare
 from ablation.rundir import LAST, RunDir, State, find_runs, write_json
 from ablation.schema import Config
 from ablation.sections import load_section, section_names
-from ablation.sweep import expand, in_order, opening, summary
+from ablation.sweep import expand, failures, in_order, opening, summary
 from ablation.sweepview import SweepView
 
 TINY = ("data.per_class=5", "width=eighth", "depth=resnet10", "trainer.epochs=1", "trainer.threads=1")
@@ -255,3 +255,22 @@ def test_a_failure_that_is_tried_again_is_an_attempt_and_no_end(capsys: pytest.C
     assert first == "norm=none: attempt 1 of 2 failed: RuntimeError: boom (0 s)"
     assert last == "[1/2] norm=none: failed: RuntimeError: boom (0 s)"
     assert view.labels[jobs[0].run_id] == "base"
+
+
+def test_runs_that_were_not_started_are_counted_in_one_line_at_the_end() -> None:
+    small = ("data.per_class=10", "width=eighth", "depth=resnet10")
+    jobs = prepare([compose_config([*small, f"seed={seed}"]) for seed in range(8)])
+    for job in jobs:
+        RunDir(job.path).path.mkdir(parents=True)
+        RunDir(job.path).update_status(State.pending, run_id=job.run_id)
+    RunDir(jobs[2].path).update_status(State.interrupted, error="ended by SIGTERM")
+    RunDir(jobs[4].path).update_status(State.failed, error="no luck")
+    assert failures(jobs, jobs, {jobs[7].run_id: "the disk is full"}) == [
+        "1 run failed. The same command with retry=failed trains what failed again.",
+        "  seed=4: no luck",
+        "7 runs did not come to an end. The same command goes on.",
+        "  5 runs: not started",
+        "  seed=2: ended by SIGTERM",
+        "  seed=7: the disk is full",
+    ]
+    assert failures(jobs[5:7], jobs[5:7], {})[1:] == ["  seed=5: not started", "  seed=6: not started"]
