@@ -72,7 +72,7 @@ MEANING = {
     "report.thumbnails": "true shows images that changed sides, false none; null those of the embedded data",
     "report.name": "folder of the report; null for the setting's own name",
     "seed": "of weights, order and flips",
-    "preset": "demo or writeup",
+    "preset": "demo, cpu64 or writeup",
     "runs_dir": "folder of the runs",
     "report_dir": "folder of the reports",
     "plan": "true says what would be done, and does nothing",

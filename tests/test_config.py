@@ -210,7 +210,7 @@ RECIPE_OF_THE_WRITEUP = {
 }
 
 
-@pytest.mark.parametrize("preset", choices("preset"))
+@pytest.mark.parametrize("preset", ["demo", "writeup"])
 def test_a_preset_keeps_the_budget_and_the_optimiser_of_the_write_up(preset: str) -> None:
     config = composed(f"preset={preset}")
     assert {name: at(config, name) for name in RECIPE_OF_THE_WRITEUP} == RECIPE_OF_THE_WRITEUP
@@ -227,6 +227,15 @@ def test_the_writeup_takes_all_images_of_a_folder_at_64_pixels_and_full_width() 
     config = composed("preset=writeup")
     assert (config.data.name, config.data.image_size) == (DataName.imagefolder, 64)
     assert (config.data.per_class, config.width.first_stage) == (None, 64)
+
+
+def test_a_processors_preset_differs_from_the_write_up_in_its_size_alone() -> None:
+    here, there = composed("preset=cpu64"), composed("preset=writeup")
+    assert differences(here, there) == {
+        "width": "quarter", "data.per_class": "100", "trainer.epochs": "12", "trainer.batch_size": "16"
+    }  # fmt: skip
+    steps = 100 * 100 // here.trainer.batch_size  # of an epoch, against 45,000 images in batches of 64 in the write-up
+    assert abs(steps / (45_000 // 64) - 1) < 0.12
 
 
 def test_the_command_line_wins_over_a_preset_and_a_preset_over_the_config() -> None:
