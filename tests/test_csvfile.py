@@ -2,18 +2,24 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layouts import image_folder, noise
+from layouts import image_folder, noise, png
 
+from ablation.commandline import compose_config
 from ablation.csvfile import index_csv
+from ablation.data import describe
 from ablation.datachoice import DataConfig, DataName
 from ablation.errors import UserError
 from ablation.imagefolder import index_folder
+from ablation.inputs import split_inputs
 from ablation.listing import Listing
 from ablation.store import fingerprint, open_store
+from ablation.trained import Trained
 
 FILES = ("1.png", "2.png", "10.png", "a/b c.png", "猫,1.png", "-x=1.png")
 
@@ -190,3 +196,25 @@ def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, t
         return
     assert found.train
     assert all(os.path.lexists(folder / found.reader.paths[name]) for name, _ in found.train)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("rule", ["given", "fixed"])
+def test_predictions_call_images_as_the_table_does(root: Path, tmp_path: Path, rule: str) -> None:
+    """So that both can be joined, also where a path is not in its shortest form or begins like a split."""
+    for number, name in enumerate(("1.png", "2.png", "a/b c.png", "3.png", "t.png")):
+        (root / name).write_bytes(png(noise(1, 8, 8, 3, seed=number)[0]))
+    if rule == "given":
+        rows = [("./1.png", "cat", "train"), ("2.png", "dog", "train"), ("a/./b c.png", "dog", "val")]
+    else:
+        rows = [(path, "cat", "train") for path in ("./1.png", "2.png")]
+        rows += [(path, "dog", "train") for path in ("a/./b c.png", "3.png")]
+    rows.append((".//t.png", "", "test"))
+    table = "path,label,split\n" + "".join(",".join(row) + "\n" for row in rows)
+    (root / "labels.csv").write_text(table, encoding="utf-8")
+    overrides = ["data=csv", f"data.root={root / 'labels.csv'}", f"data.cache_dir={tmp_path / 'cache'}"]
+    config = compose_config([*overrides, "data.image_size=8", f"data.split={rule}"])
+    net = cast(Trained, SimpleNamespace(config=config, info=describe(config.data)))
+    found = {split: list(split_inputs(net, split).names) for split in ("train", "val", "test")}
+    assert found["test"] == [".//t.png"]
+    assert sorted([*found["train"], *found["val"]]) == sorted(path for path, _, split in rows if split != "test")
+    assert len(found["val"]) == (1 if rule == "given" else 2)
