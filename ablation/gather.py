@@ -20,7 +20,8 @@ from ablation.errors import UserError
 from ablation.folders import walk
 from ablation.health import flags
 from ablation.identity import digest, levels_of, named, setting_of
-from ablation.images import read_predictions
+from ablation.images import classes_without_images, read_predictions
+from ablation.phrases import counted
 from ablation.rundir import (
     CONFIG,
     ENV,
@@ -39,7 +40,18 @@ from ablation.schema import FACTORS, Config
 from ablation.stored import read_config
 
 _ACCURACIES = ("val_final", "val_last3", "val_best", "train_eval_acc")
-_COUNTS = ("best_epoch", "params", "macs", "epochs", "n_train", "n_val", "n_skipped", "n_leaked")
+_COUNTS = (
+    "best_epoch",
+    "params",
+    "macs",
+    "epochs",
+    "n_train",
+    "n_val",
+    "n_skipped",
+    "n_leaked",
+    "n_repeated",
+    "n_two_labels",
+)
 AGREE = 1e-6  # accuracies are whole images of thousands
 _FACTS = ("precision", "threads", "code_digest", "data_fingerprint")
 _EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_commit", "git_dirty", "processes")
@@ -48,7 +60,7 @@ RUN_COLUMNS = (
     "run_id", "state", "seed", *FACTORS, "val_final", "val_last3", "val_best", "best_epoch", "train_eval_acc",
     "params", "macs", "seconds_train", "epochs", "n_train", "n_val", *_FACTS, "run_dir",
     "epoch", "error", "notice", "n_skipped", "n_leaked", "preset", "setting", "updated", *_EXTRA_FACTS, "torch",
-    "classes", "flags", "stage", "lr_sum",
+    "classes", "flags", "stage", "lr_sum", "n_repeated", "n_two_labels", "classes_without_val",
 )  # fmt: skip
 CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
 _INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
@@ -69,7 +81,8 @@ class Gathered:
 
     runs has RUN_COLUMNS, curves CURVE_COLUMNS; accuracies are fractions in [0, 1], epochs in curves count from 1,
     `epoch` in runs is the number of finished epochs, `lr_sum` the sum of their learning rates; missing numbers are NA.
-    `flags` are those of health.flags, apart by spaces. configs holds each run's config by id, classes the names behind
+    `flags` are those of health.flags, apart by spaces; `classes_without_val` is a list of names as JSON, empty where
+    the predictions do not tell. configs holds each run's config by id, classes the names behind
     each digest in runs. columns are those that have levels, by factor; None for our own runs, which have
     their names.
     """
@@ -211,21 +224,26 @@ def _read(directory: RunDir) -> _Run:
     }
     shared = {name: row[name] for name in ("run_id", "seed", *FACTORS)}
     curve = [{**shared, **{name: line[name] for name in METRIC_COLUMNS}} for line in directory.read_metrics()]
-    return _Run(row | _derived(row, curve, len(classes)), curve, config, classes)
+    return _Run(row | _derived(row, curve, classes), curve, config, classes)
 
 
-def _derived(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], n_classes: int) -> dict[str, Any]:
-    """What is computed of a finished run's epochs."""
+def _derived(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """What is computed of a finished run's epochs and predictions."""
     if row["state"] != State.finished.value:
-        return {"lr_sum": None, "flags": ""}
+        return {"lr_sum": None, "flags": "", "classes_without_val": ""}
     _check_agreement(row, curve)
-    return {"lr_sum": sum(line["lr"] for line in curve), "flags": " ".join(_flags(row, curve, n_classes))}
+    return {
+        "lr_sum": sum(line["lr"] for line in curve),
+        "flags": " ".join(_flags(row, curve, len(classes))),
+        "classes_without_val": classes_without_images(row["run_dir"], row["val_final"], classes),
+    }
 
 
 def _check_agreement(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
     """Refuse a finished run whose result is not that of its epochs: one of the two files was changed or cut."""
     if len(curve) != row["epochs"]:
-        raise _Unreadable(f"finished, but {METRICS} has {len(curve)} of {row['epochs']} epochs")
+        told = counted("{n} of {all} {all:epoch|epochs}", n=len(curve), all=row["epochs"])
+        raise _Unreadable(f"finished, but {METRICS} has {told}")
     last = curve[-1]["val_acc"]
     if last is None or not abs(last - row["val_final"]) < AGREE:
         raise _Unreadable(f"{RESULT} has val_final={row['val_final']}, the last epoch of {METRICS} val_acc={last}")

@@ -4,6 +4,7 @@ predictions.npz of two runs of one seed tell which images changed sides. Per see
 the images are a second noise beside retraining; by class they tell where an effect lies.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,18 @@ def read_predictions(directory: str, accuracy: float) -> Predictions | None:
     columns = [found.predicted, *([] if found.image is None else [found.image])]
     fits = found.target.ndim == 1 and found.target.size and all(found.target.shape == one.shape for one in columns)
     return found if fits and abs(float(found.correct.mean()) - accuracy) < 1e-6 else None
+
+
+def classes_without_images(directory: str, accuracy: float, classes: Sequence[str]) -> str:
+    """Names of a finished run's classes that no validation image has, a list as JSON; empty where it is not known.
+
+    Args:    directory, accuracy: as `read_predictions` takes them.
+    """
+    predictions = read_predictions(directory, accuracy)
+    if predictions is None or not classes:
+        return ""
+    seen = set(predictions.target.tolist())
+    return json.dumps([name for label, name in enumerate(classes) if label not in seen], ensure_ascii=False)
 
 
 def image_evidence(

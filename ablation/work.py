@@ -1,5 +1,6 @@
 """What a report is made of: our own runs, or somebody else's, read and named but not yet compared with each other."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -86,10 +87,12 @@ def others(config: Config, overrides: Sequence[str]) -> Work:
 
 
 def _read_lines(gathered: "Gathered", choice: "Choice") -> Iterator[str]:
-    say, counts = speaker(choice.config.report.lang), choice.runs["state"].value_counts().sort_index()
+    from ablation.fates import fate
+
+    say, fates = speaker(choice.config.report.lang), map(fate, choice.runs.to_dict("records"))
     here, others = len(choice.runs), len(gathered.runs) - len(choice.runs)
     phrase = mark("read {runs} of this setting in {folder} ({states}), {others} of others")
-    told = say(", ").join(f"{count} {say(state)}" for state, count in counts.items())
+    told = say(", ").join(f"{count} {say(state)}" for state, count in sorted(Counter(fates).items()))
     yield say(phrase, runs=runs(here, say), folder=choice.config.runs_dir, states=told, others=others)
     for item in gathered.left_out[:5]:
         yield say("left out {path}: {reason}", path=item.path, reason=item.reason)
