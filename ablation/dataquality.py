@@ -47,7 +47,7 @@ def data_warnings(rows: pd.DataFrame, command: str, say: Say) -> Iterator[str]:
     found = [text for column, phrase in _COUNTED.items() for text in _counted(done, column, phrase, say)]
     found[:0] = _unjudged(done, say)
     if found:
-        found.append(say("This names the images: {command}", command=command))
+        found[-1] = say(" ").join([found[-1], say("This names the images: {command}", command=command)])
     yield from found
 
 

@@ -44,7 +44,7 @@ def _other_factors(content: Mapping[str, Any]) -> str:
     lacking = [name for name in FACTORS if name not in content]
     known = {item.name for item in fields(Config)}
     further = [name for name, value in content.items() if name not in known and isinstance(value, dict) and value]
-    if lacking and set(FACTORS) - set(lacking):
+    if lacking and {"data", "trainer", "optim", "seed"} <= content.keys():
         return (
             f"was made before there was a factor {', '.join(lacking)}, so it has no level of it. Train it again by the "
             "command that made it, or report such runs with the code of then."
