@@ -37,7 +37,7 @@ from ablation.rundir import (
     find_runs,
 )
 from ablation.schema import FACTORS, Config
-from ablation.stored import read_config
+from ablation.stored import OtherFactors, read_config
 
 _ACCURACIES = ("val_final", "val_last3", "val_best", "train_eval_acc")
 _COUNTS = (
@@ -170,7 +170,7 @@ def _rank(run: _Run) -> tuple[bool, bool]:
 
 
 def _reason(error: Exception) -> str:
-    text = error.short if isinstance(error, Damaged) else str(error).strip()
+    text = error.short if isinstance(error, Damaged | OtherFactors) else str(error).strip()
     if isinstance(error, _Unreadable | UserError):
         return text
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"

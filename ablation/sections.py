@@ -56,13 +56,15 @@ class Section:
 
     @property
     def sets(self) -> list[str]:
-        """The keys that it sets itself, and the factors of which every run has all values from it."""
+        """The keys that all of its runs have from it, so that they are no choice of the command line.
+
+        A factor is among them as soon as the section sets all of its values; what single steps set is not.
+        """
         plain = [self.factor, *self.fixed, *([self.cross.factor] if self.cross else [])]
         steps = [[text.partition("=")[0] for text in rung] for rung in self.rungs.values()]
-        keys = list(dict.fromkeys([*plain, *(key for step in steps for key in step)]))
+        keys = [*plain, *(key for key in (steps[0] if steps else ()) if all(key in step for step in steps))]
         schema = get_type_hints(Config)
-        always = set(keys).intersection(*steps)
-        whole = [one for one in FACTORS if {f"{one}.{item.name}" for item in fields(schema[one])} <= always]
+        whole = [one for one in FACTORS if {f"{one}.{item.name}" for item in fields(schema[one])} <= {*keys}]
         return [*keys, *whole]
 
     def overrides(self, level: str, other: str | None = None) -> list[str]:

@@ -16,6 +16,14 @@ from ablation.rundir import CONFIG, RunDir
 from ablation.schema import FACTORS, Config
 
 
+class OtherFactors(UserError):
+    """A run of a program with other factors; `short` is the message without the run's directory."""
+
+    def __init__(self, message: str, short: str):
+        super().__init__(message)
+        self.short = short
+
+
 def read_config(run: RunDir) -> Config:
     """The config that a run was made from, out of its directory.
 
@@ -26,7 +34,7 @@ def read_config(run: RunDir) -> Config:
         if not content:
             raise UserError(f"{run / CONFIG} is {'empty' if (run / CONFIG).exists() else 'missing'}.")
         if problem := _other_factors(content):
-            raise UserError(f"{run.path.as_posix()} {problem}")
+            raise OtherFactors(f"{run.path.as_posix()} {problem}", problem)
         try:
             seed = content.get("seed")
             if type(seed) is not int:
