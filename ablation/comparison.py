@@ -12,7 +12,7 @@ from typing import Any
 
 from ablation.comparability import mixed
 from ablation.controls import Split, find_control, single_changes
-from ablation.fates import SeedRun, fate_notes, seed_runs, still_improving
+from ablation.fates import SeedRun, fate_notes, lost, seed_runs, still_improving
 from ablation.finding import Finding, Sample, findings
 from ablation.identity import Variant, changed_factors
 from ablation.images import ImageEvidence, Predictions, image_evidence, predictions_of
@@ -22,7 +22,7 @@ from ablation.schema import Language, Metric, Stage
 from ablation.sections import Section
 from ablation.selection import Plan, Runs, describe_variant, is_finished, row_variants
 from ablation.stats import LEAST_PAIRS, Interval, Summary, paired_difference, summary
-from ablation.verdict import word
+from ablation.verdict import lost_told, word
 from ablation.wording import budget_note, row_notes, section_notes, verdict_sentences
 
 _METRIC_COLUMN = {
@@ -91,6 +91,12 @@ class Row:
     def effect(self) -> Interval | None:
         """The mean difference to the control with its 95 % interval; None for the reference."""
         return None if self.finding is None else self.finding.interval
+
+    @property
+    def usable_told(self) -> str:
+        """Usable runs of all: `3/3`, and `3/3 + 8/8` with the fresh seeds of a confirmation behind the planned ones."""
+        groups = [self.seeds, *([self.fresh] if self.fresh else [])]
+        return " + ".join(f"{sum(run.usable for run in one)}/{len(one)}" for one in groups)
 
     @property
     def n_finished(self) -> int:
@@ -186,10 +192,9 @@ class Comparer:
         return control.variant or plan.reference
 
     def _sample(self, variant: Variant, control: Variant, in_family: bool) -> Sample:
-        stage, other = self._stage(variant, control), self.runs.usable(control)
-        found = {seed: row for seed, row in self.runs.of(variant).items() if row["stage"] == stage.name}
-        level = {seed: row for seed, row in self.runs.usable(variant).items() if seed in found}
-        ended = [run for run in seed_runs(found, sorted(found)) if run.usable or run.failed]
+        other, ended = self.runs.usable(control), self._ended(variant, control)
+        seeds = {run.seed for run in ended}
+        level = {seed: row for seed, row in self.runs.usable(variant).items() if seed in seeds}
         return Sample(
             level={seed: row[self.rules.column] for seed, row in level.items()},
             control={seed: row[self.rules.column] for seed, row in other.items()},
@@ -198,6 +203,12 @@ class Comparer:
             images=self._images(level, other),
             in_family=in_family,
         )
+
+    def _ended(self, variant: Variant, control: Variant) -> list[SeedRun]:
+        """The level's runs that came to an end, of those that have the verdict."""
+        stage = self._stage(variant, control)
+        found = {seed: row for seed, row in self.runs.of(variant).items() if row["stage"] == stage.name}
+        return [run for run in seed_runs(found, sorted(found)) if run.usable or run.failed]
 
     def _stage(self, variant: Variant, control: Variant) -> Stage:
         """Whose runs have the verdict: those of fresh seeds, as soon as they are enough."""
@@ -228,7 +239,8 @@ class Comparer:
         done, found = self.runs.usable(variant), self.runs.of(variant)
         of_seeds = seed_runs(found, self.seeds)
         fresh = seed_runs(found, [s for s, row in sorted(found.items()) if row["stage"] == Stage.confirmation.name])
-        first = next(iter(done.values()), None)
+        timed = {seed: row for seed, row in sorted(found.items()) if is_finished(row)}  # also those at chance
+        first = next(iter(timed.values()), None)
         flags = Counter(flag for run in (*of_seeds, *fresh) if run.finished for flag in run.flags)
         say, splits, told, rising = self.rules.say, self._splits(variant, control), ("", ""), 0
         own = self.steps is None
@@ -238,7 +250,7 @@ class Comparer:
             notes += budget_note(done, self.runs.usable(control), say)
             notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening, own, say)
             rising = still_improving(found, finding.seeds)
-            told = self._told(describe_variant(variant, control), finding, rising)
+            told = self._told(variant, control, finding, rising)
         return Row(
             level, variant, control is None, changed_factors(variant, plan.reference), of_seeds, fresh,
             values={seed: float(row[self.rules.column]) for seed, row in done.items()},
@@ -255,15 +267,17 @@ class Comparer:
             control=control, finding=finding, screening=screening, unconverged=rising, word=told[0],
             sentence=told[1], splits=splits,
             flags=dict(sorted(flags.items())),
-            params=whole(first, "params"), macs=whole(first, "macs"), seconds=mean_seconds(done.values()),
+            params=whole(first, "params"), macs=whole(first, "macs"), seconds=mean_seconds(timed.values()),
             notes=tuple(notes),
         )  # fmt: skip
 
-    def _told(self, name: str, finding: Finding, unconverged: int) -> tuple[str, str]:
-        rules, n = self.rules, finding.interval.n
+    def _told(self, variant: Variant, control: Variant, finding: Finding, unconverged: int) -> tuple[str, str]:
+        rules, n, say, name = self.rules, finding.interval.n, self.rules.say, describe_variant(variant, control)
+        fates = lost(self._ended(variant, control))
+        told = lost_told(fates, finding.n_failed, finding.n_ended, say) if fates else ""
         return (
-            word(finding.verdict, unconverged, n, self.epochs, rules.say),
-            verdict_sentences(name, finding, unconverged, n, self.epochs, rules.delta, rules.metric, rules.say),
+            word(finding.verdict, unconverged, n, self.epochs, say, told),
+            verdict_sentences(name, finding, unconverged, n, self.epochs, rules.delta, rules.metric, say, told),
         )
 
     def _splits(self, variant: Variant, control: Variant | None) -> tuple[Split, ...]:

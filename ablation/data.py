@@ -16,7 +16,7 @@ import numpy as np
 
 from ablation.datachoice import DOWNLOADED, VALIDATION, BadFiles, DataConfig, DataName, SplitRule
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
-from ablation.duplicates import leaked, readable, same_content
+from ablation.duplicates import in_use, leaked, readable, repeats, same_content, two_labels
 from ablation.errors import UserError
 from ablation.layouts import refuse_missing
 from ablation.listing import DataFault, Listing
@@ -68,7 +68,9 @@ class Split:
 class Splits:
     """Training and validation images, and the training images' mean and sd per channel, on the scale 0..1.
 
-    n_skipped: image files that cannot be read; n_leaked: validation images that are among the training images, too.
+    n_skipped: image files that cannot be read; n_leaked: validation images that are among the training images, too;
+    n_repeated: training images that are the same file as another; n_two_labels: images that are the same file as one
+    of another class.
     """
 
     train: Split
@@ -77,6 +79,8 @@ class Splits:
     std: tuple[float, ...]
     n_skipped: int
     n_leaked: int = 0
+    n_repeated: int = 0
+    n_two_labels: int = 0
     notices: tuple[str, ...] = ()  # what was passed over in the source
 
 
@@ -169,7 +173,7 @@ def load(data: DataConfig, seed: int | None = None) -> Splits:
     mean, std = store.remember(f"normalisation-{_digits(train)}", lambda: normalisation(images["train"], train))
     first, n_train = len(labels["train"]), len(train)
     judged = np.arange(first, first + len(labels["val"])) if val is None else val
-    everything = n_train == first
+    everything, groups = n_train == first, same_content(found, store)
     return Splits(
         Split(images["train"] if everything else Rows(images["train"], train), labels["train"][train]),
         Split(images["val"], labels["val"])
@@ -178,7 +182,9 @@ def load(data: DataConfig, seed: int | None = None) -> Splits:
         tuple(mean),
         tuple(std),
         len(store.skipped),
-        len(leaked(same_content(found, store), train, judged)),
+        len(leaked(groups, train, judged)),
+        len(repeats(groups, train)),
+        len(two_labels(in_use(groups, train, judged), np.concatenate([labels["train"], labels["val"]]))),
         found.notices,
     )
 

@@ -51,9 +51,23 @@ def leaked(groups: Sequence[Sequence[int]], train: np.ndarray, val: np.ndarray) 
     return found
 
 
+def in_use(groups: Sequence[Sequence[int]], *chosen: np.ndarray) -> list[list[int]]:
+    """The groups without the images that no run looks at.
+
+    Args:    chosen: numbers of the images in use.
+    """
+    used = {int(number) for numbers in chosen for number in numbers}
+    return [[number for number in group if number in used] for group in groups]
+
+
 def two_labels(groups: Sequence[Sequence[int]], labels: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of images with one content and different labels: the first of a group with each that contradicts it."""
     return [(group[0], other) for group in groups for other in group[1:] if labels[other] != labels[group[0]]]
+
+
+def repeats(groups: Sequence[Sequence[int]], train: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of training images with one content: the first of a group with each that repeats it."""
+    return [(group[0], other) for group in in_use(groups, train) for other in group[1:]]
 
 
 def readable(found: Listing, store: Store) -> list[str]:

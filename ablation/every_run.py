@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from ablation.comparison import Comparison, Row
-from ablation.fates import SeedRun
+from ablation.fates import AT_CHANCE, SeedRun
 from ablation.formats import NOTHING, Column, interval, number, percent, points, probability
 from ablation.images import ClassEffect, Flips
 from ablation.phrases import Say
@@ -41,7 +41,7 @@ def every_run(
         column("level", say("level"), [row.level for row, _ in lines], numeric=False),
         column("seed", say("seed"), [str(run.seed) for _, run in lines]),
         column("state", say("state"), [_state(run, say) for _, run in lines], numeric=False),
-        column("accuracy", say("accuracy (%)"), [percent(row.values.get(run.seed)) for row, run in lines]),
+        column("accuracy", say("accuracy (%)"), [_accuracy(row, run, found) for row, run in lines]),
         column("difference", say("effect (pp)"), [points(_difference(row, run.seed)) for row, run in lines]),
         column("best", say("best epoch, selected (%)"), [_best(row) for row in best]),
         column("lost", say("images lost"), [NOTHING if f is None else str(f.table.only_reference) for f in flips]),
@@ -57,14 +57,21 @@ def every_run(
     ]
 
 
+def _accuracy(row: Row, run: SeedRun, found: Mapping[str, Mapping[str, Any]]) -> str:
+    """In percent; in brackets that of a run that finished no better than guessing."""
+    if run.finished and not run.usable:
+        return f"({percent(_known(found[run.run_id].get('val_final')))})"
+    return percent(row.values.get(run.seed))
+
+
 def _runs(row: Row) -> list[SeedRun]:
     seen = {run.seed: run for run in (*row.seeds, *row.fresh)}
     return [seen[seed] for seed in sorted(seen)]
 
 
 def _state(run: SeedRun, say: Say) -> str:
-    flags = [say(flag.replace("_", " ")) for flag in run.flags]
-    return say(", ").join([say(run.state), *flags])
+    flags = [say(flag.replace("_", " ")) for flag in run.flags if flag != AT_CHANCE]
+    return say(", ").join([say(run.fate), *flags])
 
 
 def _difference(row: Row, seed: int) -> float | None:

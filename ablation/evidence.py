@@ -54,7 +54,7 @@ def evidence(comparison: Comparison, say: Say) -> list[Column]:
         Column("hours", say("hours to train them"), tuple(_hours(row, comparison) for row, _ in rows)),
         column("flips", mark("images lost / won per seed"), _flips),
         column("noises", mark("95 %: seeds / seeds and images (pp)"), _noises),
-        column("failed", mark("failed"), lambda f: f"{f.n_failed}/{f.n_ended}"),
+        column("failed", mark("not usable"), lambda f: f"{f.n_failed}/{f.n_ended}"),
     ]
 
 
@@ -110,7 +110,7 @@ def classes_told(row: Row, say: Say) -> str:
         return ""
     real.sort(key=lambda one: -abs(one.mean))
     named = ", ".join(f"{one.name} {points(one.mean)}" for one in real[:8]) + ", ..." * (len(real) > 8)
-    phrase = "{some} of {all} classes differ (Holm over the classes): {classes} pp."
+    phrase = "{some} of {all} {all:class|classes} {some:differs|differ} (Holm over the classes): {classes} pp."
     return say(phrase, some=len(real), all=len(images.classes), classes=named)
 
 
@@ -144,7 +144,7 @@ def common_flags_told(comparison: Comparison, say: Say) -> str:
 
 def flags_told(row: Row, say: Say, told: Collection[str] = ()) -> str:
     """`still improving (...) in 3 of 5 runs`, without those told already; empty without a flag."""
-    phrase, every = mark("{flag} ({meaning}) in {some} of {all} runs"), _n_runs(row)
+    phrase, every = mark("{flag} ({meaning}) in {some} of {all} {all:run|runs}"), _n_runs(row)
     found = [(name, count) for name, count in row.flags.items() if name not in told]
     return say("; ").join(
         say(phrase, flag=say(_flag(name)), meaning=say(FLAGS[name]), some=count, all=every) for name, count in found

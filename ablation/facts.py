@@ -10,6 +10,7 @@ import pandas as pd
 from ablation.comparability import mixed
 from ablation.comparison import Comparison
 from ablation.datachoice import SplitRule
+from ablation.dataquality import data_warnings, range_told
 from ablation.phrases import ENGLISH, Say, mark, ranges
 from ablation.rundir import State
 from ablation.schema import Config, Metric, Stage
@@ -123,9 +124,8 @@ def _held_out(config: Config, say: Say) -> Iterable[tuple[str, str]]:
 
 def _leaked(rows: pd.DataFrame, say: Say) -> Iterable[tuple[str, str]]:
     """How many validation images are training images as well."""
-    most = rows["n_leaked"].max() if len(rows) else 0
-    if not pd.isna(most) and most > 0:
-        yield mark("in both, by content"), say("up to {number} validation images", number=f"{int(most):,}")
+    if told := range_told(rows["n_leaked"], say):
+        yield mark("in both, by content"), say("{number} validation {number:image|images}", number=told)
 
 
 class Begun(Protocol):
@@ -184,27 +184,21 @@ def selection_warning(metric: Metric, say: Say) -> Iterable[str]:
         )
 
 
-def warnings(compared: Sequence[Comparison], rows: pd.DataFrame, config: Config, say: Say) -> tuple[str, ...]:
-    """What makes numbers of the report doubtful."""
+def warnings(
+    compared: Sequence[Comparison], rows: pd.DataFrame, config: Config, check: str, say: Say
+) -> tuple[str, ...]:
+    """What makes numbers of the report doubtful.
+
+    Args:    check: the command that looks at the images.
+    """
     finished = rows[rows["state"] == State.finished.value].to_dict("records")
-    found = []
+    found = list(data_warnings(rows, check, say))
     for fact, text in mixed(finished, say).items():
         sections = ", ".join(item.name for item in compared if fact in item.mixed) or say("no section by itself")
         found.append(say("{warning} Concerned: {sections}.", warning=text, sections=sections))
     found += selection_warning(config.report.metric, say)
-    skipped = rows["n_skipped"].max() if len(rows) else 0
-    if not pd.isna(skipped) and skipped > 0:
-        phrase = "Up to {skipped} image files could not be read and were skipped (data.bad_files=skip)."
-        found.append(say(phrase, skipped=skipped))
-    leaked = rows["n_leaked"].max() if len(rows) else 0
-    if not pd.isna(leaked) and leaked > 0:
-        phrase = (
-            "Up to {leaked} validation images are training images as well (the same file): accuracies are too high by "
-            "what is learnt by heart, and effects favour what learns more by heart."
-        )
-        found.append(say(phrase, leaked=f"{int(leaked):,}"))
     dirty = int((rows["git_dirty"] == "True").sum())
     if dirty:
-        phrase = "{dirty} of {all} runs were made with uncommitted changes in the working tree."
+        phrase = "{dirty} of {all} {all:run|runs} {dirty:was|were} made with uncommitted changes in the working tree."
         found.append(say(phrase, dirty=dirty, all=len(rows)))
     return tuple(found)

@@ -1,5 +1,6 @@
 """What became of the planned runs of a variant, seed by seed and in words."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
@@ -10,6 +11,7 @@ from ablation.rundir import State
 
 MISSING_RUN = "missing"
 AT_CHANCE = "at_chance"
+GUESSING = mark("at chance")
 _FAILED = (State.failed.value, State.diverged.value)
 
 
@@ -37,8 +39,13 @@ class SeedRun:
         return self.finished and AT_CHANCE not in self.flags
 
     @property
+    def fate(self) -> str:
+        """Its state, or `at chance` where it finished no better than guessing: one word for one thing everywhere."""
+        return GUESSING if self.finished and not self.usable else self.state
+
+    @property
     def failed(self) -> bool:
-        """Whether it came to an end without a usable result."""
+        """Whether it came to an end without a usable result: it counts among those of the verdict `failed`."""
         return self.state in _FAILED or (self.finished and not self.usable)
 
 
@@ -55,15 +62,25 @@ def usable(row: Mapping[str, Any]) -> bool:
     return _seed_run(0, row).usable
 
 
+def fate(row: Mapping[Any, Any]) -> str:
+    """What became of a run of the runs table, in the word of `SeedRun.fate`."""
+    return _seed_run(0, row).fate
+
+
 def failed(row: Mapping[str, Any]) -> bool:
     """Whether a run of the runs table ended without a usable accuracy."""
     return _seed_run(0, row).failed
 
 
-def _seed_run(seed: int, row: Mapping[str, Any]) -> SeedRun:
+def _seed_run(seed: int, row: Mapping[Any, Any]) -> SeedRun:
     flags = tuple(row["flags"].split())
     epochs = int(row["epoch"]), int(row["epochs"])
     return SeedRun(seed, row["state"], *epochs, row["run_id"], row["error"], row["notice"], flags)
+
+
+def lost(runs: Iterable[SeedRun]) -> dict[str, int]:
+    """How many of these runs came to no usable accuracy, by their fate."""
+    return dict(sorted(Counter(run.fate for run in runs if run.failed).items()))
 
 
 def still_improving(found: Mapping[int, Mapping[str, Any]], seeds: Iterable[int]) -> int:
@@ -81,11 +98,11 @@ def listing(seeds: Sequence[int], say: Say) -> str:
 
 
 _FATES = {
-    State.running.value: mark("is running, at {epoch} of {epochs} epochs"),
-    State.pending.value: mark("waits to go on, at {epoch} of {epochs} epochs"),
-    State.failed.value: mark("failed after {epoch} of {epochs} epochs"),
-    State.diverged.value: mark("diverged after {epoch} of {epochs} epochs"),
-    State.interrupted.value: mark("interrupted after {epoch} of {epochs} epochs"),
+    State.running.value: mark("is running, at {epoch} of {epochs} {epochs:epoch|epochs}"),
+    State.pending.value: mark("waits to go on, at {epoch} of {epochs} {epochs:epoch|epochs}"),
+    State.failed.value: mark("failed after {epoch} of {epochs} {epochs:epoch|epochs}"),
+    State.diverged.value: mark("diverged after {epoch} of {epochs} {epochs:epoch|epochs}"),
+    State.interrupted.value: mark("interrupted after {epoch} of {epochs} {epochs:epoch|epochs}"),
 }
 
 
@@ -103,7 +120,7 @@ def _fate(run: SeedRun, say: Say) -> str:
 def fate_notes(seeds: Sequence[SeedRun], say: Say) -> Iterable[str]:
     """`2 of 3 seeds finished: seed 2 diverged after 3 of 25 epochs`, when some did not, then what else is to be told.
 
-    A run at chance has no usable accuracy, so it is told like one that failed; then come the runs' own notices.
+    A run at chance has no usable accuracy, so it is told as well; then come the runs' own notices.
     """
     fates: dict[str, list[int]] = {}
     for run in seeds:
@@ -112,11 +129,12 @@ def fate_notes(seeds: Sequence[SeedRun], say: Say) -> Iterable[str]:
     if fates:
         done = sum(run.finished for run in seeds)
         told = say("; ").join(f"{listing(which, say)} {fate}" for fate, which in fates.items())
-        yield say("{done} of {planned} seeds finished: {told}.", done=done, planned=len(seeds), told=told)
+        phrase = "{done} of {planned} {planned:seed|seeds} finished: {told}."
+        yield say(phrase, done=done, planned=len(seeds), told=told)
     guessing = [run.seed for run in seeds if run.finished and not run.usable]
     if guessing:
         told = listing(guessing, say)
-        phrase = "{seeds} stayed at chance: no better than guessing, so failed and in no mean."
+        phrase = "{seeds} stayed at chance: no better than guessing, so not usable and in no mean."
         yield say(phrase, seeds=told[0].upper() + told[1:])
     for run in seeds:
         if run.notice:

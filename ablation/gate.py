@@ -12,6 +12,7 @@ from typing import Any
 
 from ablation.errors import UserError
 from ablation.pairs import holm, t_test
+from ablation.phrases import counted
 from ablation.stats import LEAST_PAIRS, Interval, paired_difference
 from ablation.verdict import ALPHA, p_words, points
 
@@ -130,7 +131,8 @@ def verdict_lines(found: list[Change], margin: float, base: Mapping[str, str]) -
         if one.gone:
             return f"  REGRESSED {name}: it had results then, and has none now"
         if one.lost:
-            return f"  REGRESSED {name}: {one.failed} of the {one.had} seeds that had a result then fail now"
+            told = "  REGRESSED {name}: {n} of the {all} {all:seed|seeds} that had a result then {n:has|have} none now"
+            return counted(told, name=name, n=one.failed, all=one.had)
         if one.interval.n < LEAST_PAIRS:
             return f"  not tested {name}: seeds in common: {one.interval.n}, needed: {LEAST_PAIRS}"
         word = "REGRESSED" if one.regressed(margin) else "ok"

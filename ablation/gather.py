@@ -20,7 +20,8 @@ from ablation.errors import UserError
 from ablation.folders import walk
 from ablation.health import flags
 from ablation.identity import digest, levels_of, named, setting_of
-from ablation.images import Predictions, read_predictions
+from ablation.images import Predictions, classes_without_images, read_predictions
+from ablation.phrases import counted
 from ablation.rundir import (
     CONFIG,
     ENV,
@@ -36,10 +37,21 @@ from ablation.rundir import (
     find_runs,
 )
 from ablation.schema import FACTORS, Config
-from ablation.stored import read_config
+from ablation.stored import OtherFactors, read_config
 
 _ACCURACIES = ("val_final", "val_last3", "val_best", "train_eval_acc")
-_COUNTS = ("best_epoch", "params", "macs", "epochs", "n_train", "n_val", "n_skipped", "n_leaked")
+_COUNTS = (
+    "best_epoch",
+    "params",
+    "macs",
+    "epochs",
+    "n_train",
+    "n_val",
+    "n_skipped",
+    "n_leaked",
+    "n_repeated",
+    "n_two_labels",
+)
 AGREE = 1e-6  # accuracies are whole images of thousands
 _FACTS = ("precision", "threads", "code_digest", "data_fingerprint")
 _EXTRA_FACTS = ("device", "device_name", "cores", "python", "platform", "git_commit", "git_dirty", "processes")
@@ -48,7 +60,7 @@ RUN_COLUMNS = (
     "run_id", "state", "seed", *FACTORS, "val_final", "val_last3", "val_best", "best_epoch", "train_eval_acc",
     "params", "macs", "seconds_train", "epochs", "n_train", "n_val", *_FACTS, "run_dir",
     "epoch", "error", "notice", "n_skipped", "n_leaked", "preset", "setting", "updated", *_EXTRA_FACTS, "torch",
-    "classes", "flags", "stage", "lr_sum",
+    "classes", "flags", "stage", "lr_sum", "n_repeated", "n_two_labels", "classes_without_val",
 )  # fmt: skip
 CURVE_COLUMNS = ("run_id", "seed", *FACTORS, *METRIC_COLUMNS)
 INTEGERS = {"seed", "epoch", "threads", "cores", *_COUNTS}
@@ -69,9 +81,10 @@ class Gathered:
 
     runs has RUN_COLUMNS, curves CURVE_COLUMNS; accuracies are fractions in [0, 1], epochs in curves count from 1,
     `epoch` in runs is the number of finished epochs, `lr_sum` the sum of their learning rates; missing numbers are NA.
-    `flags` are those of health.flags, apart by spaces. configs holds each run's config by id, classes the names behind
-    each digest in runs. columns are those that have levels, by factor; None for our own runs, which have
-    their names. predictions are those of runs by id, None where they are read in the folders of the runs.
+    `flags` are those of health.flags, apart by spaces; `classes_without_val` is a list of names as JSON, empty where
+    the predictions do not tell. configs holds each run's config by id, classes the names behind each digest in runs.
+    columns are those that have levels, by factor; None for our own runs, which have their names. predictions are
+    those of runs by id, None where they are read in the folders of the runs.
     """
 
     runs: pd.DataFrame
@@ -158,7 +171,7 @@ def _rank(run: _Run) -> tuple[bool, bool]:
 
 
 def _reason(error: Exception) -> str:
-    text = error.short if isinstance(error, Damaged) else str(error).strip()
+    text = error.short if isinstance(error, Damaged | OtherFactors) else str(error).strip()
     if isinstance(error, _Unreadable | UserError):
         return text
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
@@ -180,15 +193,14 @@ def _read(directory: RunDir) -> _Run:
     status = directory.raw_status() or {}
     if status.get("schema") != SCHEMA:
         raise _Unreadable(f"written with schema {status.get('schema')}; this version reads schema {SCHEMA}")
-    state, result, env = directory.state(), {}, directory.read_json(ENV)
+    state, env = directory.state(), directory.read_json(ENV)
     assert state is not None  # find_runs has read the status
     if not (directory / CONFIG).exists():
         raise _Unreadable(f"{CONFIG} is missing: a half-deleted run, or one that is just starting")
     config = read_config(directory)
     if status.get("seed", config.seed) != config.seed:
         raise _Unreadable(f"{CONFIG} was changed to seed={config.seed}; the run was trained with seed={status['seed']}")
-    if state is State.finished:
-        result = _checked(directory.read_json(RESULT))
+    result = _checked(directory.read_json(RESULT)) if state is State.finished else {}
     packages, classes = env.get("packages") or {}, tuple(map(str, result.get("classes") or ()))
     row: dict[str, Any] = {
         **{name: result.get(name) for name in (*_ACCURACIES, *_COUNTS, "seconds_train")},
@@ -210,23 +222,27 @@ def _read(directory: RunDir) -> _Run:
         "classes": digest(list(classes)) if classes else None,
         "processes": env.get("processes", 1) if env else None,
     }
-    shared = {name: row[name] for name in ("run_id", "seed", *FACTORS)}
-    curve = [{**shared, **{name: line[name] for name in METRIC_COLUMNS}} for line in directory.read_metrics()]
-    return _Run(row | _derived(row, curve, len(classes)), curve, config, classes)
+    curve = [{name: (row | line)[name] for name in CURVE_COLUMNS} for line in directory.read_metrics()]
+    return _Run(row | _derived(row, curve, classes), curve, config, classes)
 
 
-def _derived(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], n_classes: int) -> dict[str, Any]:
-    """What is computed of a finished run's epochs."""
+def _derived(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """What is computed of a finished run's epochs and predictions."""
     if row["state"] != State.finished.value:
-        return {"lr_sum": None, "flags": ""}
+        return {"lr_sum": None, "flags": "", "classes_without_val": ""}
     _check_agreement(row, curve)
-    return {"lr_sum": sum(line["lr"] for line in curve), "flags": " ".join(_flags(row, curve, n_classes))}
+    return {
+        "lr_sum": sum(line["lr"] for line in curve),
+        "flags": " ".join(_flags(row, curve, len(classes))),
+        "classes_without_val": classes_without_images(row["run_dir"], row["val_final"], classes),
+    }
 
 
 def _check_agreement(row: Mapping[str, Any], curve: Sequence[Mapping[str, Any]]) -> None:
     """Refuse a finished run whose result is not that of its epochs: one of the two files was changed or cut."""
     if len(curve) != row["epochs"]:
-        raise _Unreadable(f"finished, but {METRICS} has {len(curve)} of {row['epochs']} epochs")
+        told = counted("{n} of {all} {all:epoch|epochs}", n=len(curve), all=row["epochs"])
+        raise _Unreadable(f"finished, but {METRICS} has {told}")
     last = curve[-1]["val_acc"]
     if last is None or not abs(last - row["val_final"]) < AGREE:
         raise _Unreadable(f"{RESULT} has val_final={row['val_final']}, the last epoch of {METRICS} val_acc={last}")
@@ -278,7 +294,7 @@ def to_csv(frame: pd.DataFrame, columns: Mapping[str, str] | None = None) -> str
     pandas takes a level called `NA` or `null` for a missing one unless it is told `keep_default_na=False`; the levels
     in `variant`, such as `norm=NA dropout=none`, survive in any case.
     """
-    columns = columns or dict(zip(FACTORS, FACTORS, strict=True))
+    columns = columns or {factor: factor for factor in FACTORS}
     levels = frame[list(columns.values())].itertuples(index=False, name=None)
     variants = [named(dict(zip(columns, row, strict=True))) for row in levels]
     return str(frame.assign(variant=variants).to_csv(index=False, lineterminator="\n"))

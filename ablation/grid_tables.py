@@ -16,7 +16,7 @@ COLUMNS = (
     "difference_ci_high", "difference_p", "difference_p_holm", "conclusion", "variant",
 )  # fmt: skip
 _HEADINGS = {
-    "level": ("", "level"), "other": ("second", "factor"), "runs": ("", "runs"), "mean": ("val acc.", "(%)"),
+    "level": ("", "level"), "other": ("second", "factor"), "runs": ("", "runs"), "mean": ("accuracy", "(%)"),
     "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "p": ("Holm", "p"), "verdict": ("", "verdict"),
     "difference": ("differs", "by (pp)"), "difference_interval": ("95 % CI", "(pp)"), "difference_p": ("Holm", "p"),
     "conclusion": ("", "conclusion"),

@@ -37,7 +37,7 @@ def interaction_sentence(part: Part, crossing: Crossing, say: Say) -> str:
     )
     found = say(
         "{name}: {a} pp at {here} ({first}), {b} pp at {there} ({second}). The two differ by {d} pp (95 % CI {low} to "
-        "{high}, {n} seeds, Holm p {p}): {word}.",
+        "{high}, {n} {n:seed|seeds}, Holm p {p}): {word}.",
         name=name, here=f"{second.factor}={second.reference}", there=place, a=a, b=b, d=d, low=low, high=high, n=n,
         first=here.word, second=there.word, p=p_words(part.finding.p_holm), word=survival_word(part, crossing, say),
     )  # fmt: skip
@@ -72,6 +72,6 @@ def main_sentence(part: Part, crossing: Crossing, over: Side, say: Say) -> str:
         return say(_ALIKE, name=name, there=factor)
     d, low, high = (points(value, sign=True) for value in (one.mean, one.low, one.high))
     return say(
-        "Averaged over {factor}, {name}: {d} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p}), {verdict}.",
+        "Averaged over {factor}, {name}: {d} pp (95 % CI {low} to {high}, {n} {n:seed|seeds}, Holm p {p}), {verdict}.",
         factor=factor, name=name, d=d, low=low, high=high, n=one.n, p=p_words(part.finding.p_holm), verdict=part.word,
     )  # fmt: skip

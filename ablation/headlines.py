@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ablation.formats import MINUS, points
 from ablation.grid_wording import factor_sentences
 from ablation.look import wide_font
-from ablation.overview import answers
+from ablation.overview import answers, not_run
 from ablation.phrases import ENGLISH, Say, mark, speaker
 from ablation.study import Study
 from ablation.tables import brief
@@ -25,7 +25,8 @@ def results(study: Study) -> list[str]:
     found = [row.sentence for _, row in answers(study) if row.effect is not None and row.effect.n]
     if study.tested:
         told = say(
-            "{some} of {all} tested comparisons are significant after correction within their section.",
+            "{some} of {all} tested {all:comparison|comparisons} {some:is|are} significant after correction within "
+            "their section.",
             some=study.significant, all=study.tested,
         )  # fmt: skip
         found.insert(2, told)
@@ -34,20 +35,19 @@ def results(study: Study) -> list[str]:
 
 def _lines(study: Study) -> Iterator[str]:
     say = speaker(study.language)
-    for item in study.comparisons:
+    for item in (one for one in study.comparisons if one.has_runs):
         told = "; ".join(brief(row, say) for row in item.rows if row.effect is not None)
         found = say("against {reference}, in pp: {effects}", reference=item.section.reference, effects=told)
-        yield f"{item.section.number} {item.name} {found if item.has_runs else _missing(study, item.name, say)}"
-    for grid in study.crossings:
-        found = " ".join(factor_sentences(grid, say)) if grid.has_runs else _missing(study, grid.name, say)
-        yield f"{grid.number} {grid.name} {found}"
-    for steps in study.ladders:
+        yield f"{item.section.number} {item.name} {found}"
+    for grid in (one for one in study.crossings if one.has_runs):
+        yield f"{grid.number} {grid.name} {' '.join(factor_sentences(grid, say))}"
+    for steps in (one for one in study.ladders if one.has_runs):
         findings = [(rung, rung.finding) for rung in steps.rungs]
         told = "; ".join(f"{rung.name} {points(one.interval.mean)} {rung.word}" for rung, one in findings if one)
-        found = say("in pp: {effects}", effects=told) if steps.has_runs else _missing(study, steps.name, say)
-        yield f"{steps.number} {steps.name} {found}"
+        yield f"{steps.number} {steps.name} {say('in pp: {effects}', effects=told)}"
     for grid in study.robustness:
         yield say("robustness: {found}", found=" ".join(factor_sentences(grid, say)))
+    yield from _missing(study, say)
     for warning in study.warnings:
         yield say("warning: {warning}", warning=warning)
     boxes = any(map(wide, _names(study)))
@@ -66,5 +66,10 @@ def _names(study: Study) -> Iterator[str]:
             yield from (one.name for one in row.finding.images.classes)
 
 
-def _missing(study: Study, name: str, say: Say) -> str:
-    return say("not run yet: {command}", command=study.section_commands[name])
+def _missing(study: Study, say: Say) -> Iterator[str]:
+    """The sections that were not begun in one line, with the command of the first; the report has that of each."""
+    if missing := not_run(study):
+        yield say(
+            "not run yet: {names}. The report has a command for each, as {command}",
+            names=", ".join(one.name for one in missing), command=study.section_commands.get(missing[0].name, ""),
+        )  # fmt: skip

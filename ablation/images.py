@@ -4,6 +4,7 @@ predictions.npz of two runs of one seed tell which images changed sides. Per see
 the images are a second noise beside retraining; by class they tell where an effect lies.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,6 +118,18 @@ def predictions_of(row: Mapping[Any, Any], known: Mapping[str, Predictions] | No
     Args:    known: by run id, where they do not lie in the folders of the runs.
     """
     return read_predictions(row["run_dir"], row["val_final"]) if known is None else known.get(row["run_id"])
+
+
+def classes_without_images(directory: str, accuracy: float, classes: Sequence[str]) -> str:
+    """Names of a finished run's classes that no validation image has, a list as JSON; empty where it is not known.
+
+    Args:    directory, accuracy: as `read_predictions` takes them.
+    """
+    predictions = read_predictions(directory, accuracy)
+    if predictions is None or not classes:
+        return ""
+    seen = set(predictions.target.tolist())
+    return json.dumps([name for label, name in enumerate(classes) if label not in seen], ensure_ascii=False)
 
 
 def image_evidence(

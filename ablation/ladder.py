@@ -19,7 +19,7 @@ from ablation.typeset import csv_text, latex_table, markdown, plain_markdown, ra
 from ablation.wording import settings_notes
 
 _HEADINGS = {
-    "rung": ("", "step"), "changes": ("", "changes"), "runs": ("", "runs"), "mean": ("val acc.", "(%)"),
+    "rung": ("", "step"), "changes": ("", "changes"), "runs": ("", "runs"), "mean": ("accuracy", "(%)"),
     "step": ("step", "(pp)"), "interval": ("95 % CI", "(pp)"), "p": ("Holm", "p"), "verdict": ("", "verdict"),
     "total": ("since the", "first (pp)"), "total_interval": ("95 % CI", "(pp)"),
 }  # fmt: skip

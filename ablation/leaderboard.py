@@ -14,15 +14,15 @@ from ablation.formats import NOTHING, Column, count, number, percent, points
 from ablation.phrases import Say, mark
 from ablation.runvalues import gap, summary_of, whole
 from ablation.schema import Metric
-from ablation.selection import Runs, describe_variant
+from ablation.selection import Runs, describe_variant, is_finished
 from ablation.stats import Summary, half_width
 from ablation.study import Study
 from ablation.tables import METRIC_WORDS
-from ablation.typeset import csv_text, latex_table, markdown, raw
+from ablation.typeset import csv_text, latex_table, markdown, plain_markdown, raw
 
 _UNKNOWN = ("best", "gap", "params", "macs", "seconds", "front")  # where other programs' runs do not tell
 _HEADINGS = {
-    "rank": ("", "rank"), "variant": ("", "variant"), "seeds": ("", "seeds"), "mean": ("val acc.", "(%)"),
+    "rank": ("", "rank"), "variant": ("", "variant"), "seeds": ("", "seeds"), "mean": ("accuracy", "(%)"),
     "sd": ("", "sd"), "interval": ("95 % CI", "(%)"), "best": ("best val", "(%)"), "gap": ("train - val", "(pp)"),
     "params": ("", "params"), "seconds": ("", "seconds"),
 }  # fmt: skip
@@ -66,12 +66,14 @@ def entries(study: Study, runs: Runs) -> list[Entry]:
     of_variant = {row.variant: by_name.get(row.variant, {}) for row in study.matrix}
     done = {name: {seed: row for seed, row in rows.items() if usable(row)} for name, rows in of_variant.items()}
     means = {name: summary_of(rows, itemgetter(column)) for name, rows in done.items()}
-    seconds = {name: summary_of(rows, itemgetter("seconds_train")) for name, rows in done.items()}
-    front = pareto_front({name: (one.mean, means[name].mean) for name, one in seconds.items() if one.n})
+    ended = {name: {seed: row for seed, row in rows.items() if is_finished(row)} for name, rows in of_variant.items()}
+    seconds = {name: summary_of(rows, itemgetter("seconds_train")) for name, rows in ended.items()}
+    costs = {name: (one.mean, means[name].mean) for name, one in seconds.items() if one.n and means[name].n}
+    front = pareto_front(costs)
     found = []
     for name, rows in of_variant.items():
         seeds, own = seed_runs(rows, sorted({*study.planned_seeds, *rows})), done[name]
-        first = next(iter(own.values()), None)
+        first = next(iter(ended[name].values()), None)
         rank = 1 + sum(other.mean > means[name].mean for other in means.values()) if own else None
         found.append(
             Entry(
@@ -84,8 +86,12 @@ def entries(study: Study, runs: Runs) -> list[Entry]:
 
 
 def costs(board: Iterable[Entry]) -> dict[str, Cost]:
-    """What each variant costs, of those that were timed."""
-    return {one.variant: Cost(one.seconds, one.accuracy, one.params) for one in board if one.seconds.mean > 0}
+    """What each variant costs, of those that were timed and have an accuracy."""
+    return {
+        one.variant: Cost(one.seconds, one.accuracy, one.params)
+        for one in board
+        if one.seconds.mean > 0 and one.accuracy.n
+    }
 
 
 def columns(board: Sequence[Entry], metric: Metric, say: Say) -> list[Column]:
@@ -97,7 +103,7 @@ def columns(board: Sequence[Entry], metric: Metric, say: Say) -> list[Column]:
     found = [
         column("variant", mark("variant"), (one.variant for one in board), numeric=False),
         column("rank", mark("rank"), (NOTHING if one.rank is None else str(one.rank) for one in board)),
-        column("seeds", mark("seeds finished"), (f"{one.finished}/{one.seeds}" for one in board)),
+        column("seeds", mark("usable runs"), (f"{one.accuracy.n}/{one.seeds}" for one in board)),
         Column("mean", f"{say(METRIC_WORDS[metric])} (%)", tuple(percent(one.accuracy.mean) for one in board)),
         column("sd", mark("sd over seeds"), (percent(one.accuracy.sd) for one in board)),
         column("interval", mark("95 % CI (%)"), (_interval(one) for one in board)),
@@ -146,17 +152,20 @@ def caption(table: Iterable[Column], say: Say) -> str:
     return say(" ").join([first, *(say(_MEANINGS[one.key]) for one in table if one.key in _MEANINGS)])
 
 
-def to_markdown(board: Sequence[Entry], metric: Metric, say: Say) -> str:
+def to_markdown(board: Sequence[Entry], metric: Metric, say: Say, warnings: Sequence[str] = ()) -> str:
     """The table as GitHub-flavoured Markdown."""
     table = columns(board, metric, say)
     lines = [f"## {say('Leaderboard')}\n", *markdown(table)]
-    return "\n".join([*lines, f"\n{caption(table, say)}\n", caveat(board, say)]) + "\n"
+    told = [f"- {plain_markdown(warning)}" for warning in warnings]
+    return "\n".join([*lines, f"\n{caption(table, say)}\n", caveat(board, say), *([""] if told else []), *told]) + "\n"
 
 
-def to_latex(board: Sequence[Entry], metric: Metric, say: Say) -> str:
+def to_latex(board: Sequence[Entry], metric: Metric, say: Say, warnings: Sequence[str] = ()) -> str:
     """The table as a LaTeX float, its caveat in the caption."""
     table = [column for column in columns(board, metric, say) if column.key in _HEADINGS]
-    return latex_table(table, _HEADINGS, f"{caption(table, say)} {caveat(board, say)}", "leaderboard", say)
+    return latex_table(
+        table, _HEADINGS, " ".join([caption(table, say), caveat(board, say), *warnings]), "leaderboard", say
+    )
 
 
 def to_csv(board: Iterable[Entry], metric: Metric) -> str:

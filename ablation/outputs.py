@@ -36,14 +36,14 @@ def encoded(figures: Mapping[str, Picture], say: Say) -> tuple[dict[str, bytes],
 def table_files(study: Study, board: Sequence[Entry], say: Say) -> dict[str, bytes]:
     """The tables for papers and programs, by file name."""
     files = {
-        "leaderboard.md": leaderboard.to_markdown(board, study.metric, say),
+        "leaderboard.md": leaderboard.to_markdown(board, study.metric, say, study.warnings),
         "leaderboard.csv": leaderboard.to_csv(board, study.metric),
-        "leaderboard.tex": leaderboard.to_latex(board, study.metric, say),
+        "leaderboard.tex": leaderboard.to_latex(board, study.metric, say, study.warnings),
     }
     for item in (one for one in study.comparisons if one.has_runs):
-        files[f"{item.name}.md"] = tables.to_markdown(item, study.metric, say)
+        files[f"{item.name}.md"] = tables.to_markdown(item, study.metric, say, study.warnings)
         files[f"{item.name}.csv"] = tables.to_csv(item, study.metric)
-        files[f"{item.name}.tex"] = tables.to_latex(item, study.metric, say)
+        files[f"{item.name}.tex"] = tables.to_latex(item, study.metric, say, study.warnings)
     for grid in grid_tables.shown(study.crossings, study.robustness):
         files[f"{grid.name}.md"] = grid_tables.to_markdown(grid, say)
         files[f"{grid.name}.tex"] = grid_tables.to_latex(grid, say)

@@ -1,6 +1,7 @@
 """What the page says of a study as a whole: answers, the health of training, and how it was done."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby
 
 from ablation.comparison import Comparison, Row
@@ -17,7 +18,7 @@ from ablation.stats import LEAST_PAIRS
 from ablation.study import Study
 from ablation.tables import brief
 from ablation.verdict import METRICS, Verdict, points
-from ablation.wording import settings_notes
+from ablation.wording import join, several_settings
 
 MOST_COLUMNS = 10  # seeds with a column each in the table of runs; of more, each is a sign in one column
 VERDICT_GLYPHS = {
@@ -58,9 +59,16 @@ def _is_significant(row: Row) -> bool:
     return row.finding is not None and row.finding.verdict.significant
 
 
+def _is_failed(row: Row) -> bool:
+    return row.finding is not None and row.finding.verdict is Verdict.failed
+
+
 def besides(study: Study, item: Comparison, row: Row, say: Say) -> Iterator[str]:
-    """What belongs to a section's answer: its other significant levels, and what becomes of this one elsewhere."""
-    others = [one for one in item.rows if _is_significant(one) and one is not row]
+    """What belongs to a section's answer: other levels that are significant or failed, and this one elsewhere."""
+    if not item.reference.accuracy.n and item.reference.n_finished:
+        phrase = "Its reference, {reference}, has no usable run itself, so there is nothing to compare with."
+        yield say(phrase, reference=item.reference.level)
+    others = [one for one in item.rows if (_is_significant(one) or _is_failed(one)) and one is not row]
     if others:
         others.sort(key=_size, reverse=True)
         yield say("Also: {effects}.", effects=say("; ").join(brief(one, say) for one in others))
@@ -77,16 +85,39 @@ def beware(item: Comparison, row: Row, say: Say, own: bool = True) -> str:
     """
     found = []
     if row.confounded:
-        found.append(say("{number} changes at once", number=len(row.changes)))
+        found.append(say("{number} {number:change|changes} at once", number=len(row.changes)))
     if row.level not in item.section.levels:
         found.append(say("not of the section's list, so corrected by itself"))
-    if own and row.control is not None and any(settings_notes(row.variant, row.control, say)):
-        found.append(say("a level of several settings"))
-    if row.n_finished < len(row.seeds):
-        found.append(say("{some} of {all} seeds", some=row.n_finished, all=len(row.seeds)))
-    if row.effect is not None and row.effect.n < row.n_finished:
-        found.append(say("{number} without a pair", number=row.n_finished - row.effect.n))
+    for settings in several_settings(row.variant, row.control) if own and row.control is not None else ():
+        found.append(say("sets {settings} together", settings=join(settings, say)))
+    if (usable := sum(run.usable for run in row.seeds)) < len(row.seeds):
+        found.append(say("{some} of {all} {all:run|runs} usable", some=usable, all=len(row.seeds)))
+    unpaired = len(row.values) - row.effect.n if row.effect is not None and row.screening is None else 0
+    if unpaired > 0:
+        found.append(say("{number} usable {number:run|runs} without a pair", number=unpaired))
     return say("; ").join(found)
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A section without a level to compare: its name, number, title and question."""
+
+    name: str
+    number: str
+    title: str
+    question: str
+
+
+def not_run(study: Study) -> list[NotRun]:
+    """The sections of one factor, grids and ladders that were not begun, in the order of their numbers."""
+    simple = [
+        NotRun(one.name, one.section.number, one.section.title, one.section.question)
+        for one in study.comparisons
+        if not one.has_runs
+    ]
+    grids = [NotRun(one.name, one.number, one.title, one.question) for one in study.crossings if not one.has_runs]
+    ways = [NotRun(one.name, one.number, one.title, one.question) for one in study.ladders if not one.has_runs]
+    return [*simple, *grids, *ways]
 
 
 def remarks(item: Comparison, say: Say) -> list[tuple[str, str]]:
@@ -101,16 +132,16 @@ def remarks(item: Comparison, say: Say) -> list[tuple[str, str]]:
 
 
 def stripes(row: MatrixRow) -> list[tuple[str, int]]:
-    """The states of a variant's seeds in their order, neighbours that are equal as one with their number."""
-    return [(state, len(list(runs))) for state, runs in groupby(run.state for run in row.seeds)]
+    """The fates of a variant's seeds in their order, neighbours that are equal as one with their number."""
+    return [(fate, len(list(runs))) for fate, runs in groupby(run.fate for run in row.seeds)]
 
 
 def unfinished(row: MatrixRow, say: Say) -> str:
-    """`failed 3/25: seed 4; missing: seeds 7-9`, or a dash where every seed has finished."""
+    """`failed 3/25: seed 4; missing: seeds 7-9`, or a dash where every seed has a usable run."""
     found: dict[str, list[int]] = {}
-    for run in (run for run in row.seeds if not run.finished):
-        progress = f" {run.epoch}/{run.epochs}" if run.run_id else ""
-        found.setdefault(f"{say(run.state)}{progress}", []).append(run.seed)
+    for run in (run for run in row.seeds if not run.usable):
+        progress = f" {run.epoch}/{run.epochs}" if run.run_id and not run.finished else ""
+        found.setdefault(f"{say(run.fate)}{progress}", []).append(run.seed)
     return say("; ").join(f"{what}: {listing(seeds, say)}" for what, seeds in found.items()) or NOTHING
 
 
@@ -171,24 +202,27 @@ def methods(study: Study, say: Say) -> Iterator[str]:
     )
     if study.origin is None:
         yield say(
-            "Runs that failed, diverged or do no better than guessing (exact binomial test, p < .01) are counted as "
-            "failed and are in no mean. An interaction is the difference of two effects, paired by seed. Detectable "
-            "differences and seeds needed are solved with the noncentral t distribution at 80 % power."
+            "Runs that failed, diverged or do no better than guessing (exact binomial test, p < .01) are not usable "
+            "and are in no mean; a level of which more than half are so has the verdict failed. An interaction is the "
+            "difference of two effects, paired by seed. Detectable differences and seeds needed are solved with the "
+            "noncentral t distribution at 80 % power."
         )
     else:
         yield say(
-            "Runs without a value are counted as failed and are in no mean. An interaction is the difference of two "
-            "effects, paired by seed. Detectable differences and seeds needed are solved with the noncentral t "
-            "distribution at 80 % power. Images, classes and training itself are not known here, so nothing is said "
-            "of their noise, of guessing or of runs that had not converged."
+            "Runs without a value are not usable and are in no mean; a level of which more than half are so has the "
+            "verdict failed. An interaction is the difference of two effects, paired by seed. Detectable differences "
+            "and seeds needed are solved with the noncentral t distribution at 80 % power. Images, classes and "
+            "training itself are not known here, so nothing is said of their noise, of guessing or of runs that had "
+            "not converged."
         )
 
 
 def _runs_told(study: Study, say: Say) -> Iterator[str]:
     facts: Mapping[str, str] = dict(study.facts)
     yield say(
-        "Every variant was trained from scratch for {epochs} epochs with {optimiser}, in batches of {batch}, on "
-        "{train} training images, and evaluated on all {val} validation images after every epoch. Seeds: {seeds}.",
+        "Every variant was trained from scratch for {epochs} {epochs:epoch|epochs} with {optimiser}, in batches of "
+        "{batch}, on {train} training {train:image|images}, and evaluated on all {val} validation {val:image|images} "
+        "after every epoch. Seeds: {seeds}.",
         epochs=study.epochs, optimiser=facts["optimiser"], batch=facts["batch size"], train=facts["training images"],
         val=facts["validation images"], seeds=facts["seeds"],
     )  # fmt: skip
@@ -203,8 +237,8 @@ def _runs_told(study: Study, say: Say) -> Iterator[str]:
 def _origin_told(origin: Origin, say: Say) -> Iterator[str]:
     """What was read of another program's runs, and what pairing them by seed assumes."""
     yield say(
-        "The runs were made by another program and read from {name} (SHA-256 {digest}): {rows} rows, {runs}. The "
-        "outcome of a run is its {value}, with the seed in {seed} and levels in {factors}.",
+        "The runs were made by another program and read from {name} (SHA-256 {digest}): {rows} {rows:row|rows}, "
+        "{runs}. The outcome of a run is its {value}, with the seed in {seed} and levels in {factors}.",
         name=origin.name, digest=origin.digest[:16], rows=f"{origin.rows:,}", runs=runs(origin.runs, say),
         value=origin.value, seed=origin.seed, factors=", ".join(origin.factors),
     )  # fmt: skip

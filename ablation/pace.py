@@ -89,7 +89,7 @@ def _signed(value: float) -> str:
 
 
 def _draw_seconds(figure: Figure, place: tuple[int, int], rows: Sequence[Pace], say: Say) -> None:
-    """Each seed over its own seconds; the mean of finished seeds over their mean seconds."""
+    """Each seed over its own seconds; the mean of usable runs over their mean seconds."""
     axes = _seconds_axis(figure, place, say("Validation accuracy over seconds"), say)
     for row in reversed(rows):
         lines = [(curve.values["seconds"], curve.values["val_acc"]) for curve in row.curves]

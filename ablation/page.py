@@ -32,7 +32,7 @@ from ablation import (
 from ablation.compact import Sheet
 from ablation.comparison import Comparison, Row
 from ablation.drawing import Drawing, inline, swatch
-from ablation.fates import MISSING_RUN
+from ablation.fates import GUESSING, MISSING_RUN
 from ablation.finding import Finding
 from ablation.forest import Bar
 from ablation.identity import digest
@@ -49,6 +49,7 @@ from ablation.study import Study
 # States in the order a reader looks for them, each with a glyph so that colour is never the only cue.
 GLYPHS = {
     State.finished.value: "\u2713",
+    GUESSING: "\u223c",
     State.running.value: "\u25d0",
     State.pending.value: "\u25cc",
     State.interrupted.value: "\u2016",
@@ -83,7 +84,7 @@ def bars(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> lis
 def _short(row: Row, finding: Finding, say: Say) -> str:
     """The verdict's word for a figure, where there is room for a caveat but not for its numbers."""
     plain = say(finding.verdict.value)
-    return say("{verdict}, not converged", verdict=plain) if row.word != plain else plain
+    return say("{verdict}, not converged", verdict=plain) if row.word != plain and row.unconverged else plain
 
 
 def limit_of(rows: Sequence[Row]) -> float:
@@ -171,18 +172,20 @@ def overlay_text(comparison: Comparison, say: Say, losses: bool = True) -> tuple
     """
     ends = ", ".join(f"{row.level} {formats.percent(row.accuracy.mean)} %" for row in comparison.rows)
     title = say("{title}: all levels over epochs", title=comparison.section.title)
-    phrase = "Validation accuracy, validation loss and training loss. Mean accuracy of finished seeds: {ends}."
+    phrase = "Validation accuracy, validation loss and training loss. Mean accuracy of usable runs: {ends}."
     if not losses:
-        phrase = "Accuracy over epochs. Mean accuracy of finished seeds: {ends}."
+        phrase = "Accuracy over epochs. Mean accuracy of usable runs: {ends}."
     return title, say(phrase, ends=ends)
 
 
 def curves_text(comparison: Comparison, row: Row, say: Say) -> tuple[str, str]:
     """Title and description of one level's figure."""
-    states = dict.fromkeys(run.state for run in row.seeds)
-    seeds = ", ".join(f"{ranges(run.seed for run in row.seeds if run.state == state)} {say(state)}" for state in states)
+    states = dict.fromkeys(run.fate for run in row.seeds)
+    seeds = ", ".join(f"{ranges(run.seed for run in row.seeds if run.fate == state)} {say(state)}" for state in states)
     phrase = "{title}, {level}: loss and accuracy over epochs"
     title = say(phrase, title=comparison.section.title, level=row.level)
+    if not row.accuracy.n:
+        return title, say("Curves over epochs; seeds: {seeds}. No usable run, so no mean.", seeds=seeds)
     if not row.train.n:
         phrase = "Curves over epochs; seeds: {seeds}. Mean accuracy {val} %."
         return title, say(phrase, seeds=seeds, val=formats.percent(row.accuracy.mean))

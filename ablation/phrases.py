@@ -1,14 +1,16 @@
 """What the report says, in English in the code and from a catalogue in other languages.
 
 A phrase is its English text, with places in braces; `say` puts values in and takes the text of another language from
-texts/<language>.json, which tests hold complete. Names of levels, classes and files are values, so nobody translates
-them.
+texts/<language>.json, which tests hold complete. `{n:seed|seeds}` is the word that fits the number n. Names of levels,
+classes and files are values, so nobody translates them.
 """
 
 import json
+import string
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ablation.schema import Language
 
@@ -19,6 +21,24 @@ _TEXTS = Path(__file__).resolve().parent / "texts"
 def mark(text: str) -> str:
     """The text itself: marks a phrase that is said elsewhere, so that the catalogues are asked for it."""
     return text
+
+
+class _Counting(string.Formatter):
+    """`{n:seed|seeds}` is `seed` where n is 1, as a number or as text; all other places are those of `str.format`."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        one, several, many = format_spec.partition("|")
+        if not several:
+            return str(super().format_field(value, format_spec))
+        return one if str(value) == "1" else many
+
+
+_COUNTING = _Counting()
+
+
+def counted(text: str, /, **values: object) -> str:
+    """A message in English with values in its places, and the words that fit numbers: `{n} {n:folder|folders}`."""
+    return _COUNTING.vformat(text, (), values)
 
 
 @cache
@@ -36,7 +56,7 @@ def speaker(language: Language) -> Say:
 
     def say(phrase: str, /, **values: object) -> str:
         text = known.get(phrase, phrase)
-        return text.format(**values) if values else text  # a title from a file may hold braces
+        return counted(text, **values) if values else text  # a title from a file may hold braces
 
     return say
 
@@ -46,7 +66,7 @@ ENGLISH = speaker(Language.en)
 
 def runs(number: int, say: Say = ENGLISH) -> str:
     """A number of runs in words: `1 run`, `2 runs`."""
-    return say("1 run") if number == 1 else say("{number} runs", number=number)
+    return say("{number} {number:run|runs}", number=number)
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -114,7 +114,7 @@ def pace_figures(
     if not pace.contents(rows, target):
         return {}
     title = say("{title}: gap, seconds, and time to the target", title=comparison.section.title)
-    gaps = ", ".join(f"{row.level} {formats.points(row.gap.mean)} pp" for row in comparison.rows if row.n_finished)
+    gaps = ", ".join(f"{row.level} {formats.points(row.gap.mean)} pp" for row in comparison.rows if row.gap.n)
     told = say("Clean training minus validation accuracy at the end: {gaps}.", gaps=gaps)
     draw = partial(pace.pace_figure, rows, target, study.epochs)
     return {f"{page.anchor(comparison.name)}_pace": Picture(draw, title, told)}

@@ -34,7 +34,7 @@ class Curve:
     """
 
     seed: int
-    finished: bool
+    usable: bool
     epochs: NDArray[np.float64]
     values: dict[str, NDArray[np.float64]]
 
@@ -43,7 +43,7 @@ Curves = Mapping[str, Curve]  # by run id
 
 
 def by_run(table: pd.DataFrame) -> Curves:
-    """The curves of every run by its id, each as one that has not finished.
+    """The curves of every run by its id, each as one that is not usable.
 
     Args:    table: the curves of gather.py; a loss or accuracy that is not finite becomes a gap.
     """
@@ -70,9 +70,7 @@ def curves_of(row: Row, curves: Curves) -> list[Curve]:
 
     Args:    curves: as `by_run`.
     """
-    return [
-        replace(curves[run.run_id], seed=run.seed, finished=run.finished) for run in row.seeds if run.run_id in curves
-    ]
+    return [replace(curves[run.run_id], seed=run.seed, usable=run.usable) for run in row.seeds if run.run_id in curves]
 
 
 def known(groups: Iterable[Sequence[Curve]], columns: Sequence[str]) -> tuple[str, ...]:
@@ -89,11 +87,11 @@ def known(groups: Iterable[Sequence[Curve]], columns: Sequence[str]) -> tuple[st
 def mean_curve(
     curves: Sequence[Curve], column: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Epochs, the mean over finished runs of one column, and half its 95 % interval (Student's t; NaN for one run).
+    """Epochs, the mean over usable runs of one column, and half its 95 % interval (Student's t; NaN for one run).
 
-    Returns: three arrays of shape (epochs,); empty when no run has finished, or when they have unequal lengths.
+    Returns: three arrays of shape (epochs,); empty when no run is usable, or when they have unequal lengths.
     """
-    done = [curve for curve in curves if curve.finished]
+    done = [curve for curve in curves if curve.usable]
     if len({tuple(curve.epochs) for curve in done}) != 1:
         return np.empty(0), np.empty(0), np.empty(0)
     table = np.array([curve.values[column] for curve in done])
@@ -135,7 +133,7 @@ def accuracy_axis(axes: Axes, groups: Sequence[Sequence[Curve]], _: Say) -> None
 
 
 def draw_curves(axes: Axes, curves: Sequence[Curve], column: str, style: Style, hollow: bool = False) -> None:
-    """Each seed thin, the mean of finished seeds strong in the band of its interval; without one thin lines alone."""
+    """Each seed thin, the mean of usable runs strong in the band of its interval; without one thin lines alone."""
     epochs, mean, half = mean_curve(curves, column)
     gid = f"{style.key}.{column}.{{}}"
     if len(epochs) and not np.isnan(half).all():

@@ -19,7 +19,7 @@ from ablation.configdir import run_configured
 from ablation.errors import RunFailed, UserError
 from ablation.folders import walk
 from ablation.origin import Source, as_composed, typed_names
-from ablation.phrases import mark, speaker
+from ablation.phrases import counted, mark, speaker
 from ablation.rundir import METRICS, RESULT, STATUS
 from ablation.schema import Config
 from ablation.stamp import Stamp, inputs_digest, stamped
@@ -252,7 +252,8 @@ def hold_gate(now: Mapping[str, Any], then: Mapping[str, Any], margin: float) ->
     print("\n".join(gate.verdict_lines(found, margin, now["base"])).replace(formats.MINUS, "-"))
     regressed = [one for one in found if one.regressed(margin)]
     if regressed:
-        raise RunFailed(f"{len(regressed)} of {len(found)} variants fell behind gate.reference.")
+        told = "{n} of {all} {all:variant|variants} fell behind gate.reference."
+        raise RunFailed(counted(told, n=len(regressed), all=len(found)))
 
 
 def main(argv: list[str] | None = None) -> int | None:

@@ -212,6 +212,8 @@ def _sizes(model: Net, info: DataInfo, splits: Splits) -> dict[str, int]:
         "n_val": len(splits.val),
         "n_skipped": splits.n_skipped,
         "n_leaked": splits.n_leaked,
+        "n_repeated": splits.n_repeated,
+        "n_two_labels": splits.n_two_labels,
     }
 
 

@@ -6,9 +6,10 @@ compares each with the one before. The sweep trains its variants and the report 
 read them here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
+from typing import get_type_hints
 
 import yaml
 from omegaconf import MISSING, OmegaConf
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ablation.config import choices, conf_cache, conf_file
 from ablation.errors import UserError
+from ablation.schema import FACTORS, Config
 
 
 @dataclass
@@ -54,11 +56,16 @@ class Section:
 
     @property
     def sets(self) -> list[str]:
-        """The keys that it sets itself, and the groups they are in."""
-        keys = [self.factor, *self.fixed, *([self.cross.factor] if self.cross else [])]
-        keys += [text.partition("=")[0] for rung in self.rungs.values() for text in rung]
-        keys = list(dict.fromkeys(keys))
-        return [*keys, *(key.partition(".")[0] for key in keys if "." in key)]
+        """The keys that all of its runs have from it, so that they are no choice of the command line.
+
+        A factor is among them as soon as the section sets all of its values; what single steps set is not.
+        """
+        plain = [self.factor, *self.fixed, *([self.cross.factor] if self.cross else [])]
+        steps = [[text.partition("=")[0] for text in rung] for rung in self.rungs.values()]
+        keys = [*plain, *(key for key in (steps[0] if steps else ()) if all(key in step for step in steps))]
+        schema = get_type_hints(Config)
+        whole = [one for one in FACTORS if {f"{one}.{item.name}" for item in fields(schema[one])} <= {*keys}]
+        return [*keys, *whole]
 
     def overrides(self, level: str, other: str | None = None) -> list[str]:
         """Command-line overrides that make one cell out of the base config."""

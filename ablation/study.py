@@ -17,9 +17,10 @@ import pandas as pd
 from ablation.around import base_overrides, command_of, names_a_factor
 from ablation.comparison import Comparer, Comparison, Rules
 from ablation.crossing import Crossing
+from ablation.dataquality import check_command
 from ablation.errors import UserError
 from ablation.facts import Fact, Origin, caveats, design_told, environment_facts, setting_facts, warnings
-from ablation.fates import MISSING_RUN
+from ablation.fates import GUESSING, MISSING_RUN
 from ablation.finding import Finding
 from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
 from ablation.grids import Pool, crossed_sections, outcomes, robustness
@@ -27,6 +28,7 @@ from ablation.identity import Variant, digest, levels_of
 from ablation.ladder import Ladder, ladders
 from ablation.matrix import MatrixRow, matrix_of, of_grids, of_sections, planned_seeds
 from ablation.naming import name_of
+from ablation.phrases import counted
 from ablation.remake import section_commands, variant_commands
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Language, Metric
@@ -92,9 +94,12 @@ class Study:
 
     @property
     def states(self) -> dict[str, int]:
-        """How many of the study's variants x seeds are in each state, finished first and missing last."""
-        counts = Counter(run.state for row in self.matrix for run in row.seeds)
-        order = dict.fromkeys([State.finished.value, *(state.value for state in State), MISSING_RUN])
+        """How many of the study's variants x seeds are in each state, finished first and missing last.
+
+        Runs that finished no better than guessing are `at chance`, and not among the finished ones.
+        """
+        counts = Counter(run.fate for row in self.matrix for run in row.seeds)
+        order = dict.fromkeys([State.finished.value, GUESSING, *(state.value for state in State), MISSING_RUN])
         return {state: counts[state] for state in order if counts[state]}
 
     @property
@@ -126,20 +131,29 @@ def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Ch
     if not len(gathered.runs):
         if not Path(config.runs_dir).is_dir():
             raise UserError(f"runs_dir={config.runs_dir} is no folder. Give that of runs, or train: `make demo`.")
-        unread = f" ({len(gathered.left_out)} folders could not be read)" if gathered.left_out else ""
+        unread = counted(" ({n} {n:folder|folders} could not be read)", n=len(gathered.left_out))
         raise UserError(
-            f"No run was found below runs_dir={config.runs_dir}{unread}. "
+            f"No run was found below runs_dir={config.runs_dir}{unread if gathered.left_out else ''}. "
             "Train some first: `make demo` for the whole study, `make sweep-norm` for one section."
         )
     if any(not _is_own(item) for item in overrides):
-        known = sorted({command_of(overrides_of(one, compose)) for one in gathered.configs.values()})
-        raise UserError(f"No run has the setting of `{command_of(overrides)}`. There are runs of: {'; '.join(known)}.")
+        known = _commands_of_all(gathered, overrides, compose)
+        raise UserError(f"No run has the setting of `{command_of(overrides)}`. There are runs of: {known}.")
     newest = gathered.runs.sort_values(["updated", "run_id"]).iloc[-1]["run_id"]
     found = [*overrides_of(gathered.configs[newest], compose), *filter(_is_own, overrides)]
     runs = of_setting(gathered.runs, compose(found))
     found += _base_of(runs, found, compose)
     notice = f"No run has the setting of `{command_of(overrides)}`; this is that of the newest, `{command_of(found)}`."
     return Choice(tuple(found), compose(found), runs, notice)
+
+
+def _commands_of_all(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> str:
+    """The commands that report each setting there is, with the folders of the command line that was given."""
+    kept, known = [item for item in overrides if _is_own(item)], set[str]()
+    for _, group in gathered.runs.groupby("setting"):
+        found = overrides_of(gathered.configs[group.iloc[0]["run_id"]], compose)
+        known.add(command_of([*found, *_base_of(group, found, compose), *kept]))
+    return "; ".join(sorted(known))
 
 
 def _planned(overrides: Iterable[str], runs: Runs, compose: Compose) -> tuple[list[Plan], list[Variant]]:
@@ -198,7 +212,7 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         matrix=matrix_of(uses, base, runs, seeds),
         notices=(choice.notice,) if choice.notice else (),
         caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings), say)),
-        warnings=warnings(compared, rows, config, say),
+        warnings=warnings(compared, rows, config, check_command(choice.overrides), say),
         left_out=(*gathered.left_out, *runs.duplicates),
         others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose, elsewhere)),
         environment=environment_facts(rows, say),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablation.errors import UserError
+from ablation.phrases import counted
 
 SEPARATORS = (",", ";", "\t")
 _BOM16 = (b"\xff\xfe", b"\xfe\xff")
@@ -72,8 +73,9 @@ def read_csv(path: Path) -> Table:
         raise UserError(f"report.path={path} has a header and no row. Give a row per run, or per run and epoch.")
     for number, row in rows:
         if len(row) != len(header):
+            told = counted("{n} {n:cell|cells}", n=len(row))
             raise UserError(
-                f"report.path={path}, line {number} has {len(row)} cells, the header {len(header)}. "
+                f"report.path={path}, line {number} has {told}, the header {len(header)}. "
                 "A cell that holds the separator needs quotes around it."
             )
     places = tuple(f"line {number}" for number, _ in rows)

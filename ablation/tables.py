@@ -5,7 +5,7 @@ fractions. Nothing is computed here.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ablation.comparison import Comparison, Row
 from ablation.evidence import evidence, flags_told
@@ -13,7 +13,6 @@ from ablation.fates import MISSING_RUN
 from ablation.formats import NOTHING, Column, count, interval, number, percent, points, probability
 from ablation.identity import Variant, named
 from ablation.phrases import ENGLISH, Say, mark
-from ablation.rundir import State
 from ablation.schema import Metric
 from ablation.selection import describe_variant
 from ablation.typeset import csv_text, latex_table, markdown, plain, plain_markdown, raw
@@ -30,7 +29,7 @@ _EFFECT = ("n", "effect", "ci_low", "ci_high", "p", "p_holm", "verdict", "unconv
 _SECOND = ("best", "train", "params", "macs", "seconds")
 EFFECT_COLUMNS = ("section", "factor", "level", "reference", "control", *_EFFECT, "variant", "against")
 _LATEX_HEADINGS = {
-    "level": ("", "level"), "seeds": ("", "seeds"), "mean": ("val acc.", "(%)"), "sd": ("", "sd"),
+    "level": ("", "level"), "seeds": ("", "seeds"), "mean": ("accuracy", "(%)"), "sd": ("", "sd"),
     "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "pairs": ("", "n"), "p": ("Holm", "p"),
     "verdict": ("", "verdict"), "best": ("best val", "(%)"),
     "train": ("train", "(%)"), "params": ("", "params"),
@@ -52,7 +51,7 @@ def columns(comparison: Comparison, metric: Metric, say: Say) -> list[Column]:
     found = [
         column("level", mark("level"), (row.level for row in rows), numeric=False),
         column("changes", mark("differs in"), (changed(row, reference) or NOTHING for row in rows), numeric=False),
-        column("seeds", mark("seeds finished"), (f"{row.n_finished}/{len(row.seeds)}" for row in rows)),
+        column("seeds", mark("usable runs"), (row.usable_told for row in rows)),
         Column("mean", f"{say(METRIC_WORDS[metric])} (%)", tuple(percent(row.accuracy.mean) for row in rows)),
         column("sd", mark("sd over seeds"), (percent(row.accuracy.sd) for row in rows)),
         column("effect", mark("effect (pp)"), (_effect(row, say) for row in rows)),
@@ -99,8 +98,8 @@ def seeds(comparison: Comparison, say: Say) -> list[Column]:
 
     def cell(row: Row, seed: int) -> str:
         if seed not in row.values:
-            state = next((run.state for run in (*row.seeds, *row.fresh) if run.seed == seed), MISSING_RUN)
-            return f"({say('at chance') if state == State.finished.value else say(state)})"
+            state = next((run.fate for run in (*row.seeds, *row.fresh) if run.seed == seed), MISSING_RUN)
+            return f"({say(state)})"
         found = row.finding
         difference = dict(zip(found.seeds, found.differences, strict=True)).get(seed) if found else None
         return percent(row.values[seed]) + (f" ({points(difference)})" if difference is not None else "")
@@ -119,7 +118,7 @@ def brief(row: Row, say: Say) -> str:
     """A level's effect in a few words: `instance −13.47 [−14.61, −12.33] (n=3) clearly worse`."""
     if row.effect is None or not row.effect.n:
         failed = row.finding is not None and row.finding.verdict is Verdict.failed
-        return f"{row.level} {row.word if failed else say('no finished pair')}"
+        return f"{row.level} {row.word if failed else say('no usable pair')}"
     bounds = "" if math.isnan(row.effect.low) else f" {interval(row.effect)}"
     return f"{row.level} {points(row.effect.mean)}{bounds} (n={row.effect.n}) {row.word}"
 
@@ -135,9 +134,10 @@ def caption(comparison: Comparison, metric: Metric, say: Say) -> str:
     """What the numbers of a section's table are."""
     section = comparison.section
     return say(
-        "{title}: {metric}. Means over finished seeds. Effect: mean difference to the reference {reference} over pairs "
-        "of equal seed, in percentage points (pp), with Student's t interval; p corrected by Holm for the comparisons "
-        "of this section. Verdict: by fixed rules, with {delta} pp as the smallest difference that matters.",
+        "{title}: {metric}. Means over usable runs (finished, and better than guessing). Effect: mean difference to "
+        "the reference {reference} over pairs of equal seed, in percentage points (pp), with Student's t interval; p "
+        "corrected by Holm for the comparisons of this section. Verdict: by fixed rules, with {delta} pp as the "
+        "smallest difference that matters.",
         title=section.title, metric=say(METRIC_WORDS[metric]), reference=f"{section.factor}={section.reference}",
         delta=number(100 * comparison.delta, 2),
     )  # fmt: skip
@@ -153,9 +153,9 @@ def notes(comparison: Comparison) -> list[str]:
     return [*comparison.notes, *(f"{row.level}: {note}" for row in comparison.rows for note in row.notes)]
 
 
-def to_markdown(comparison: Comparison, metric: Metric, say: Say) -> str:
-    """The section's table as GitHub-flavoured Markdown, with its notes as a list."""
-    remarks = [*sentences(comparison), *notes(comparison), *comparison.warnings]
+def to_markdown(comparison: Comparison, metric: Metric, say: Say, warnings: Sequence[str] = ()) -> str:
+    """The section's table as GitHub-flavoured Markdown, with its notes as a list, and warnings of the whole study."""
+    remarks = [*warnings, *sentences(comparison), *notes(comparison), *comparison.warnings]
     lines = [
         f"## {plain_markdown(f'{comparison.section.number} {comparison.section.title}')}",
         f"\n{plain_markdown(comparison.section.question)}\n",
@@ -169,7 +169,7 @@ def to_markdown(comparison: Comparison, metric: Metric, say: Say) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_latex(comparison: Comparison, metric: Metric, say: Say) -> str:
+def to_latex(comparison: Comparison, metric: Metric, say: Say, warnings: Sequence[str] = ()) -> str:
     """The section's table as a LaTeX float that fits a text width; needs booktabs, and xelatex beyond ASCII.
 
     What differs in a row and the notes stand below it, so that a number never travels without its caveat.
@@ -180,6 +180,7 @@ def to_latex(comparison: Comparison, metric: Metric, say: Say) -> str:
     differs = [f"{row.level}: {changed(row, reference)}." for row in comparison.rows if row.changes]
     told = [
         *([say("n: pairs. Best val is {selected}.", selected=say(SELECTED))] if selected else [say("n: pairs.")]),
+        *warnings,
         *sentences(comparison),
         say("What differs:"),
         *differs,

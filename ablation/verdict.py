@@ -5,6 +5,7 @@ difference of interest, delta. Nothing here is estimated; a sentence never says 
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -87,24 +88,24 @@ def judge(evidence: Evidence, delta: float) -> Verdict:
 
 
 _SENTENCES = {
-    "effect": mark("{name} {way} {metric} by {size} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p})."),
+    "effect": mark("{name} {way} {metric} by {size} pp (95 % CI {low} to {high}, {n} {n:seed|seeds}, Holm p {p})."),
     "negligible": mark(
-        "{name} {way} {metric} by {size} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p}), less than the {delta} pp "
-        "that matter here."
+        "{name} {way} {metric} by {size} pp (95 % CI {low} to {high}, {n} {n:seed|seeds}, Holm p {p}), less than the "
+        "{delta} pp that matter here."
     ),
     "equivalent": mark(
         "{name} makes no difference in {metric} larger than {delta} pp ({mean} pp, 90 % CI {low90} to {high90}, {n} "
-        "seeds)."
+        "{n:seed|seeds})."
     ),
     "inconclusive": mark(
-        "Whether {name} changes {metric} is open: {mean} pp (95 % CI {low} to {high}, {n} seeds, Holm p {p}). With 80 "
-        "% power these seeds find {mde} pp, and {needed}."
+        "Whether {name} changes {metric} is open: {mean} pp (95 % CI {low} to {high}, {n} {n:seed|seeds}, Holm p "
+        "{p}). With 80 % power these seeds find {mde} pp, and {needed}."
     ),
-    "failed": mark("{name} failed: {failed} of {runs} runs came to no usable result."),
+    "failed": mark("{name} failed: {lost}."),
     "not tested": mark("{name} was not tested: {n} of the {least} pairs of seeds that a verdict needs."),
     "no noise": mark(
-        "{name} was not tested: its {n} pairs of seeds differ by {mean} pp, all alike, which says nothing of the noise "
-        "of training."
+        "{name} was not tested: its {n} {n:pair|pairs} of seeds {n:differs|differ} by {mean} pp, all alike, which "
+        "says nothing of the noise of training."
     ),
 }
 METRICS = {
@@ -133,11 +134,13 @@ def sentence(
     target: float,
     metric: Metric = Metric.final,
     say: Say = ENGLISH,
+    lost: str = "",
 ) -> str:
     """The verdict as a sentence for a reader who sees nothing else.
 
     Args:    name: the level, as the sentence's subject; detectable: the difference found with 80 % power, in accuracy.
              seeds_needed: fresh pairs that would find `target`; None when they are too many.
+             lost: what became of the runs without a usable accuracy, if that is known.
     """
     verdict = judge(evidence, delta)
     low, high = sorted((abs(evidence.low), abs(evidence.high)))
@@ -148,7 +151,8 @@ def sentence(
     if seeds_needed is None:
         needed = say("no affordable number of seeds would find {target} pp", target=points(target))
     else:
-        needed = say("{seeds} fresh seeds would find {target} pp", seeds=seeds_needed, target=points(target))
+        phrase = "{seeds} fresh {seeds:seed|seeds} would find {target} pp"
+        needed = say(phrase, seeds=seeds_needed, target=points(target))
     return say(
         _SENTENCES[kind],
         name=name, metric=say(METRICS[metric]), way=_way(evidence.mean, say), size=points(abs(evidence.mean)),
@@ -156,7 +160,8 @@ def sentence(
         low=points(evidence.low, sign=True) if signed else points(low),
         high=points(evidence.high, sign=True) if signed else points(high),
         low90=points(evidence.low90, sign=True), high90=points(evidence.high90, sign=True), mde=points(detectable),
-        needed=needed, failed=evidence.n_failed, runs=evidence.n_runs, least=LEAST_PAIRS,
+        needed=needed, least=LEAST_PAIRS,
+        lost=lost or lost_told({}, evidence.n_failed, evidence.n_runs, say),
     )  # fmt: skip
 
 
@@ -191,13 +196,13 @@ def single_run_sentence(
     Args:    difference: to the mean of the control's runs; half_width: of their 95 % prediction interval.
     """
     phrase = mark(
-        "One run against {n} seeds of its control: {mean} pp is beyond the {half} pp that retraining the control "
-        "explains (p {p}), which suggests that {name} {way} {metric}."
+        "One run against {n} {n:seed|seeds} of its control: {mean} pp is beyond the {half} pp that retraining the "
+        "control explains (p {p}), which suggests that {name} {way} {metric}."
     )
     if p > ALPHA:
         phrase = mark(
-            "One run against {n} seeds of its control: {mean} pp is within the {half} pp that retraining the control "
-            "explains (p {p})."
+            "One run against {n} {n:seed|seeds} of its control: {mean} pp is within the {half} pp that retraining the "
+            "control explains (p {p})."
         )
     return say(
         phrase, name=name, n=n, mean=points(difference, sign=True), half=points(half_width), p=p_words(p),
@@ -207,19 +212,34 @@ def single_run_sentence(
 
 def unconverged_sentence(some: int, every: int, epochs: int, say: Say = ENGLISH) -> str:
     """The caveat of a level that `some` of `every` seeds still improved when training ended."""
-    phrase = mark("This holds after {epochs} epochs, with {some} of {all} seeds still improving.")
+    phrase = mark(
+        "This holds after {epochs} {epochs:epoch|epochs}, with {some} of {all} {all:seed|seeds} still improving."
+    )
     return say(phrase, some=some, all=every, epochs=epochs)
 
 
-def word(verdict: Verdict, unconverged: int, n: int, epochs: int, say: Say = ENGLISH) -> str:
-    """The verdict for a table; nothing that still improved is plainly worse.
+def lost_told(fates: Mapping[str, int], lost: int, runs: int, say: Say = ENGLISH) -> str:
+    """`of 3 runs 1 diverged, 1 at chance`.
+
+    Args:    fates: how many runs without a usable accuracy ended in each way; lost: all of them, of so many runs.
+    """
+    kinds = ", ".join(f"{number} {say(fate)}" for fate, number in fates.items())
+    told = kinds or say("{lost} without a usable accuracy", lost=lost)
+    return say("of {runs} {runs:run|runs} {told}", runs=runs, told=told)
+
+
+def word(verdict: Verdict, unconverged: int, n: int, epochs: int, say: Say = ENGLISH, lost: str = "") -> str:
+    """The verdict for a table; nothing that still improved is plainly worse, and a failure says of what kind.
 
     Args:    unconverged: how many of the level's n finished runs were still improving after their last epoch.
+             lost: as `sentence` takes it.
     """
     plain = say(verdict.value)
+    if verdict is Verdict.failed and lost:
+        return f"{plain}: {lost}"
     if verdict not in _WORSE or not unconverged:
         return plain
-    phrase = mark("{verdict} after {epochs} epochs, not converged in {some} of {all} seeds")
+    phrase = mark("{verdict} after {epochs} {epochs:epoch|epochs}, not converged in {some} of {all} {all:seed|seeds}")
     return say(phrase, verdict=plain, epochs=epochs, some=unconverged, all=n)
 
 

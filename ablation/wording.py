@@ -17,11 +17,13 @@ LIKE_BUDGET = 0.01  # a share by which two budgets of learning rate may differ a
 
 
 def verdict_sentences(
-    name: str, finding: Finding, unconverged: int, n: int, epochs: int, delta: float, metric: Metric, say: Say
-) -> str:
+    name: str, finding: Finding, unconverged: int, n: int, epochs: int, delta: float, metric: Metric, say: Say,
+    lost: str = "",
+) -> str:  # fmt: skip
     """The verdict in full: for three pairs or more by the rules, for fewer what images or one run can suggest."""
     found = [
-        sentence(name, finding.evidence(), delta, finding.mde, finding.seeds_needed, finding.target, metric, say)
+        sentence(name, finding.evidence(), delta, finding.mde, finding.seeds_needed, finding.target, metric, say,
+                 lost)
     ]  # fmt: skip
     if finding.interval.n < LEAST_PAIRS and finding.single is not None:
         one = finding.single
@@ -139,6 +141,15 @@ def settings_notes(variant: Variant, control: Variant, say: Say) -> Iterable[str
     """For each factor in which two variants differ, whether its levels differ in several settings."""
     for factor in changed_factors(variant, control):
         yield from _settings_note(factor, variant[factor], control[factor], say)
+
+
+def several_settings(variant: Variant, control: Variant) -> list[list[str]]:
+    """For each factor whose levels differ in several settings, these: `norm.kind`, `norm.affine`."""
+    changed = [
+        [f"{factor}.{key}" for key in changed_settings(factor, variant[factor], control[factor])]
+        for factor in changed_factors(variant, control)
+    ]
+    return [keys for keys in changed if len(keys) > 1]
 
 
 def _settings_note(factor: str, level: str, control: str, say: Say) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """What a report is made of: our own runs, or somebody else's, read and named but not yet compared with each other."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -116,10 +117,12 @@ def _folder_of(choice: "Choice") -> Path:
 
 
 def _read_lines(gathered: "Gathered", choice: "Choice", place: Path) -> Iterator[str]:
-    say, counts = speaker(choice.config.report.lang), choice.runs["state"].value_counts().sort_index()
+    from ablation.fates import fate
+
+    say, fates = speaker(choice.config.report.lang), map(fate, choice.runs.to_dict("records"))
     here, others = len(choice.runs), len(gathered.runs) - len(choice.runs)
     phrase = mark("read {runs} of this setting in {folder} ({states}), {others} of others")
-    told = say(", ").join(f"{count} {say(state)}" for state, count in counts.items())
+    told = say(", ").join(f"{count} {say(state)}" for state, count in sorted(Counter(fates).items()))
     yield say(phrase, runs=runs(here, say), folder=place, states=told, others=others)
     for item in gathered.left_out[:5]:
         yield say("left out {path}: {reason}", path=item.path, reason=item.reason)

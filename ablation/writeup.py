@@ -10,6 +10,7 @@ from ablation.formats import interval, points
 from ablation.grid_wording import survival_word
 from ablation.phrases import Say, mark
 from ablation.study import Study
+from ablation.tables import brief
 from ablation.typeset import plain_markdown
 from ablation.verdict import Verdict
 
@@ -29,7 +30,9 @@ class Standing(Enum):
     disagrees = "the opposite is found here"
     small = "too small to matter here"
     open = "not to be told from nothing here"
-    untested = "not tested here"
+    failed = "no effect to compare"
+    few = "no verdict here"
+    untested = "not compared here"
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,11 @@ class Finding:
 
 def standing(claimed: Claimed, row: Row) -> Standing:
     """What a row's verdict says to a claim; nothing but the verdict's rules decides."""
-    if row.finding is None or row.finding.verdict in (Verdict.not_tested, Verdict.failed):
+    if row.finding is None:
         return Standing.untested
     verdict = row.finding.verdict
+    if verdict in (Verdict.failed, Verdict.not_tested):
+        return Standing.failed if verdict is Verdict.failed else Standing.few
     if verdict.is_small:
         return Standing.agrees if claimed is Claimed.same else Standing.small
     if not verdict.significant:
@@ -154,7 +159,8 @@ def told(found: Finding, say: Say) -> str:
     """What this study finds of a level, with what becomes of it at other settings."""
     effect = found.row.effect
     if effect is None or not effect.n:
-        return f"{found.level}: {say(found.standing.value)}"
+        why = "" if found.row.finding is None else f"{brief(found.row, say)}; "
+        return f"{why or f'{found.level}: '}{say(found.standing.value)}"
     here = say(
         "{level}: {effect} pp {interval} (n={n}), {word}; {standing}",
         level=found.level, effect=points(effect.mean), interval=interval(effect), n=effect.n, word=found.row.word,

@@ -18,6 +18,7 @@ from ablation.errors import UserError
 from ablation.facts import setting_facts, warnings
 from ablation.gather import gather
 from ablation.jobs import open_data, prepare
+from ablation.phrases import ENGLISH
 from ablation.progress import Progress
 from ablation.rundir import RESULT, State
 from ablation.schema import Config
@@ -262,6 +263,8 @@ def test_field_O12_skipped_and_leaked_images_are_counted_alike_in_every_run_and_
 
     (root / "train/1/x.jpg").write_bytes(b"")
     copy(root, "train/1/0.png", "val/1/leak.png")
+    copy(root, "train/1/0.png", "train/1/1.png")
+    copy(root, "train/2/1.png", "train/10/1.png")
     jobs = prepare(configs(tiny, root, "data.bad_files=skip"))
     open_data(jobs)
     notes = capsys.readouterr().out
@@ -271,12 +274,16 @@ def test_field_O12_skipped_and_leaked_images_are_counted_alike_in_every_run_and_
         assert execute(job, Progress()) is State.finished
         result = json.loads((job.path / RESULT).read_text())
         assert (result["n_skipped"], result["n_leaked"], result["n_val"]) == (1, 1, 7)
+        assert (result["n_repeated"], result["n_two_labels"]) == (2, 1)
     gathered = gather(Path(jobs[0].config.runs_dir))
-    told = " ".join(warnings([], gathered.runs, jobs[0].config, str.format))
-    assert "Up to 1 image files could not be read" in told
-    assert "Up to 1 validation images are training images as well" in told
-    facts = dict(setting_facts(jobs[0].config, gathered.runs, [0], 0, "", str.format))
-    assert facts["in both, by content"] == "up to 1 validation images"
+    told = " ".join(warnings([], gathered.runs, jobs[0].config, "the check", ENGLISH))
+    assert "1 image file could not be read and was left out" in told
+    assert "1 of 7 validation images is a training image as well" in told
+    assert "1 image is the same file as an image of another class" in told
+    assert "2 training images repeat another one" in told
+    assert told.count("This names the images: the check") == 1
+    facts = dict(setting_facts(jobs[0].config, gathered.runs, [0], 0, "", ENGLISH))
+    assert facts["in both, by content"] == "1 validation image"
 
 
 def test_leaks_are_those_among_the_images_in_use(root: Path) -> None:

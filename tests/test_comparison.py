@@ -97,11 +97,11 @@ def test_a_run_at_chance_is_a_failure_and_in_no_mean(tmp_path: Path) -> None:
     assert row.finding is not None
     assert (row.finding.seeds, row.accuracy.n) == ((0, 2, 3), 3)
     assert (row.finding.n_failed, row.finding.n_ended) == (1, 4)
-    assert "Seed 1 stayed at chance: no better than guessing, so failed and in no mean." in row.notes
+    assert "Seed 1 stayed at chance: no better than guessing, so not usable and in no mean." in row.notes
     failed = row_of(study, "norm", "instance")
     assert failed.finding is not None
     assert failed.finding.verdict is Verdict.failed
-    assert failed.sentence.startswith("norm=instance failed: 3 of 4 runs came to no usable result.")
+    assert failed.sentence.startswith("norm=instance failed: of 4 runs 3 at chance.")
 
 
 def rising(run: RunDir) -> None:
@@ -170,7 +170,7 @@ def test_images_tell_flips_and_the_classes_where_an_effect_lies(tmp_path: Path) 
     images = row.finding.images
     assert images is not None
     assert [flips.table.only_reference for flips in images.flips] == [40, 41, 42, 43]
-    assert classes_told(row, ENGLISH) == "1 of 20 classes differ (Holm over the classes): class 0 −33.20 pp."
+    assert classes_told(row, ENGLISH) == "1 of 20 classes differs (Holm over the classes): class 0 −33.20 pp."
     cells = {column.key: column.cells[0] for column in evidence(study.comparisons[2], ENGLISH)}
     assert cells["flips"] == "42 / 0"
     assert cells["noises"] == "±0.08 / ±0.81"  # t with 3 degrees of freedom, as the interval beside it

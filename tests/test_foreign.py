@@ -163,7 +163,7 @@ def test_a_row_per_epoch_is_compared_at_the_last_as_a_row_per_run_is(tmp_path: P
 def test_a_run_that_failed_at_once_has_no_epoch_and_may_be_all_of_its_level(tmp_path: Path) -> None:
     rows = [f"{level},{s},{e},0.{5 + s}{e}" for level in "ab" for s in range(3) for e in range(2)]
     (item,) = study_of(write(tmp_path, [*rows, "c,0,,", "c,1,,"], "level,seed,epoch,acc")).comparisons
-    assert [(row.level, row.word) for row in item.rows if row.level == "c"] == [("c", "failed")]
+    assert [(row.level, row.word) for row in item.rows if row.level == "c"] == [("c", "failed: of 2 runs 2 failed")]
 
 
 def test_last3_is_the_mean_of_three_epochs_and_best_their_largest(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_run_without_a_value_has_failed_and_is_in_no_mean(tmp_path: Path) -> N
     assert b.accuracy.mean == pytest.approx((0.62 + 0.611 + 0.633) / 3)
     assert b.notes == ("3 of 4 seeds finished: seed 0 came to no result (no value in line 6).",)
     assert c.finding is not None
-    assert (c.finding.verdict, c.word) == (Verdict.failed, "failed")
+    assert (c.finding.verdict, c.word) == (Verdict.failed, "failed: of 4 runs 3 failed")
 
 
 def test_differences_within_the_rounding_of_the_values_have_no_verdict(tmp_path: Path) -> None:
@@ -533,7 +533,7 @@ def test_the_page_of_epochs_has_curves_of_what_was_logged_and_the_cost_of_timed_
     assert "Training loss" not in picture
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert 'id="cost"' in page
-    assert "Means over finished seeds." in page
+    assert "Means over usable runs." in page
     assert (folder / "figures" / "cost_pareto.svg").exists()
 
 

@@ -73,7 +73,7 @@ def test_more_than_half_of_the_seeds_failing_is_a_regression_and_fewer_are_not(
             write_run(tmp_path / "runs", SHORT, "norm=none", f"seed={seed}", state=State.diverged)
         assert make(tmp_path, f"gate.reference={then}") == (1 if failing == 3 else 0)
         out = capsys.readouterr().out
-        assert ("REGRESSED norm=none: 3 of the 4 seeds that had a result then fail now" in out) == (failing == 3)
+        assert ("REGRESSED norm=none: 3 of the 4 seeds that had a result then have none now" in out) == (failing == 3)
 
 
 def test_the_file_that_the_report_writes_is_no_reference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from ablation.commandline import compose_config
 from ablation.composition import quoted
+from ablation.errors import UserError
 from ablation.gather import CURVE_COLUMNS, RUN_COLUMNS, gather, loose_setting, overrides_of, to_csv
-from ablation.rundir import CONFIG, ENV, METRICS, RESULT, STATUS, State, write_json
+from ablation.rundir import CONFIG, ENV, METRICS, RESULT, STATUS, State, write_json, write_yaml
 from ablation.schema import FACTORS
+from ablation.stored import read_config
 from tests.factory import config_of, write_run
 
 SHORT = "trainer.epochs=4"
@@ -101,6 +103,24 @@ def test_one_bad_directory_is_left_out_with_its_reason(
     (left_out,) = found.left_out
     assert left_out.path == bad.path.as_posix()
     assert reason in left_out.reason
+
+
+def test_a_run_of_other_factors_is_not_called_damaged_and_says_what_to_do(tmp_path: Path) -> None:
+    run = write_run(tmp_path, SHORT, "seed=2")
+    content = run.read_yaml(CONFIG)
+    write_yaml(run / CONFIG, {key: value for key, value in content.items() if key not in ("stem", "depth")})
+    (left_out,) = gather(tmp_path).left_out
+    assert left_out.reason == (
+        "was made before there was a factor depth, stem, so it has no level of it. Train it again by the command that "
+        "made it, or report such runs with the code of then."
+    )
+    write_yaml(run / CONFIG, content | {"activation": {"kind": "gelu"}})
+    (left_out,) = gather(tmp_path).left_out
+    assert left_out.reason.startswith("has activation, which this version does not know, perhaps as a factor of other")
+    with pytest.raises(UserError, match=r"-s2-\w+ has activation, which"):
+        read_config(run)
+    write_yaml(run / CONFIG, content)
+    assert gather(tmp_path).left_out == ()
 
 
 def test_of_two_copies_the_finished_one_counts_and_the_other_is_told(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ ORDER = (
     "sweepview launch local engines sweep predict verify train completion",
     # the report half
     "stats pairs power correctness factorial health cost verdict controls images finding "
-    "runvalues gather fates selection wording comparison facts crossing grids grid_wording "
+    "runvalues gather fates selection wording comparison dataquality facts crossing grids grid_wording "
     "formats typeset grid_tables ladder evidence remake matrix naming study tables leaderboard look compact plots "
     "every_run pace thumbnails forest charts drawing overview provisional speed payload writeup page pictures "
     "gate reread outputs headlines table cells roles outside foreign events trackers tensorboard mlflow readers work "

@@ -14,12 +14,13 @@ from ablation import facts, grid_tables, ladder, leaderboard, tables
 from ablation.crossing import Survival
 from ablation.evidence import FLAGS
 from ablation.fates import MISSING_RUN
-from ablation.phrases import ENGLISH, catalogue, ranges, runs, speaker
+from ablation.phrases import ENGLISH, catalogue, counted, ranges, runs, speaker
 from ablation.rundir import State
 from ablation.schema import Language
 from ablation.sections import load_section, section_names
 from ablation.verdict import Verdict
 from ablation.writeup import Standing
+from tests.test_guard import REPORT
 
 PACKAGE = Path(facts.__file__).parent
 TRANSLATED = [language for language in Language if language is not Language.en]
@@ -35,8 +36,9 @@ def in_code() -> Iterator[str]:
                     yield str(node.args[0].value)
             elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 name = node.targets[0].id
-                if name in ("phrase", "_FEW", "_ALIKE") and isinstance(node.value, ast.Constant):
-                    yield str(node.value.value)
+                said = node.value.value if isinstance(node.value, ast.Constant) else None
+                if name in ("phrase", "_FEW", "_ALIKE") and isinstance(said, str):  # elsewhere _FEW is a number
+                    yield said
 
 
 def in_templates() -> Iterator[str]:
@@ -94,6 +96,62 @@ def test_a_title_of_a_file_may_hold_braces() -> None:
 def test_values_are_never_translated() -> None:
     chinese = speaker(Language.zh)
     assert "better" in chinese("{title}: all levels over epochs", title="better")
+
+
+# What is counted in the report and in what commands of its half print; `least` is the three pairs of a verdict.
+COUNTED = (
+    "(?:image|file|seed|run|epoch|pair|row|comparison|folder|step|variant|section|level|setting|grid|ladder|"
+    "factor|cell|option)s|classes|entries"
+)
+WORDS = r"(?:(?!of |over |at |in |and |to |for |is )[a-z]+[ -]){0,2}?"  # between a number and what it counts
+PLURAL = re.compile(rf"(?<![\d.,\u2013-])\b1 (?:of 1 )?{WORDS}(?:{COUNTED})\b")
+MANY = re.compile(rf"\b1 (?:of 1 )?{WORDS}(?:are|were|have|differ|repeat)\b")
+ONE = re.compile(rf"\b2 {WORDS}(?:image|file|seed|run|epoch|pair|row|class|comparison|variant)\b(?! files?\b)")
+
+
+def with_count(phrase: str, count: str) -> str:
+    return counted(phrase, **{name: "3" if name == "least" else count for name in places(phrase)})
+
+
+@pytest.mark.parametrize("phrase", [phrase for phrase in PHRASES if places(phrase)])
+def test_counts_are_worded_right(phrase: str) -> None:
+    told = with_count(phrase, "1")
+    assert not PLURAL.search(told)
+    assert not MANY.search(told)
+    assert not ONE.search(with_count(phrase, "2"))
+
+
+def messages_with_counts() -> Iterator[tuple[str, str]]:
+    """Every message of the report's half that a count goes into by itself, with its module: `f"{number} runs ..."`."""
+    for name in sorted({*REPORT, "followup", "robustness", "more_seeds"}):
+        for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(str(one.value) if isinstance(one, ast.Constant) else "1" for one in node.values)
+                yield name, text
+
+
+def test_messages_of_the_reports_half_word_counts_right() -> None:
+    found = [(name, text) for name, text in messages_with_counts() if PLURAL.search(text)]
+    assert [one for one in found if one not in ALWAYS_SEVERAL] == []
+
+
+# A verdict needs three pairs and fresh seeds, so these numbers are never one; or nobody but a programmer reads them.
+ALWAYS_SEVERAL = [
+    ("gate", "  1 1: 1 pp over 1 seeds, Holm p 1"),
+    ("more_seeds", "1, 1 fresh seeds"),
+    ("more_seeds", "  1 1: 1 fresh seeds 1, more than most=1; left alone"),
+    ("more_seeds", "  1 1: 1 fresh seeds (1) 1, 1"),
+    ("factorial", "1 runs for 1 numbers to estimate: the grid needs more seeds."),
+    ("stats", "level has 1 seeds and reference 1: pairs need the same seeds."),
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(1, "1 file is"), ("1", "1 file is"), (0, "0 files are"), ("1,001", "1,001 files are")]
+)
+def test_a_word_fits_its_number(number: object, told: str) -> None:
+    assert counted("{n} {n:file is|files are}", n=number) == told
+    assert ENGLISH("{n} {n:file is|files are}", n=number) == told
 
 
 def test_numbers_of_runs() -> None:

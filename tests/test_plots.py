@@ -27,10 +27,10 @@ SHORT = "trainer.epochs=4"
 BLUE = Style("#0072b2", (6.0, 2.0), "s")
 
 
-def curve(seed: int, values: list[float], finished: bool = True) -> Curve:
+def curve(seed: int, values: list[float], usable: bool = True) -> Curve:
     array = np.array(values)
     columns = ("train_loss", "val_loss", "train_acc", "val_acc")
-    return Curve(seed, finished, np.arange(1.0, len(values) + 1), dict.fromkeys(columns, array))
+    return Curve(seed, usable, np.arange(1.0, len(values) + 1), dict.fromkeys(columns, array))
 
 
 def thin(axes: Axes) -> list[list[list[list[float]]]]:
@@ -44,16 +44,16 @@ def study_of(root: Path) -> tuple[Gathered, tuple[Comparison, ...]]:
     return gathered, build(gathered, choose(gathered, [SHORT], compose_config), compose_config).comparisons
 
 
-def test_the_mean_is_over_finished_runs_only() -> None:
-    curves = [curve(0, [0.2, 0.4]), curve(1, [0.4, 0.8]), curve(2, [9.0], finished=False)]
+def test_the_mean_is_over_usable_runs_only() -> None:
+    curves = [curve(0, [0.2, 0.4]), curve(1, [0.4, 0.8]), curve(2, [9.0], usable=False)]
     epochs, mean, half = plots.mean_curve(curves, "val_acc")
     assert epochs.tolist() == [1.0, 2.0]
     assert mean == pytest.approx([0.3, 0.6])
     assert half == pytest.approx(12.7062047 * np.array([0.1, 0.2]))  # t with one degree of freedom, times sd / sqrt(2)
 
 
-def test_without_a_finished_run_there_is_no_mean() -> None:
-    assert [len(part) for part in plots.mean_curve([curve(0, [0.2, 0.4], finished=False)], "val_acc")] == [0, 0, 0]
+def test_without_a_usable_run_there_is_no_mean() -> None:
+    assert [len(part) for part in plots.mean_curve([curve(0, [0.2, 0.4], usable=False)], "val_acc")] == [0, 0, 0]
 
 
 def test_there_is_no_mean_over_curves_of_unequal_length_and_no_band_of_one() -> None:
@@ -72,9 +72,9 @@ def test_curves_are_read_by_seed_with_epochs_from_one_and_gaps_for_infinite_valu
     gathered, comparisons = study_of(tmp_path)
     norm = next(item for item in comparisons if item.name == "norm")
     first, second = plots.curves_of(norm.reference, plots.by_run(gathered.curves))
-    assert (first.seed, first.finished, first.epochs.tolist()) == (0, False, [1.0, 2.0])
+    assert (first.seed, first.usable, first.epochs.tolist()) == (0, False, [1.0, 2.0])
     assert np.isnan(first.values["train_loss"]).tolist() == [False, True]
-    assert (second.seed, second.finished, second.values["val_acc"][-1]) == (1, True, 0.5)
+    assert (second.seed, second.usable, second.values["val_acc"][-1]) == (1, True, 0.5)
     assert plots.curves_of(norm.rows[1], plots.by_run(gathered.curves)) == []
 
 
@@ -199,7 +199,7 @@ def test_the_overlay_has_every_level_in_three_panels_and_in_the_legend() -> None
 
 
 def test_a_run_of_one_epoch_is_drawn() -> None:
-    curves = [curve(0, [0.2], finished=False)]
+    curves = [curve(0, [0.2], usable=False)]
     figure = plots.variant_figure("a=b", curves, BLUE, [curves], 25)
     assert [line.get_marker() for line in figure.axes[1].lines] == ["s", "s"]
     assert look.encode(figure, "png").startswith(b"\x89PNG")

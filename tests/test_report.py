@@ -285,8 +285,9 @@ def test_a_setting_that_was_asked_for_and_has_no_run_is_refused(
     message = capsys.readouterr().err
     assert "No run has the setting of `python -m ablation.report " in message
     assert (
-        "There are runs of: python -m ablation.report trainer.epochs=2; python -m ablation.report trainer.epochs=4."
-        in message
+        "There are runs of: "
+        f"python -m ablation.report trainer.epochs=2 runs_dir={tmp_path}/runs report_dir={tmp_path}/reports; "
+        f"python -m ablation.report trainer.epochs=4 runs_dir={tmp_path}/runs report_dir={tmp_path}/reports."
     )
     assert not (tmp_path / "reports").exists()
 
@@ -307,7 +308,7 @@ def test_a_finished_seed_without_a_pair_is_told_beside_the_effect(tmp_path: Path
         write_run(tmp_path / "runs", SHORT, *run)
     assert run_report(tmp_path, SHORT) == 0
     (page,) = (tmp_path / "reports").rglob("index.html")
-    assert page.read_text(encoding="utf-8").count("<td>1 without a pair</td>") == 1
+    assert page.read_text(encoding="utf-8").count("<td>1 usable run without a pair</td>") == 1
 
 
 def test_no_run_at_all_is_one_message_and_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

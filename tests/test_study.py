@@ -73,7 +73,7 @@ def test_a_run_that_did_not_finish_tells_why(tmp_path: Path, state: State, epoch
     if state is State.interrupted:
         run.update_status(state, error="SIGTERM")
     (note,) = study_of(tmp_path).comparisons[0].reference.notes
-    assert note == f"0 of 1 seeds finished: seed 0 {words}."
+    assert note == f"0 of 1 seed finished: seed 0 {words}."
 
 
 def test_what_a_run_noticed_is_told_and_does_not_take_its_result_away(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_delta_that_is_no_difference_is_refused(delta: float) -> None:
         ({"p": 0.4, "mean": 0.001, "low": -0.01, "high": 0.012, "low90": -0.008, "high90": 0.01}, "en",
          "Whether residual=without changes final accuracy is open: +0.10 pp (95 % CI −1.00 to +1.20, 5 seeds, Holm p = "
          ".400). With 80 % power these seeds find 1.30 pp, and 21 fresh seeds would find 0.60 pp."),
-        ({"n_runs": 3, "n_failed": 2}, "en", "residual=without failed: 2 of 3 runs came to no usable result."),
+        ({"n_runs": 3, "n_failed": 2}, "en", "residual=without failed: of 3 runs 2 without a usable accuracy."),
         ({"n_pairs": 2}, "zh", "residual=without 未检验：结论至少需要 3 对种子，现有 2 对。"),
     ],
 )  # fmt: skip
