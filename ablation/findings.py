@@ -15,7 +15,7 @@ from ablation.sizes import Sized, sizes_of
 from ablation.store import Store
 
 _UNEQUAL = 10  # times as many images in one class as in another are worth a note
-_FEW = 10  # images of a class: with fewer its accuracy moves in steps of more than a tenth
+_SMALL = 10  # images of a class: with fewer its accuracy moves in steps of more than a tenth
 _NAMED = 10  # classes in a line
 _EXAMPLES = 3  # images in a line
 _KINDS = 6  # sizes and modes in a line
@@ -66,11 +66,11 @@ def count_classes(found: Findings, classes: Sequence[str], train: np.ndarray, va
                 f"classes are unequal: {found.classes[most]} has {counts[most] / counts[least]:.0f} times as many "
                 f"training images as {found.classes[least]}. Accuracy is mostly that of the large ones."
             )
-        few = [f"{found.classes[label]} {counts[label]}" for label in np.flatnonzero((counts > 0) & (counts < _FEW))]
+        few = [f"{found.classes[label]} {counts[label]}" for label in np.flatnonzero((counts > 0) & (counts < _SMALL))]
         if few:
             what = "training" if split == "train" else "validation"
             found.notes.append(
-                f"classes of fewer than {_FEW} {what} images: {len(few):,} ({first_of(few, _NAMED)}). "
+                f"classes of fewer than {_SMALL} {what} images: {len(few):,} ({first_of(few, _NAMED)}). "
                 + ("Little can be learnt of them." if split == "train" else "Their accuracy moves in large steps.")
             )
         single = [found.classes[label] for label in np.flatnonzero(counts == 1).tolist()]
