@@ -33,7 +33,10 @@ def over(code: int) -> None:
     """The command has said its last word: a signal only ends the rest of Python's own end, with this exit code."""
     _handle(lambda *_: os._exit(code))
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            drop(stream)
 
 
 def end_on_signals() -> None:

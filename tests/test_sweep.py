@@ -14,7 +14,7 @@ from ablation.jobs import prepare
 from ablation.rundir import LAST, RunDir, State, find_runs, write_json
 from ablation.schema import Config
 from ablation.sections import load_section, section_names
-from ablation.sweep import failures, expand, in_order, opening, summary
+from ablation.sweep import expand, failures, in_order, opening, summary
 from ablation.sweepview import SweepView
 
 TINY = ("data.per_class=5", "width=eighth", "depth=resnet10", "trainer.epochs=1", "trainer.threads=1")
