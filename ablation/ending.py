@@ -5,11 +5,13 @@ it ends the process at once; between them it raises KeyboardInterrupt (`end_on_s
 shown, whatever library it passes through.
 """
 
+import atexit
 import os
 import signal
 import sys
 import threading
 from _thread import interrupt_main
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -35,6 +37,10 @@ def over(code: int) -> int:
     Returns: the exit code, another one where not all could be written.
     """
     _handle(lambda *_: os._exit(code))
+    atexit.register(_handle, signal.SIG_IGN)  # Python takes handlers away at last, and a signal would be the exit code
+    # Where Ctrl-C came inside an exec of text, a library's for example, CPython remembers it as never caught, and kills
+    # itself by SIGINT after all; the next text that is evaluated, as namedtuple does, makes it forget.
+    namedtuple("_", ())
     return all_written(code)
 
 
@@ -47,7 +53,7 @@ def end_on_signals() -> None:
         sys.unraisablehook = _lost
 
 
-def _handle(handler: Callable[[int, Any], None]) -> None:
+def _handle(handler: Callable[[int, Any], None] | signal.Handlers) -> None:
     """Have a handler for Ctrl-C and ENDING_SIGNALS, except for what is to be ignored: SIGHUP, under nohup."""
     for name in ("SIGINT", *ENDING_SIGNALS):
         number = getattr(signal, name, None)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Sequence
 
 from ablation.commands import COMMANDS
 
@@ -10,7 +9,7 @@ from ablation.commands import COMMANDS
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
-def is_command(argv: Sequence[str], typed: Sequence[str]) -> bool:
+def is_command(argv: list[str], typed: list[str]) -> bool:
     """Whether the program that imports us now is one of our commands: `python -m ablation.train` or `ablation-train`.
 
     Args:    argv, typed: sys.argv, which is ["-m", ...] until the module is found, and sys.orig_argv.

@@ -82,6 +82,16 @@ def test_a_signal_behind_the_last_word_of_a_command_changes_nothing(tmp_path: Pa
     assert (code, said.count("error: "), said.count("\n")) == (2, 1, 1)
 
 
+def test_an_interruption_inside_an_exec_of_text_has_the_exit_code_of_any_other(tmp_path: Path) -> None:
+    body = "exec('import signal; signal.raise_signal(2)')"
+    (tmp_path / "program.py").write_text(
+        "import sys\nfrom ablation.commandline import run_command\n"
+        f"sys.exit(run_command(lambda _: {body}, str, None))\n"
+    )
+    code, said = signalled(tmp_path, "nowhere", signal.SIGINT, "program")
+    assert (code, said.startswith("\ninterrupted; the same command goes on")) == (130, True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "number"),
