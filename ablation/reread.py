@@ -42,9 +42,10 @@ def reread(folder: Path, typed: Sequence[str]) -> tuple[Gathered, list[str]]:
     given = [text for text in typed if not text.startswith(_HERE)]
     keys = tuple(f"{text.partition('=')[0]}=" for text in given)
     kept = [text for text in command if not text.startswith((*_FOLDERS, "report_dir=", *keys))]
+    place = [text for text in command if text.startswith("data.root=")]
     runs = _rows(folder / RUNS) + (_rows(folder / ELSEWHERE) if (folder / ELSEWHERE).exists() else [])
     try:
-        configs = {key: compose_config(texts, partial=True) for key, texts in settings.items()}
+        configs = {key: compose_config([*texts, *place], partial=True) for key, texts in settings.items()}
         by_run = {row["run_id"]: configs[row["setting"]] for row in runs}
         table = frame_of((_now(row, by_run[row["run_id"]]) for row in runs), RUN_COLUMNS)
         curves = frame_of(map(_typed, _rows(folder / CURVES)), CURVE_COLUMNS)

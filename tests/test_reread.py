@@ -72,6 +72,26 @@ def test_every_file_is_the_same_without_the_runs(
 
 
 @pytest.mark.slow
+def test_a_report_of_own_images_names_no_folder_of_the_machine_and_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With places given from where one is: not in any file, nor from the configs of runs, which have them in full."""
+    monkeypatch.chdir(tmp_path)
+    given = ["preset=writeup", "data=imagefolder", "trainer.epochs=4"]
+    for seed in range(3):
+        for level in ("batch", "none"):
+            write(Path("runs"), *given, f"data.root={tmp_path}/photos", f"norm={level}", f"seed={seed}")
+    assert report.main([*given, "data.root=photos"]) == 0
+    (made,) = Path("reports").iterdir()
+    assert "photos" in made.name
+    for name, text in {**contents(made), "report.json": (made / "report.json").read_bytes()}.items():
+        assert str(tmp_path).encode() not in text, name
+    made.rename("copy")
+    assert report.main(["report.from=report", "report.path=copy"]) == 0
+    assert contents(made) == contents(Path("copy"))
+
+
+@pytest.mark.slow
 def test_settings_of_the_report_may_be_given_beside(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
