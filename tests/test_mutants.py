@@ -41,7 +41,7 @@ MUTANTS = {
                  "test_field_config field_O5_an_option"),
     "O6": Mutant("ablation/commandline.py", "elif override.is_sweep_override() and not sweep:", "elif False:",
                  "test_field_config field_O6_a_list"),
-    "O7": Mutant("ablation/commandline.py", "            kind(text)\n", "            str(text)\n",
+    "O7": Mutant("ablation/ranges.py", "            kind(text)\n", "            str(text)\n",
                  "test_field_config field_O7_a_bad_number"),
     "O8": Mutant("ablation/commandline.py", "    elif key not in settings():\n", "    elif False:\n",
                  "test_field_config field_O8_a_misspelt_key_is_never_taken"),
