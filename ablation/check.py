@@ -151,8 +151,8 @@ def _body(arguments: list[str]) -> None:
     command, *rest = arguments or [""]
     if command not in _COMMANDS:
         known = f"Known: {', '.join(_COMMANDS)}.{hint(command, _COMMANDS)}"
-        wrong = f"{command!r} is not known." if command else "what is to be done with the data?"
-        raise UserError(f"{wrong} {known} Example: {_EXAMPLE}")
+        told = f"{command!r} is not known" if command else "a command is missing"
+        raise UserError(f"{told}. {known} Example: {_EXAMPLE}")
     _COMMANDS[command](rest)
 
 

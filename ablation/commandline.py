@@ -82,7 +82,6 @@ def _outcome(body: Callable[[], None], interrupted: str) -> int:
     """Run a body; returns the exit code, whatever it raised told."""
     try:
         body()
-        sys.stdout.flush()  # what nobody reads any more shows here, not at Python's end
         return 0
     except (Exception, KeyboardInterrupt) as error:
         if stop := interruption_behind(error):

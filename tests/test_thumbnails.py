@@ -65,5 +65,5 @@ def test_images_of_a_folder_are_shown_on_request_only(tmp_path: Path) -> None:
     assert shown[:, 0, 0].tolist() == [[255, 0, 0], [0, 0, 255]]
     with pytest.raises(UserError, match=f"have fingerprint {fingerprint}, those of the runs another"):
         shown_images(asked.data, asked.report.thumbnails, ["another"])
-    with pytest.raises(UserError, match="there is no folder train"):
+    with pytest.raises(UserError, match="there is no such folder at all"):
         shown_images(compose_config([*wanted, f"data.root={tmp_path}/gone"]).data, True, [fingerprint])

@@ -153,7 +153,7 @@ def test_a_run_is_identical_to_its_repetition_and_all_that_was_compared_is_liste
     again: Verify, copied: RunDir
 ) -> None:
     assert identical(again(), copied) == (
-        "finished, 2 epochs of metrics, 15 values of result.json, predictions of 2,500 images, "
+        "finished, 2 epochs of metrics, 17 values of result.json, predictions of 2,500 images, "
         "74 tensors of last.pt, 74 tensors of best.safetensors)"
     )
 
@@ -273,7 +273,7 @@ CHANGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "damaged weights": (BEST, cut_in_half, " cannot be read: "),
     "damaged metrics": (METRICS, lambda path: path.write_text("epoch\n1\n2\n"), " cannot be read: KeyError: 'lr'."),
     "damaged predictions": (PREDICTIONS, cut_in_half, " cannot be read: BadZipFile: "),
-    "damaged result": (RESULT, cut_in_half, " is damaged: Expecting "),
+    "damaged result": (RESULT, cut_in_half, " is damaged: "),
     **{f"no {name}": (name, Path.unlink, ": only the repetition has one") for name in (LAST, METRICS, RESULT)},
 }
 
@@ -387,7 +387,7 @@ def test_images_are_found_where_they_moved_to_and_refused_when_they_are_others(
     identical(again(), directory)
     images.rename(moved)
     advice = "If the images have moved, say so: data.root=/path."
-    refused(again(), f"data.root={images}: there is no folder train/", advice)
+    refused(again(), f"data.root={images}: there is no such folder at all.", advice)
     identical(again(f"data.root={moved}"), directory)
     (moved / "train" / "dark" / "0.png").unlink()
     refused(again(f"data.root={moved}"), f"The images of {moved} are not those it was trained on (fingerprint ")
@@ -417,7 +417,7 @@ def test_a_run_that_has_not_ended_is_refused_with_the_next_step(
 
 def test_a_run_that_is_not_there_is_refused_with_the_nearest(again: Verify, copied: RunDir) -> None:
     run_id = (copied.raw_status() or {})["run_id"]
-    refused(again(f"run={run_id[:-1]}"), "is no run directory and no run id", f"Did you mean run={run_id}?")
+    refused(again(f"run={run_id[:-1]}x"), "is no run directory and no run id", f"Did you mean run={run_id}?")
     refused(again(f"run={copied.path}x"), f"Did you mean run={copied.path}? Finished runs in")
 
 
