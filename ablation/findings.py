@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from ablation.datachoice import DataConfig
-from ablation.duplicates import leaked, readable, two_labels
+from ablation.duplicates import leaked, readable, repeats, two_labels
 from ablation.errors import counted, first_of
 from ablation.listing import Listing, printable
 from ablation.sizes import Sized, sizes_of
@@ -89,9 +89,7 @@ def count_twice(
     contrary = [f"{names[one]} = {names[other]}" for one, other in two_labels(groups, labels)]
     if contrary:
         found.lists["equal files in different classes"] = contrary
-    inside = set(map(int, train))
-    alike = ([number for number in group if number in inside] for group in groups)
-    again = [f"{names[first]} = {names[other]}" for first, *others in filter(None, alike) for other in others]
+    again = [f"{names[one]} = {names[other]}" for one, other in repeats(groups, train)]
     if again:
         told = first_of(again, _EXAMPLES)
         found.notes.append(f"training images that repeat another one, byte by byte: {len(again):,} ({told}).")
