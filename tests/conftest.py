@@ -33,6 +33,13 @@ def tiny(tmp_path: Path) -> Callable[..., Config]:
     return build
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache folder, moved into the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "ablation"
+
+
 def interrupted(job: Job, epoch: int) -> RunDir:
     """The run of a job, trained in this process and interrupted when it had saved an epoch."""
     from ablation.progress import Progress

@@ -23,12 +23,7 @@ from ablation.progress import Progress
 from ablation.rundir import RESULT, State
 from ablation.schema import Config
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache folder, moved into the test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "ablation"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

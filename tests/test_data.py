@@ -21,11 +21,7 @@ EMBEDDED = DataConfig(name=DataName.fashion_mini)
 COUNTS = {"cat": 7, "dog": 5, "owl": 6}
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache folder, moved into the test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "ablation"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

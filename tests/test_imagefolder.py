@@ -16,11 +16,7 @@ from ablation.listing import Unreadable, natural_key
 RED, GREEN, BLUE = (200, 10, 20), (10, 200, 20), (10, 20, 200)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache folder, moved into the test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "ablation"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def write(path: Path, colour: tuple[int, int, int] = RED, size: tuple[int, int] = (12, 12)) -> Path:

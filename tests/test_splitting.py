@@ -21,11 +21,7 @@ from ablation.splitting import Rows, chosen_classes, held_out
 COUNTS = {"cat": 20, "dog": 9, "owl": 2}
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache folder, moved into the test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "ablation"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @pytest.fixture

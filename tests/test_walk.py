@@ -16,11 +16,7 @@ from ablation.imagefolder import index_folder
 KINDS = ["train/cat/1.png", "train/cat/2.png", "train/dog/1.png", "train/dog/2.png", "val/cat/3.png", "val/dog/3.png"]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache folder, moved into the test's own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "ablation"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def image(path: Path, shade: int = 9) -> Path:
