@@ -3,6 +3,7 @@ PYTHON ?= python3
 SEEDS  ?= 0,1,2
 ARGS   ?=
 DATA   ?=
+CHOSEN := $(value PRESET)$(value DATA)
 PRESET ?= $(if $(value DATA),writeup,demo)
 CORES  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 1)
 LAUNCHER ?= local
@@ -29,19 +30,45 @@ FIVE     := dropout,norm,lr_schedule,residual,depth
 CROSSED  ?= residual_depth,norm_lr,norm_dropout,stem_pool,ladder
 comma    := ,
 
+# A setting of the program that is given as a variable would be passed over in silence, and a plan would train.
+VARIABLES := SEEDS JOBS PRESET LAUNCHER DATA LR EPOCHS MOST CROSSED PYTHON ARGS
+GIVEN     := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNKNOWN   := $(firstword $(filter-out $(VARIABLES) CI SHELL MAKE%,$(GIVEN)))
+TYPED      = $(UNKNOWN)=$(value $(UNKNOWN))
+MEANT      = $(firstword $(filter $(UNKNOWN)%,$(VARIABLES)))
+WAY_OUT    = $(if $(MEANT),Did you mean $(MEANT)=$(value $(UNKNOWN))?,A setting goes into ARGS: ARGS="$(TYPED)")
+$(if $(UNKNOWN),$(error $(TYPED): make has no such variable. It has $(VARIABLES). $(WAY_OUT)))
+
+# So would a variable be that the target has no use for: `make demo EPOCHS=3` would train 25 epochs.
+USES_LR      := robustness
+USES_EPOCHS  := robustness
+USES_MOST    := more-seeds
+USES_CROSSED := study plan
+USES_SEEDS   := demo study plan robustness sweep-%
+MEANS_LR     := optim.lr
+MEANS_EPOCHS := trainer.epochs
+UNUSED := $(firstword $(foreach name,LR EPOCHS MOST CROSSED SEEDS,$(if $(filter $(name),$(GIVEN)),\
+	$(if $(filter $(USES_$(name)),$(MAKECMDGOALS)),,$(name)))))
+IN_ARGS = $(if $(MEANS_$(UNUSED)),. For one setting of all runs: ARGS="$(MEANS_$(UNUSED))=$(value $(UNUSED))")
+$(if $(UNUSED),$(error $(UNUSED)=$(value $(UNUSED)): of use to make $(USES_$(UNUSED)), not to make $(MAKECMDGOALS)$(IN_ARGS)))
+
 # Text as one shell word, and as one quoted value of an override. `$(value DATA)` is what was typed, a $ included.
 one_word = '$(subst ','\'',$(1))'
 quoted   = "$(subst ",\",$(1))"
 SETTING  = $(call one_word,preset=$(PRESET)) $(if $(value DATA),$(call one_word,data.root=$(call quoted,$(value DATA))))
-ENGINE   = $(call one_word,$(if $(filter local,$(LAUNCHER)),hydra.launcher.jobs=$(JOBS),hydra/launcher=$(LAUNCHER)))
+AT_ONCE  = $(call one_word,hydra.launcher.jobs=$(JOBS))
+# Another engine says what it has in place of jobs at once.
+ENGINE   = $(if $(filter local,$(LAUNCHER)),$(AT_ONCE),$(call one_word,hydra/launcher=$(LAUNCHER)) $(if $(filter JOBS,$(GIVEN)),$(AT_ONCE)))
 RUNS     = $(ENGINE) $(call one_word,seed=$(SEEDS)) $(SETTING)
 SWEEP    = $(BIN)/python -m ablation.train -m $(RUNS)
 STUDY    = $(call one_word,+section=$(FIVE)$(if $(CROSSED),$(comma)$(CROSSED)))
 CONDITIONS = $(call one_word,lr=$(LR)) $(if $(EPOCHS),$(call one_word,epochs=$(EPOCHS)))
+# Without PRESET and DATA, ARGS alone say which runs are meant, and without those it is the setting of the newest run.
+ASKED    = $(if $(CHOSEN),$(SETTING))
 # Runs that another program made have no setting of ours.
-REPORT   = $(BIN)/python -m ablation.report $(if $(findstring report.from=,$(value ARGS)),,$(SETTING))
-# A plan trains nothing, so there is nothing new to report after it.
-THEN_REPORT = $(if $(filter plan=true 'plan=true' "plan=true",$(value ARGS)),,$(REPORT) $(value ARGS))
+REPORT   = $(BIN)/python -m ablation.report $(if $(findstring report.from=,$(value ARGS)),,$(ASKED)) $(value ARGS)
+# After a sweep the report is of its setting. A plan trains nothing, so there is nothing new to report after it.
+THEN_REPORT = $(if $(filter plan=true 'plan=true' "plan=true",$(value ARGS)),,$(BIN)/python -m ablation.report $(SETTING) $(value ARGS))
 
 PYTEST   = $(BIN)/python -m pytest
 # A test may start a sweep of its own, so a few at a time; the one Slurm of the cluster tests is not shared.
@@ -133,8 +160,11 @@ $(NEWEST): pyproject.toml | $(READY)
 	'hydra-core<1.5' omegaconf
 	touch $@
 
+# Launchers that `make clusters` installed may call what the pre-release warns of.
+newest: OF_LAUNCHERS := 'ignore:register_new_resolver() is deprecated'
 newest: $(NEWEST)  ## The tests of configs, command lines and sweeps with the pre-release of Hydra
-	PYTHONPATH=$(CURDIR) .venv-newest/bin/python -m pytest -m 'not cluster' $(SIDE_BY_SIDE) \
+	PYTHONPATH=$(CURDIR) PYTHONWARNINGS=$(OF_LAUNCHERS) \
+	.venv-newest/bin/python -m pytest -m 'not cluster' $(SIDE_BY_SIDE) -W $(OF_LAUNCHERS) \
 	$(patsubst %,tests/test_%.py,commandline composition config configdir engines help sweep)
 
 setup: $(READY)  ## Install everything into .venv
@@ -153,7 +183,7 @@ robustness: $(READY)  ## The five sections at other learning rates (LR=x10) and 
 	$(BIN)/python -m ablation.robustness $(RUNS) +section=$(FIVE) $(CONDITIONS) $(value ARGS)
 
 more-seeds: $(READY)  ## What is open, how many fresh seeds find it, and those trained (up to MOST=20)
-	$(BIN)/python -m ablation.more_seeds $(ENGINE) $(SETTING) $(call one_word,most=$(MOST)) $(value ARGS)
+	$(BIN)/python -m ablation.more_seeds $(ENGINE) $(ASKED) $(call one_word,most=$(MOST)) $(value ARGS)
 
 sweep-%: $(READY)  ## One section, for example: make sweep-norm SEEDS=0,1
 	$(SWEEP) $(call one_word,+section=$*) $(value ARGS)
@@ -162,10 +192,10 @@ plan: $(READY)  ## What `make study` would train, and how long it takes
 	$(SWEEP) $(STUDY) plan=true $(value ARGS)
 
 report: $(READY)  ## Tables, figures and the page from the runs there are
-	$(REPORT) $(value ARGS)
+	$(REPORT)
 
-open: report  ## The report in your browser
-	$(BIN)/python -m webbrowser -t "file://$(CURDIR)/$$(ls -t reports/*/index.html | head -n 1)"
+open: $(READY)  ## The report in your browser, made anew where runs have moved on
+	$(REPORT) --open
 
 test: $(READY) $(OLDEST) $(if $(CI),clusters browser latex bench parquet trackers)  ## All tests; `make clusters browser latex bench parquet trackers` once adds those of engines, page, tables, peers, parquet and trackers
 	$(PYTEST) -m 'not cluster' $(SIDE_BY_SIDE)

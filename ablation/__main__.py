@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from ablation.commands import COMMANDS
+from ablation.commands import COMMANDS, interpreter
 from ablation.errors import hint
 
 
@@ -13,7 +13,7 @@ def listed() -> str:
     from ablation import __version__
 
     width = max(map(len, COMMANDS))
-    lines = (f"  python -m ablation.{name:<{width}}  {does}" for name, does in COMMANDS.items())
+    lines = (f"  {interpreter()} -m ablation.{name:<{width}}  {does}" for name, does in COMMANDS.items())
     return f"ablation {__version__}: {question}\n\n" + "\n".join(lines) + "\n\nEach tells more with --help."
 
 
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(listed())
         return 0
     name = words[0].replace("-", "_")
-    example = f"For example: python -m ablation.{name if name in COMMANDS else 'train'} --help"
+    example = f"For example: {interpreter()} -m ablation.{name if name in COMMANDS else 'train'} --help"
     print(f"error: {words[0]!r} is no command here.{hint(name, COMMANDS)} {example}\n\n{listed()}", file=sys.stderr)
     return 2
 

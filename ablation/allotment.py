@@ -105,20 +105,26 @@ def allot(need: Need, machine: Machine, wish: Wish = Wish()) -> Allotment:
 def _threads(need: Need, machine: Machine, wish: Wish) -> tuple[int, str, str]:
     """Threads of each run on a CPU, why in brief, and in detail."""
     if wish.threads:
-        return wish.threads, f"trainer.threads={wish.threads} is set, on {_cores(machine.cores)}", ""
+        waiting = ", where they wait for each other" if wish.threads > machine.cores else ""
+        why = f"trainer.threads is {wish.threads} (null: by a measured rule), on {_cores(machine.cores)}{waiting}"
+        return wish.threads, why, ""
     if wish.earlier and wish.earlier <= machine.cores:
         change = "since another thread count rounds otherwise (trainer.threads=N sets it all the same)"
         return wish.earlier, f"as the earlier runs were trained, on {_cores(machine.cores)}", change
     side_by_side = min(need.runs, _fitting(need, machine.total_mb))
     most = machine.cores // side_by_side if side_by_side < machine.cores else 1
     threads = next((n for n in range(most, 1, -1) if second_thread(2 * need.gflop / n) >= PAYS), 1)
-    gain, step = second_thread(need.gflop), f"a step of {need.gflop:.2g} GFLOP"
+    gain, step = second_thread(need.gflop), _step(need)
     if threads > 1:
         faster = f"since a second thread makes {step} {gain:.1f}x as fast ({BENCHMARK})"
         return threads, f"{runs(need.runs)} share {_cores(machine.cores)}", faster
     if gain < PAYS:
         return 1, "one per core", f"since a second thread makes {step} no faster ({BENCHMARK})"
     return 1, "one per core", f"since a second thread makes {step} only {gain:.1f}x as fast ({BENCHMARK})"
+
+
+def _step(need: Need) -> str:
+    return f"a step of {need.gflop:.{'0f' if need.gflop >= 10 else '2g'}} GFLOP"
 
 
 def _cores(number: int) -> str:
@@ -152,7 +158,7 @@ def _on_gpus(need: Need, machine: Machine, wish: Wish) -> Allotment:
 
 def _packed(need: Need, machine: Machine) -> tuple[int, str]:
     """How many runs a GPU gets, and why; they are not asked why where there are no more runs than GPUs."""
-    step = f"a step of {need.gflop:.2g} GFLOP"
+    step = _step(need)
     if need.runs <= machine.gpus:
         return 1, ""
     if need.gflop > SMALL_STEP:

@@ -4,17 +4,18 @@ A run with `width=eighth norm=instance` belongs to the section of norm around wi
 report needs; `norm=instance` alone needs none. Only level names are compared, so any number of runs costs nothing.
 """
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from ablation.commandline import compose_config, override_values, parse
-from ablation.config import conf_cache, own_option
+from ablation.commandline import compose_config
+from ablation.config import conf_cache
 from ablation.identity import Variant, changed_factors, levels_of
 from ablation.jobs import Job
+from ablation.overrides import override_values, parse
+from ablation.pasting import PYTHON, command
 from ablation.schema import FACTORS
 from ablation.sections import Section, load_section, section_names
 
@@ -31,6 +32,7 @@ _NO_SETTING = (
     "hydra",
     "hydra/launcher",
 )
+_OWN_KEYS = ("report.", "gate.", "report_dir=", "runs_dir=")
 _VARYING = (*FACTORS, "recipe", *_NO_SETTING)
 
 
@@ -82,9 +84,30 @@ def base_overrides(variants: Iterable[Mapping[Any, Any]], preset: str) -> list[s
     return [f"{factor}={level}" for factor, level in base_levels(variants, preset).items() if "=" not in level]
 
 
-def command_of(overrides: Iterable[str]) -> str:
-    """The shell command that renders a report with these overrides."""
-    return shlex.join(["python", "-m", "ablation.report", *own_option(), *overrides])
+def command_of(overrides: Iterable[str], python: str | None = PYTHON) -> str:
+    """The shell command that renders a report with these overrides.
+
+    Args:    python: as in `pasting.command`; None for a command on the terminal.
+    """
+    return command("report", overrides, python)
+
+
+def is_own(override: str) -> bool:
+    """Whether an override is one of the report: where runs are, and how they are reported."""
+    return override.lstrip("+").startswith(_OWN_KEYS)
+
+
+def names_a_setting(overrides: Iterable[str]) -> bool:
+    """Whether a command line says which runs are meant, and not only where they are and how they are reported."""
+    return not all(map(is_own, overrides))
+
+
+def explicit(overrides: Sequence[str]) -> list[str]:
+    """The overrides, with the preset where they name no setting: a report's command without any means the newest runs.
+
+    So it stays the command of these runs when there are newer ones.
+    """
+    return [*([] if names_a_setting(overrides) else [f"preset={compose_config([]).preset}"]), *overrides]
 
 
 def names_a_factor(overrides: Iterable[str]) -> bool:
@@ -110,4 +133,4 @@ def report_command(overrides: Sequence[str], jobs: Sequence[Job]) -> str:
     variants, preset = [job.levels for job in jobs], jobs[0].config.preset
     own = {factor for factor, level in base_levels(variants, preset).items() if "=" in level}  # set value by value
     kept = [text for key, text in typed.items() if (name := key.partition(".")[0]) in own or name not in _VARYING]
-    return command_of([*kept, *base_overrides(variants, preset)])
+    return command_of([*kept, *base_overrides(variants, preset)], None)

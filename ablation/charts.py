@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -25,7 +26,8 @@ def waterfall_figure(bars: Sequence[tuple[str, float, float, float]], say: Say =
     drawn = [(name, start, end, 0.0 if math.isnan(half) else half) for name, start, end, half in bars]
     ends = [value for _, start, end, half in drawn for value in (start, end - half, end + half) if value > 0]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
-    floor = low - (high - low) * 0.25  # the axis does not begin at zero: steps are what is compared
+    span = high - low or 1.0  # without any step, a point
+    floor = low - span * 0.25  # the axis does not begin at zero: steps are what is compared
     with house_style():
         figure = Figure(figsize=(8.4, 3.3))
         axes = figure.add_subplot()
@@ -39,8 +41,8 @@ def waterfall_figure(bars: Sequence[tuple[str, float, float, float]], say: Say =
             top = (place, max(start, end + half))
             axes.annotate(label, top, (0, 4), textcoords="offset points", ha="center")
         axes.set_xticks(range(len(drawn)), [clipped(name, 16) for name, *_ in drawn])
-        axes.set_ylim(floor, high + (high - low) * 0.2)
-        axes.set_ylabel(say("validation accuracy (%)"))
+        axes.set_ylim(floor, high + span * 0.2)
+        _accuracy_axis(axes, say)
         axes.grid(visible=False, axis="x")
         figure.subplots_adjust(left=0.075, right=0.985, bottom=0.1, top=0.96)
     return figure
@@ -72,10 +74,17 @@ def interaction_figure(grid: Crossing, say: Say = ENGLISH) -> Figure:
         axes.set_xticks(range(len(grid.second.levels)), [clipped(level, 20) for level in grid.second.levels])
         axes.set_xlim(-0.4, len(grid.second.levels) - 0.6)
         axes.set_xlabel(grid.second.factor)
-        axes.set_ylabel(say("validation accuracy (%)"))
+        _accuracy_axis(axes, say)
         longest = max(len(text.get_text()) for text in axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5)).texts)
         figure.subplots_adjust(left=0.095, right=0.9 - 0.0105 * longest, bottom=0.14, top=0.96)
     return figure
+
+
+def _accuracy_axis(axes: Axes, say: Say) -> None:
+    """Label a vertical axis of accuracies, which end at 0 and 100 % wherever a whisker may reach."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 0.0), min(high, 100.0))
+    axes.set_ylabel(say("validation accuracy (%)"))
 
 
 def _half(found: Summary) -> float:
@@ -94,14 +103,15 @@ def cost_figure(points: Mapping[str, Cost], say: Say = ENGLISH) -> Figure:
     with house_style():
         figure = Figure(figsize=(8.4, 4.0))
         axes = figure.add_subplot()
-        axes.set_xscale("log")
         seconds = [x for x, _ in places.values()]
-        axes.set_xlim(min(seconds) / 1.3, max(seconds) * 1.3)
+        if log := min(seconds) > 0:  # a log axis has no zero
+            axes.set_xscale("log")
+            axes.set_xlim(min(seconds) / 1.3, max(seconds) * 1.3)
         for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         for name, (x, accuracy) in places.items():
             best, one = name in front, points[name]
-            halves = 100 * _half(one.accuracy), min(_half(one.seconds), 0.9 * x)  # a log axis has no zero
+            halves = 100 * _half(one.accuracy), min(_half(one.seconds), 0.9 * x)
             size = 3.0 + 5.0 * math.sqrt((one.params or 0) / largest) if largest else 5.0
             axes.errorbar(
                 x, accuracy, yerr=halves[0], xerr=halves[1], color=COLOURS[1] if best else INK,
@@ -112,10 +122,10 @@ def cost_figure(points: Mapping[str, Cost], say: Say = ENGLISH) -> Figure:
                 axes.annotate(clipped(name, 40), (x, accuracy), (6, 5), textcoords="offset points", fontsize=8)
         steps = [places[name] for name in front]
         axes.step([one for one, _ in steps], [y for _, y in steps], where="post", color=COLOURS[1], linewidth=0.9)
-        if max(seconds) > 10 * min(seconds):
+        if log and max(seconds) > 10 * min(seconds):
             axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel(say("seconds of training per run (log scale)"))
-        axes.set_ylabel(say("validation accuracy (%)"))
+        axes.set_xlabel(say("seconds of training per run (log scale)") if log else say("seconds of training"))
+        _accuracy_axis(axes, say)
         figure.subplots_adjust(left=0.08, right=0.97, bottom=0.14, top=0.96)
     return figure
 
@@ -171,7 +181,7 @@ def seeds_figure(rows: Sequence[tuple[str, Style, Sequence[tuple[float, float]]]
             axes.set_xticks([0, 1], [say("control"), clipped(label, 14)])
             axes.set_xlim(-0.25, 1.25)
             axes.grid(visible=False, axis="x")
-        panels[0].set_ylabel(say("validation accuracy (%)"))
+        _accuracy_axis(panels[0], say)
         width = float(figure.get_size_inches()[0])
         figure.subplots_adjust(left=0.62 / width, right=1 - 0.08 / width, bottom=0.12, top=0.96, wspace=0.1)
     return figure

@@ -1,9 +1,9 @@
 """`python -m ablation.data check`: all that is wrong or odd about images, before any training; and `clean`.
 
 Arguments are those of a run (data=imagefolder data.root=/path data.bad_files=skip ...), and what they choose is what
-a run of the same arguments reads; out=FILE takes the whole list of what was found. It decodes every image once and
-keeps that for the runs. Exit code: 0 nothing stops training, 1 something about the images does, 2 the command is wrong:
-there is no such data, or a setting is not allowed.
+a run of the same arguments reads; with data.split=by_seed also those of a sweep, seed=0,1,2. out=FILE takes the whole
+list of what was found. It decodes every image once and keeps that for the runs. Exit code: 0 nothing stops training,
+1 something about the images does, 2 the command is wrong: there is no such data, or a setting is not allowed.
 
 `python -m ablation.data clean` removes decoded images from the cache folder (data.cache_dir=/path for another one).
 """
@@ -13,17 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
+from ablation.admission import Examined, Fault, examine
 from ablation.cachefolder import clean_cache
 from ablation.commandline import compose_config
 from ablation.configdir import run_configured
-from ablation.data import cache_dir, describe, divided, embedded_counts, listing, load, opened
+from ablation.data import cache_dir, describe, embedded_counts, load
 from ablation.datachoice import BadFiles, DataConfig, DataName, SplitRule
-from ablation.duplicates import readable, same_content
 from ablation.errors import RunFailed, UserError, counted, hint
-from ablation.findings import Findings, count_classes, count_sizes, count_twice, shown
+from ablation.findings import Findings, count_classes, count_repeats, count_sizes
 from ablation.imagefolder import FolderReader
-from ablation.listing import DataFault, Listing, Reader, Unreadable
+from ablation.listing import DataFault, Listing, Reader, Unreadable, shown
 from ablation.lookahead import in_order
+from ablation.overrides import override_values, parse
+from ablation.pasting import command
 from ablation.rundir import write_atomic
 from ablation.sizes import one_coloured
 from ablation.store import Store
@@ -32,24 +34,23 @@ from ablation.walk import Walk
 _SHOWN = 20  # lines of a list on the terminal where out=FILE has them all
 
 
-def check_data(data: DataConfig, seed: int) -> Findings:
+def check_data(data: DataConfig, seeds: Sequence[int]) -> Findings:
     """Look at every image of a source, whatever is wrong with others.
 
-    Args:    seed: whose validation images to look at, with data.split=by_seed.
+    Args:    seeds: whose validation images to look at; of several only with data.split=by_seed.
     Raises:  UserError: there is no such data, or a setting is not allowed.
     """
     found = Findings()
-    try:
-        if data.name is DataName.fashion_mini:
+    if data.name is DataName.fashion_mini:
+        try:
             _look_at_embedded(found, data)
-            return found
-        listed: Listing | None = listing(data)
-    except DataFault as fault:
-        found.stops.append(str(fault))
-        listed = fault.listing
-    if listed is not None and listed.train:
-        _, store = opened(data, listed, strict=False)
-        _look_at_all(found, listed, store, data, seed)
+        except DataFault as fault:
+            found.stops.append(Fault(str(fault)))
+        return found
+    examined = examine(data, seeds)
+    found.stops += examined.refusal
+    if examined.listed is not None and examined.store is not None:
+        _look_at_all(found, examined, examined.listed, examined.store, data)
     return found
 
 
@@ -64,46 +65,22 @@ def _cut(data: DataConfig, whole: int) -> str:
     return "" if data.per_class is None else f" (data.per_class={data.per_class}, of {whole:,})"
 
 
-def _look_at_all(found: Findings, listed: Listing, store: Store, data: DataConfig, seed: int) -> None:
+def _look_at_all(found: Findings, examined: Examined, listed: Listing, store: Store, data: DataConfig) -> None:
     found.facts.append(f"data={data.name.name}, {shown(str(listed.place))}: fingerprint {_fingerprint(store)}")
     found.notes += listed.notices
-    names = [shown(name) for name in readable(listed, store)]
-    if store.skipped:
-        told = "skipped" if data.bad_files is BadFiles.skip else "stop training; data.bad_files=skip leaves them out"
-        found.lists[f"files that cannot be read ({told})"] = [f"{shown(k)}: {why}" for k, why in store.skipped.items()]
+    if store.skipped and data.bad_files is BadFiles.skip:
+        found.lists["files that cannot be read (skipped)"] = [f"{shown(k)}: {why}" for k, why in store.skipped.items()]
     labels = np.concatenate([store.labels["train"], store.labels["val"]])
-    train, judged, whole = _divided(found, listed, store, data, seed)
+    train, judged = next(iter(examined.sides.values()))  # every seed has as many of each class
+    whole = len(store.labels["train"]) - int((judged < len(store.labels["train"])).sum())
     count_classes(found, listed.classes, labels[train], labels[judged], _cut(data, whole))
-    count_twice(found, same_content(listed, store), names, labels, train, judged)
+    if not found.stops:  # else they are among what is to be mended
+        found.lists |= {told: list(lines) for told, lines in examined.doubts.items()}
+    count_repeats(found, examined)
     count_sizes(found, listed, store, data)
     _look_at_test(found, listed, data)
-    if flat := [names[row] for row in one_coloured(store)]:
+    if flat := [examined.names[row] for row in one_coloured(store)]:
         found.lists["images of one colour"] = flat
-    if store.skipped and data.bad_files is BadFiles.error:
-        found.stops.insert(0, f"{counted(len(store.skipped), 'file')} cannot be read: repair or remove them.")
-
-
-def _divided(
-    found: Findings, listed: Listing, store: Store, data: DataConfig, seed: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Numbers of the images that a run trains on and is judged by, and how many it could train on; adds what stops it.
-
-    Where a class has too few, all images count.
-    """
-    n_train, n_val = len(store.labels["train"]), len(store.labels["val"])
-    if lost := sorted(set(range(len(listed.classes))) - set(store.labels["train"].tolist())):
-        named = ", ".join(shown(listed.classes[label]) for label in lost)
-        found.stops.append(f"no training image can be read of: {named}. Repair the images or remove the folders.")
-    if data.split is SplitRule.given and listed.val and not n_val:
-        found.stops.append("no validation image can be read. Repair the images.")
-    own = np.arange(n_train, n_train + n_val)
-    try:
-        train, val = divided(listed, store, data, seed)
-    except UserError as error:
-        if not lost:  # said already, in better words
-            found.stops.append(str(error))
-        return np.arange(n_train), own, n_train
-    return train, own if val is None else val, n_train - (0 if val is None else len(val))
 
 
 def _look_at_test(found: Findings, listed: Listing, data: DataConfig) -> None:
@@ -148,12 +125,12 @@ def _fingerprint(store: Store) -> str:
 
 
 def _body(arguments: list[str]) -> None:
-    command, *rest = arguments or [""]
-    if command not in _COMMANDS:
-        known = f"Known: {', '.join(_COMMANDS)}.{hint(command, _COMMANDS)}"
-        told = f"{command!r} is not known" if command else "a command is missing"
-        raise UserError(f"{told}. {known} Example: {_EXAMPLE}")
-    _COMMANDS[command](rest)
+    name, *rest = arguments or [""]
+    if name not in _COMMANDS:
+        known = f"Known: {', '.join(_COMMANDS)}.{hint(name, _COMMANDS)}"
+        told = f"{name!r} is not known" if name else "a command is missing"
+        raise UserError(f"{told}. {known} Example: {command('data check', _EXAMPLE)}")
+    _COMMANDS[name](rest)
 
 
 def _clean(rest: list[str]) -> None:
@@ -166,27 +143,39 @@ def _check(rest: list[str]) -> None:
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise UserError(f"out={out} cannot be written: {'it is a folder' if out.is_dir() else 'no such folder'}.")
     overrides = [text for text in rest if not text.startswith("out=")]
-    config = compose_config(overrides)
-    found = check_data(config.data, config.seed)
+    data, seeds = _asked(overrides)
+    found = check_data(data, seeds)
     if out is not None:
         classes = "".join(f"\n  {number} {name}" for number, name in enumerate(found.classes))
         text = f"{found.text()}\nclasses by number:{classes}\n" if classes else f"{found.text()}\n"
         write_atomic(out, text.encode("utf-8", "backslashreplace"))
-    stops, found.stops = found.stops, []
-    if text := found.text(_SHOWN if out else None, str(out)):
+    stops, found.stops, most = found.stops, [], _SHOWN if out else None
+    if text := found.text(most, str(out)):
         print(text, flush=True)
     if stops:
-        raise RunFailed("\n".join(stops))
+        raise RunFailed("\n".join(fault.text(most, str(out)) for fault in stops))
     print("nothing stops training")
 
 
+def _asked(overrides: Sequence[str]) -> tuple[DataConfig, Sequence[int]]:
+    """The images that a run or a sweep with these overrides takes, and its seeds, where each has images of its own."""
+    several = [one for one in parse(overrides) if one.key_or_group == "seed" and one.is_discrete_sweep()]
+    if not several:
+        config = compose_config(overrides)
+        return config.data, [config.seed]
+    others = [text for text, one in zip(overrides, parse(overrides), strict=True) if one.key_or_group != "seed"]
+    configs = [compose_config([*others, f"seed={value}"]) for value in override_values(several[-1])]
+    seeds = [config.seed for config in configs]
+    return configs[0].data, seeds if configs[0].data.split is SplitRule.by_seed else seeds[:1]
+
+
 _COMMANDS = {"check": _check, "clean": _clean}
-_EXAMPLE = "python -m ablation.data check data=imagefolder data.root=/path/to/images"
+_EXAMPLE = ("data=imagefolder", "data.root=/path/to/images")
 
 
 def check_help() -> str:
     """The text of --help."""
-    return f"{__doc__}\nExample:\n  {_EXAMPLE}"
+    return f"{__doc__}\nExample:\n  {command('data check', _EXAMPLE)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ it asks to call without calling it, and refuses every instruction and name that 
 
 import mmap
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,18 +159,24 @@ _INSTRUCTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
 }
 
 
+# What reading a damaged pickle raises, the last with a text whose escapes are none.
+_DAMAGE = (_RefusedError, ValueError, LookupError, TypeError, OverflowError, struct.error, DeprecationWarning)
+
+
 def read_batch(path: Path, label_key: str) -> Batch:
     """Labels and place of the images of a file like data_batch_1; label_key is "labels" or "fine_labels".
 
     Raises:  UserError: it is damaged, or no such batch.
     """
     try:
-        content = _dictionary(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # of an escape in a damaged text Python only warns
+            content = _dictionary(path)
         labels = content[label_key]
         if not isinstance(labels, list) or not all(type(label) is int for label in labels):
             raise _RefusedError(f"its {label_key} are no list of numbers")
         return Batch(tuple(labels), _images(content["data"], len(labels)))
-    except (_RefusedError, ValueError, LookupError, TypeError, OverflowError, struct.error) as error:
+    except _DAMAGE as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise DataFault(f"{path} is no CIFAR batch, or a damaged one ({why}). Get the file again.") from error
 

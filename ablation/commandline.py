@@ -4,21 +4,18 @@ Hydra composes; this module reads the same overrides first, to name what a user 
 0 done, 1 a run failed, 2 bad usage or config, 130 and 143 interrupted.
 """
 
-import re
-import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, QuotedString
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from ablation.composition import composed, explained, quoted, settings
+from ablation.commands import has_make
+from ablation.composition import composed, explained, settings
 from ablation.config import check, choices, conf_cache, to_config
 from ablation.ending import (
     CLOSED,
@@ -31,6 +28,9 @@ from ablation.ending import (
 )
 from ablation.environment import first_here
 from ablation.errors import RunFailed, UserError, hint
+from ablation.identity import broken_levels
+from ablation.overrides import as_one, override_values, parse, parsed, quoting, refuse_torn
+from ablation.pasting import command
 from ablation.ranges import type_problem
 from ablation.schema import FACTORS, Config
 from ablation.terminal import speak_utf8
@@ -126,56 +126,40 @@ def compose_config(overrides: Sequence[str], *, partial: bool = False) -> Config
     return config if partial else check(config)
 
 
-def parse(overrides: Sequence[str]) -> list[Override]:
-    """Overrides in Hydra's grammar.
-
-    Raises:  UserError: one is not of the form key=value.
-    """
-    return [_parsed(text) for text in overrides]
-
-
-def one_value(text: str) -> str:
-    """An override as Hydra takes it: `logger=a,b` is no sweep, since a run has all its loggers at once."""
-    key, _, names = text.partition("=")
-    several = key == "logger" and "," in names and re.fullmatch(r"[\w,]+", names)
-    return f"logger=[{','.join(dict.fromkeys(names.split(',')))}]" if several else text
-
-
-@cache
-def _parsed(text: str) -> Override:
-    try:
-        found = OverridesParser.create().parse_overrides([one_value(text)])
-    except HydraException:
-        found = []
-    if not found or not found[0].key_or_group:
-        raise UserError(f"{text!r} is not of the form key=value, for example norm=instance or seed=3.{_quoting(text)}")
-    return found[0]
-
-
-def _names(key: str, text: str) -> str:
-    return _quoting(text) if key == "data.classes" else ""
-
-
-def _quoting(text: str) -> str:
-    key, equals, value = text.partition("=")
-    if not equals or key not in settings():
-        return ""
-    return f" A value with special characters needs quotes of its own: {shlex.quote(f'{key}={quoted(value)}')}."
-
-
-def check_overrides(overrides: Sequence[str], *, sweep: bool) -> None:
+def check_overrides(overrides: Sequence[str], *, sweep: bool, arguments: Sequence[str] = ()) -> None:
     """Check names and values of overrides against conf/ and the schema.
 
+    Args:    arguments: all that was given to a command that could train a sweep instead.
     Raises:  UserError: names every mistake with what is allowed and the nearest name.
     """
+    refuse_torn(overrides)
     found = [problem for text in overrides for problem in _problems(text, sweep)]
+    lists = [] if sweep else [text for text in overrides if _several(parsed(text))]
+    if len(found) == len(lists):  # nothing else is wrong
+        found += _ways_out(arguments, lists)
     if found:
         raise UserError("\n".join(found))
 
 
+def _several(override: Override) -> bool:
+    """Whether an override means several runs."""
+    return override.key_or_group == "section" or override.is_discrete_sweep()
+
+
+def _ways_out(arguments: Sequence[str], lists: Collection[str]) -> Iterator[str]:
+    """The commands that were most likely meant by lists of values without -m."""
+    if not arguments or not lists:
+        return
+    yield f"To train them all: {command('train', ['-m', *arguments])}"
+    ones = {text: one for text in lists if (one := as_one(text))}
+    if ones:
+        many = ["-m"] if len(ones) < len(lists) else []
+        yield f"As one value: {command('train', [*many, *(ones.get(text, text) for text in arguments)])}"
+
+
 @conf_cache
 def _problems(text: str, sweep: bool) -> tuple[str, ...]:
-    return tuple(_override_problems(_parsed(text), sweep))
+    return tuple(_override_problems(parsed(text), sweep))
 
 
 def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
@@ -193,13 +177,19 @@ def _override_problems(override: Override, sweep: bool) -> Iterator[str]:
     elif override.is_sweep_override() and not override.is_discrete_sweep():
         yield f"{text}: a sweep needs a list of values, for example seed=0,1,2."
     elif key == "section" and not sweep:
-        yield f"{text}: a section is several runs. Add -m, or use make sweep-{override.get_value_element_as_str()}."
+        names = override_values(override)
+        make = f", or use make sweep-{names[0]}" if len(names) == 1 and has_make() else ""
+        yield f"{text}: a section is several runs. Add -m{make}."
     elif override.is_sweep_override() and not sweep:
-        yield f"{text}: several values are several runs. Add -m to train them all.{_names(key, text)}"
+        yield f"{text}: several values are several runs. Add -m to train them all.{quoting(text)}"
+    elif override.is_choice_sweep() and as_one(text) and Path(text.partition("=")[2]).expanduser().exists():
+        yield f"{text}: this is there, and a comma lists the values of a sweep.{quoting(text)}"
     elif key in GROUPS or key == "section":
         yield from _choice_problems(key, text, override_values(override))
     elif key not in settings():
-        yield _unknown_key(key)
+        yield unknown_key(key)
+    elif isinstance(override.value(), list | dict) and '"' in (as_one(text) or ""):
+        yield f"{text}: allowed is text, and in brackets or braces it is none.{quoting(text)}"
     else:
         problems = (type_problem(key, value, settings()[key]) for value in override_values(override))
         yield from filter(None, problems)
@@ -220,6 +210,8 @@ def _choice_problems(group: str, text: str, names: Sequence[str]) -> Iterator[st
         if name not in known:
             nearest = hint(name, known, group + "={}")
             yield f"{group}={name}: there is no such choice. Known: {', '.join(known)}.{nearest}{_new_level(group)}"
+        elif group in FACTORS and (problem := broken_levels(group).get(name)):
+            yield problem
 
 
 def _new_level(group: str) -> str:
@@ -230,19 +222,8 @@ def _new_level(group: str) -> str:
     )
 
 
-def override_values(override: Override) -> list[str]:
-    """The value of an override, or the values of a sweep, as text; a glob gives the choices it matches."""
-    value: Any = override.value()
-    if override.key_or_group == "logger" and isinstance(value, list):
-        return [str(one) for one in value]
-    if isinstance(value, Glob):
-        return list(value.filter(choices(override.key_or_group)))
-    if override.is_sweep_override():
-        return [str(one) for one in override.sweep_string_iterator()]
-    return [value.text if isinstance(value, QuotedString) else override.get_value_element_as_str()]
-
-
-def _unknown_key(key: str) -> str:
+def unknown_key(key: str) -> str:
+    """What is said of a key that is no setting: those there are beside it, and the nearest."""
     inside = [name for name in settings() if name.startswith(f"{key}.")]
     if inside:
         return f"{key} is a group of settings. Set one of them: {', '.join(inside)}."

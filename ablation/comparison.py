@@ -5,25 +5,26 @@ no file is read but the predictions of runs.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any
 
 from ablation.comparability import mixed
+from ablation.confirmation import Rows, deciding, of_stage
 from ablation.controls import Split, find_control, single_changes
-from ablation.fates import SeedRun, fate_notes, lost, seed_runs, still_improving
+from ablation.fates import SeedRun, fate_notes, lost, seed_runs, unconverged
 from ablation.finding import Finding, Sample, findings
 from ablation.identity import Variant, changed_factors
 from ablation.images import ImageEvidence, Predictions, image_evidence, predictions_of
 from ablation.phrases import Say, speaker
-from ablation.runvalues import Value, gap, mean_seconds, summary_of, values, whole
+from ablation.runvalues import Value, gap, mean_seconds, same_computation, summary_of, values, whole
 from ablation.schema import Language, Metric, Stage
 from ablation.sections import Section
 from ablation.selection import Plan, Runs, describe_variant, is_finished, row_variants
-from ablation.stats import LEAST_PAIRS, Interval, Summary, paired_difference, summary
+from ablation.stats import Interval, Summary, paired_difference, reaching, summary
 from ablation.verdict import lost_told, word
-from ablation.wording import budget_note, row_notes, section_notes, verdict_sentences
+from ablation.wording import budget_note, pairs_lost, row_notes, section_notes, verdict_sentences, waiting_note
 
 _METRIC_COLUMN = {
     Metric.final: "val_final", Metric.last3: "val_last3", Metric.best: "val_best", Metric.given: "val_final",
@@ -57,7 +58,7 @@ class Row:
     seeds are the planned ones, fresh the runs that were made to confirm; screening is what the planned seeds said
     where fresh ones have the verdict. values are the compared accuracies of usable runs by seed, metrics those of every
     metric by its name. changes names the factors in which the variant differs from the reference. gap is clean
-    training accuracy minus validation accuracy; unconverged counts pairs still improving at the end, flags the
+    training accuracy minus validation accuracy; unconverged counts pairs that had not converged, flags the
     finished runs that have each.
     """
 
@@ -146,6 +147,7 @@ class Comparer:
     base is the variant of the command line, which a section may hold fixed elsewhere; seeds are the planned ones;
     classes are the names behind each digest in the runs table. steps: for runs of another program, of which neither
     images nor the meaning of a level are known, how many steps the rounding of their accuracies leaves from 0 to 1.
+    computed: as `runvalues.computed` gives it, empty where training is not known.
     """
 
     runs: Runs
@@ -156,6 +158,7 @@ class Comparer:
     classes: Mapping[str, Sequence[str]]
     steps: int | None = None
     predictions: Mapping[str, Predictions] | None = None  # by run id; None: in the folders of the runs
+    computed: Mapping[str, str] = field(default_factory=dict)
 
     def compare(self, plan: Plan) -> Comparison:
         """One section's comparison."""
@@ -168,7 +171,7 @@ class Comparer:
             for level, control in controls.items()
             if control is not None
         }
-        n_val = self.steps or min((int(row["n_val"]) for row in used), default=None)
+        n_val = self._n_val(used)
         found: dict[str, Finding] = {}
         for own in (True, False):  # what else is on disk is no comparison of the section, and changes none of its p
             family = {level: one for level, one in samples.items() if (level in plan.variants) is own}
@@ -178,10 +181,13 @@ class Comparer:
         rows.sort(key=lambda row: not row.is_reference)
         say = self.rules.say
         section = replace(plan.section, title=say(plan.section.title), question=say(plan.section.question))
-        notes = [*section_notes(plan, self.base, say)]
+        notes = [*section_notes(plan, self.base, say)] if self.steps is None else []
         if self.rules.metric is not Metric.final and self.steps is None:
             notes.append(say("Images, classes and their noise are those of the last epoch, whatever is compared."))
         return Comparison(plan.name, section, self.rules.delta, tuple(rows), tuple(notes), mixed(used, say))
+
+    def _n_val(self, rows: Iterable[Mapping[str, Any]]) -> int | None:
+        return self.steps or min((int(row["n_val"]) for row in rows), default=None)
 
     def _control(self, plan: Plan, variant: Variant) -> Variant | None:
         """The reference, or the honest control of a level that changes more than its factor."""
@@ -202,33 +208,27 @@ class Comparer:
             n_failed=sum(run.failed for run in ended),
             images=self._images(level, other),
             in_family=in_family,
+            identical=same_computation(level, other, self.computed),
         )
 
     def _ended(self, variant: Variant, control: Variant) -> list[SeedRun]:
         """The level's runs that came to an end, of those that have the verdict."""
-        stage = self._stage(variant, control)
-        found = {seed: row for seed, row in self.runs.of(variant).items() if row["stage"] == stage.name}
-        return [run for run in seed_runs(found, sorted(found)) if run.usable or run.failed]
+        return [run for run in of_stage(self.runs.of(variant), self._stage(variant, control)) if run.ended]
 
     def _stage(self, variant: Variant, control: Variant) -> Stage:
-        """Whose runs have the verdict: those of fresh seeds, as soon as they are enough."""
-        level, other = self.runs.usable(variant), self.runs.usable(control)
-        fresh = [seed for seed, row in level.items() if seed in other and row["stage"] == Stage.confirmation.name]
-        return Stage.confirmation if len(fresh) >= LEAST_PAIRS else Stage.screening
+        return deciding(self.runs.of(variant), self.runs.of(control))
 
     def _screening(self, variant: Variant, control: Variant | None) -> Interval | None:
         if control is None or self._stage(variant, control) is Stage.screening:
             return None
         return self._difference(variant, control, lambda row: row[self.rules.column], Stage.screening)
 
-    def _images(
-        self, level: Mapping[int, Mapping[str, Any]], control: Mapping[int, Mapping[str, Any]]
-    ) -> ImageEvidence | None:
+    def _images(self, level: Rows, control: Rows) -> ImageEvidence | None:
         """What the images of the last epoch say, as far as predictions are there."""
         if self.steps is not None:
             return None
 
-        def read(rows: Mapping[int, Mapping[str, Any]]) -> dict[int, Predictions]:
+        def read(rows: Rows) -> dict[int, Predictions]:
             found = {seed: predictions_of(row, self.predictions) for seed, row in rows.items()}
             return {seed: predictions for seed, predictions in found.items() if predictions is not None}
 
@@ -243,14 +243,15 @@ class Comparer:
         first = next(iter(timed.values()), None)
         flags = Counter(flag for run in (*of_seeds, *fresh) if run.finished for flag in run.flags)
         say, splits, told, rising = self.rules.say, self._splits(variant, control), ("", ""), 0
-        own = self.steps is None
         notes = [*fate_notes(of_seeds, say), *fate_notes(fresh, say)]
         screening = self._screening(variant, control)
         if control is not None and finding is not None:
             notes += budget_note(done, self.runs.usable(control), say)
-            notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening, own, say)
-            rising = still_improving(found, finding.seeds)
-            told = self._told(variant, control, finding, rising)
+            notes += waiting_note(found, self.runs.of(control), say)
+            notes += row_notes(plan, variant, control, splits, self.base, finding, done, screening, not self.steps, say)
+            rising = unconverged(found, finding.seeds)
+            name = f"{plan.section.factor}={level}" if level in plan.variants else describe_variant(variant, control)
+            told = self._told(variant, control, name, finding, rising)
         return Row(
             level, variant, control is None, changed_factors(variant, plan.reference), of_seeds, fresh,
             values={seed: float(row[self.rules.column]) for seed, row in done.items()},
@@ -271,13 +272,14 @@ class Comparer:
             notes=tuple(notes),
         )  # fmt: skip
 
-    def _told(self, variant: Variant, control: Variant, finding: Finding, unconverged: int) -> tuple[str, str]:
-        rules, n, say, name = self.rules, finding.interval.n, self.rules.say, describe_variant(variant, control)
-        fates = lost(self._ended(variant, control))
+    def _told(self, variant: Variant, control: Variant, name: str, finding: Finding, rising: int) -> tuple[str, str]:
+        rules, n, say, fates = self.rules, finding.interval.n, self.rules.say, lost(self._ended(variant, control))
+        unpaired = pairs_lost(self.runs, variant, control, say)
         told = lost_told(fates, finding.n_failed, finding.n_ended, say) if fates else ""
+        found = word(finding.verdict, rising, n, self.epochs, say, told)
         return (
-            word(finding.verdict, unconverged, n, self.epochs, say, told),
-            verdict_sentences(name, finding, unconverged, n, self.epochs, rules.delta, rules.metric, say, told),
+            f"{found}: {say('same computation')}" if finding.identical else found,
+            verdict_sentences(name, finding, rising, n, self.epochs, rules.delta, rules.metric, say, told, unpaired),
         )
 
     def _splits(self, variant: Variant, control: Variant | None) -> tuple[Split, ...]:
@@ -293,4 +295,6 @@ class Comparer:
         runs, other = self.runs.usable(variant), values(self.runs.usable(control), value)
         level = values({s: row for s, row in runs.items() if stage is None or row["stage"] == stage.name}, value)
         seeds = [seed for seed in level if seed in other]
-        return paired_difference([level[seed] for seed in seeds], [other[seed] for seed in seeds])
+        found = paired_difference([level[seed] for seed in seeds], [other[seed] for seed in seeds])
+        n_val = self._n_val(runs[seed] for seed in seeds)
+        return reaching(found, 1 / n_val) if n_val else found

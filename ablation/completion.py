@@ -25,7 +25,7 @@ _SWEEPS = ("+section=", "--config-dir=")
 # Of each command what it takes besides settings and groups, and whether it takes these.
 COMMANDS: dict[str, tuple[tuple[str, ...], bool]] = {
     "train": (("-m", "run=", *_SWEEPS), True),
-    "report": (("report.from=", "--config-dir="), True),
+    "report": (("report.from=", "--open", "--config-dir="), True),
     "robustness": (("lr=", "epochs=", *_SWEEPS), True),
     "more-seeds": (("most=", "again=", "--config-dir="), True),
     "data": (("check", "clean", "out=", "--config-dir="), True),

@@ -21,9 +21,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablation.config import CONF_DIR, HYDRA_1_3, conf_cache, conf_file, own_configs, register_schema, to_config
+from ablation.config import CONF_DIR, HYDRA_1_3, conf_cache, conf_file, own_configs, reason, register_schema, to_config
 from ablation.errors import UserError
-from ablation.identity import level_configs
+from ablation.identity import broken_levels, level_configs
 from ablation.schema import FACTORS, Config
 
 # Hydra 1.3 warns without a version base and 1.4 warns with one.
@@ -102,10 +102,23 @@ def _base(overrides: tuple[str, ...]) -> _Base:
     # Inside a sweep Hydra is already set up on conf/, and cannot be set up twice.
     ready = GlobalHydra.instance().is_initialized()
     setup = nullcontext() if ready else hydra.initialize_config_dir(config_dir=str(CONF_DIR), **VERSION_BASE)
-    with explained(), setup:
+    with composing(), setup:
         found = hydra.compose("config", overrides=[*overrides, *_own_place()], return_hydra_config=True)
         chosen = {key: name for key, name in found.hydra.runtime.choices.items() if key not in FACTORS}
         return _Base(to_config(found), _decided_by_level(chosen))
+
+
+@contextmanager
+def composing() -> Iterator[None]:
+    """`explained` for Hydra at work in conf/; it names levels that are broken: a preset or recipe may choose one."""
+    try:
+        with explained():
+            yield
+    except UserError as error:
+        broken = [problem for factor in FACTORS for problem in broken_levels(factor).values()]
+        if broken:
+            raise UserError("\n".join(broken)) from error
+        raise
 
 
 def _own_place() -> list[str]:
@@ -144,6 +157,16 @@ def quoted(value: str) -> str:
     return '"' + inside + "\\" * ending + '"'
 
 
+def unquoted(text: str) -> str:
+    """The string that `quoted` made this of; any other text as it is."""
+    if len(text) < 2 or not text.startswith('"') or not text.endswith('"'):
+        return text
+    inside = re.sub(r'(\\*)\\"', lambda found: found[1][len(found[1]) // 2 :] + '"', text[1:-1])
+    ending = len(inside) - len(inside.rstrip("\\"))
+    value = inside[: len(inside) - ending // 2]
+    return value if quoted(value) == text else text
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn what Hydra, OmegaConf and YAML raise about a config into a `UserError` with their reason."""
@@ -151,8 +174,7 @@ def explained() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-        raise UserError(" ".join(line for line in lines if "object_type=" not in line)) from error
+        raise UserError(reason(cause)) from error
 
 
 @cache

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import _lru_cache_wrapper, cache
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_type_hints
@@ -17,6 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from ablation.datachoice import DOWNLOADED, PLACES, DataConfig, DataName, SplitRule
 from ablation.errors import UserError
@@ -99,11 +101,10 @@ def choices(group: str) -> list[str]:
 
 
 def comment_of(path: Path) -> str:
-    """The describing comment at the top of a YAML file: its first comment line that is no package directive."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#") and "@package" not in line:
-            return line.lstrip("# ").rstrip()
-    return ""
+    """The describing comment at the top of a YAML file: the first lines of comment that are no package directive."""
+    lines = (line for line in path.read_text(encoding="utf-8").splitlines() if "@package" not in line)
+    comment = takewhile(lambda line: line.startswith("#"), dropwhile(lambda line: not line.startswith("#"), lines))
+    return " ".join(line.lstrip("# ").rstrip() for line in comment)
 
 
 def _outside(value: float, bounds: Mapping[str, Any]) -> bool:
@@ -215,3 +216,15 @@ def to_config(node: Any) -> Config:
     config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
     assert isinstance(config, Config)
     return config
+
+
+def reason(error: Exception) -> str:
+    """What such an error says, in one line: of a setting its name first, and nothing of the classes behind it."""
+    if isinstance(error, MissingMandatoryValue):
+        return f"{getattr(error, 'full_key', 'a value')} is missing."
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = " ".join(line for line in lines if not re.match(r"(full_key:|(object|reference)_type=)", line))
+    key = getattr(error, "full_key", None)
+    if key and re.match(r"Key '[^']*' not in ", told):
+        return f"{key} is not known."
+    return f"{key}: {told}" if key else told

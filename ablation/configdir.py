@@ -15,16 +15,17 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablation.commandline import GROUPS, check_overrides, run_command
-from ablation.config import CONF_DIR, beside_conf
+from ablation.commandline import GROUPS, check_overrides, run_command, unknown_key
+from ablation.composition import settings
+from ablation.config import CONF_DIR, beside_conf, conf_file
+from ablation.environment import first_here
 from ablation.errors import UserError, hint
-from ablation.identity import level_configs
+from ablation.identity import broken_levels, name_problem, spelled
+from ablation.ranges import type_problem
 from ablation.schema import FACTORS
 from ablation.sections import load_section
 
 OPTIONS = ("--config-dir", "-cd")
-NAME = re.compile(r"[a-z][a-z0-9_]*")
-NO_NAMES = ("on", "off", "yes", "no", "true", "false", "null")  # YAML reads them as no text
 _LAYOUT = "It has the layout of conf/, for example norm/group4.yaml or section/mine.yaml."
 _PACKAGE = re.compile(r"^\s*#\s*@package\s+(\S+)", re.MULTILINE)
 
@@ -36,10 +37,12 @@ def run_configured(
 
     def inside(arguments: list[str]) -> None:
         with own_configs_of(arguments) as rest:
+            _tell_broken_levels()
             body(rest)
 
     def text() -> str:
         with own_configs_of(sys.argv[1:] if argv is None else argv):
+            _tell_broken_levels()
             return help_text()
 
     return run_command(inside, text, argv, *interrupted)
@@ -57,11 +60,19 @@ def own_configs_of(arguments: Sequence[str]) -> Iterator[list[str]]:
         return
     _check_files(folder)
     with beside_conf(folder):
-        for factor in FACTORS:
-            level_configs(factor)
+        broken = [(conf_file(factor, name), told) for factor in FACTORS for name, told in broken_levels(factor).items()]
+        if own := [told for path, told in broken if path.is_relative_to(folder)]:
+            raise UserError("\n".join(own))
         for path in folder.glob("section/*.yaml"):
             _check_section(path)
         yield rest
+
+
+def _tell_broken_levels() -> None:
+    """Say which levels nobody can choose; a command that chooses one is refused."""
+    for problem in (problem for factor in FACTORS for problem in broken_levels(factor).values()):
+        if first_here():
+            print(f"note: this level is passed over. {problem}", file=sys.stderr)
 
 
 def _taken(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
@@ -102,11 +113,8 @@ def _problems(path: Path, inside: Path) -> Iterator[str]:
         return
     if inside.suffix != ".yaml":
         yield "the ending must be .yaml."
-    elif not NAME.fullmatch(path.stem) or path.stem in NO_NAMES:
-        yield (
-            "a name is of small letters, digits and _, begins with a letter, and is none of "
-            f"{', '.join(NO_NAMES)}, which YAML reads as no text."
-        )
+    elif wrong := name_problem(path.stem):
+        yield wrong
     elif (CONF_DIR / inside).exists():
         yield f"{group}={path.stem} exists already, in the program. Give yours a name of its own."
     yield from _content_problems(path)
@@ -132,6 +140,21 @@ def _content_problems(path: Path) -> Iterator[str]:
     if packages or "hydra" in content or "hydra" in listed or _has_target(content):
         what = f"@package {packages.pop()}" if packages else "hydra: or _target_"
         yield f"{what} is not allowed in a config: it chooses values, and runs no code. Leave it out."
+    elif path.parent.name in ("preset", "recipe"):
+        yield from _setting_problems({key: value for key, value in content.items() if key != "defaults"})
+
+
+def _setting_problems(values: dict[Any, Any], group: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        key = f"{group}{name}"
+        if isinstance(value, dict):
+            yield from _setting_problems(value, f"{key}.")
+        elif key in GROUPS and key not in settings():
+            yield f"{key}: {value} chooses a file of conf/{key}/. Write it under defaults: - override /{key}: {value}"
+        elif key not in settings():
+            yield unknown_key(key)
+        elif not isinstance(value, list) and (wrong := type_problem(key, spelled(value), settings()[key])):
+            yield wrong
 
 
 def _has_target(node: Any) -> bool:

@@ -4,6 +4,7 @@ Pure functions on counts and on arrays of correctness. Seeds are another noise, 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,11 @@ def at_chance(correct: int, n: int, classes: int, alpha: float = 0.01) -> bool:
     return bool(st.binomtest(correct, n, 1 / classes, alternative="greater").pvalue > alpha)
 
 
+def guesses(accuracy: float, n: int, classes: int) -> bool:
+    """Whether a run is at chance: `at_chance` of its accuracy over n images, a fraction."""
+    return at_chance(round(accuracy * n), n, classes)
+
+
 def discordance(level: ArrayLike, reference: ArrayLike) -> Discordance:
     """Count the images on which two networks differ in being right.
 
@@ -94,15 +100,28 @@ def mcnemar_mid_p(table: Discordance) -> float:
     return float(2 * (st.binom.cdf(low, count, 0.5) - 0.5 * st.binom.pmf(low, count, 0.5)))
 
 
-def bonett_price(table: Discordance, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the difference of two networks' accuracies over images like these.
+def adjusted_wald(tables: Sequence[Discordance]) -> tuple[float, float]:
+    """Difference of two networks' accuracies over images like these, drawn a little to zero, and its standard error.
 
-    Source:  Bonett and Price 2012, adjusted Wald: one image is added to each discordant cell.
+    Several pairs of networks on one set of images count as one with their mean counts: however many look at them, the
+    images stay n. That is cautious, since a mean over networks scatters no more over images than they do one by one.
+
+    Args:    tables: one or more, all of the same number of images.
+    Source:  Bonett and Price 2012: one image is added to each discordant cell.
     """
-    z = float(st.norm.isf((1 - confidence) / 2))
-    lost, won = (table.only_reference + 1) / (table.n + 2), (table.only_level + 1) / (table.n + 2)
-    half = z * math.sqrt((lost + won - (won - lost) ** 2) / (table.n + 2))
-    return won - lost - half, won - lost + half
+    n = tables[0].n + 2
+    lost, won = (
+        (sum(counts) / len(tables) + 1) / n
+        for counts in ([t.only_reference for t in tables], [t.only_level for t in tables])
+    )
+    return won - lost, math.sqrt((lost + won - (won - lost) ** 2) / n)
+
+
+def bonett_price(table: Discordance, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the difference of two networks' accuracies over images like these: see `adjusted_wald`."""
+    centre, se = adjusted_wald([table])
+    half = float(st.norm.isf((1 - confidence) / 2)) * se
+    return centre - half, centre + half
 
 
 def cochran_q(correct: ArrayLike) -> tuple[float, int, float]:

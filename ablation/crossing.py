@@ -25,13 +25,14 @@ class Survival(Enum):
     """What becomes of a conclusion under another condition, as told in the report."""
 
     robust = "robust"
+    both = "found at both"
     weaker = "weaker"
     stronger = "stronger"
     reversed = "reversed"
-    only_here = "holds only at {here}"
-    only_there = "appears only at {there}"
+    only_here = "found at {here} only"
+    only_there = "found at {there} only"
     open = "open"
-    untested = "not tested"
+    untested = "not compared"
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,16 @@ class Cell:
         return summary(list(self.values.values()))
 
     def told(self, control: "Cell") -> tuple[int, int, int]:
-        """For the verdict's word: pairs with the control that were still improving at the end, pairs, epochs."""
+        """For the verdict's word: pairs with the control that had not converged at the end, pairs, epochs."""
         pairs = [run for run in self.seeds if run.seed in self.values and run.seed in control.values]
-        return sum("still_improving" in run.flags for run in pairs), len(pairs), self.epochs
+        return sum(run.unconverged for run in pairs), len(pairs), self.epochs
 
 
 @dataclass(frozen=True)
 class Part:
     """A contrast of the grid: a level against its reference at one level of the other factor, or over all (other '').
 
-    word is its verdict, unconverged how many pairs were still improving; survival says what becomes here of the effect
+    word is its verdict, unconverged how many pairs had not converged; survival says what becomes here of the effect
     at the other factor's reference.
     """
 
@@ -116,6 +117,12 @@ class Crossing:
 
     @property
     def has_runs(self) -> bool:
+        """Whether it was begun, and the second side's reference has runs: without, nothing can be compared with it."""
+        filled = {cell.other for cell in self.cells for run in cell.seeds if run.run_id}
+        return self.begun and self.second.reference in filled
+
+    @property
+    def begun(self) -> bool:
         """Whether a combination was begun that no one-factor section has."""
         return any(
             run.run_id
@@ -217,9 +224,9 @@ def _main(grid: _Grid, side: Side, across: Side, delta: float, say: Say) -> tupl
 
 
 def _still(cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[int, int, int]:
-    """Of these seeds those whose run still improved in some of the cells, with their number and the epochs."""
-    rising = {run.seed for cell in cells for run in cell.seeds if "still_improving" in run.flags}
-    return sum(seed in rising for seed in seeds), len(seeds), cells[0].epochs
+    """Of these seeds those whose run had not converged in some of the cells, with their number and the epochs."""
+    open_ended = {run.seed for cell in cells for run in cell.seeds if run.unconverged}
+    return sum(seed in open_ended for seed in seeds), len(seeds), cells[0].epochs
 
 
 def _interactions(grid: _Grid, first: Side, second: Side, delta: float, say: Say) -> tuple[Part, ...]:
@@ -244,8 +251,10 @@ def _with_survival(along: Sequence[Part], interactions: Iterable[Part], second: 
 def survival(here: Finding, there: Finding, interaction: Finding) -> Survival:
     """Whether what is found here is found there as well.
 
-    A conclusion is said to hold at one condition only where the difference of the two effects is significant itself,
-    or the other effect is smaller than what matters: that one of two is significant is no evidence that they differ.
+    A conclusion is said to be found at one condition only where the difference of the two effects is significant
+    itself, or the other effect is smaller than what matters: that one of two is significant is no evidence that they
+    differ. Nor is a difference that is not significant evidence of a robust effect: that is one whose change between
+    the two is shown to be smaller than what matters, or that itself is so at both.
 
     Source:  Gelman and Stern 2006 on the difference between significant and not significant.
     """
@@ -257,8 +266,10 @@ def survival(here: Finding, there: Finding, interaction: Finding) -> Survival:
     if first and second:
         if (here.interval.mean > 0) != (there.interval.mean > 0):
             return Survival.reversed
-        if not differs:
+        if interaction.verdict.is_small:
             return Survival.robust
+        if not differs:
+            return Survival.both
         weaker = abs(there.interval.mean) < abs(here.interval.mean)
         return Survival.weaker if weaker else Survival.stronger
     if first:

@@ -18,7 +18,7 @@ from ablation.datachoice import DOWNLOADED, VALIDATION, BadFiles, DataConfig, Da
 from ablation.datasets import FASHION_MINI_CLASSES, FASHION_MINI_FILE, FASHION_MINI_SHA256
 from ablation.duplicates import in_use, leaked, readable, repeats, same_content, two_labels
 from ablation.errors import UserError
-from ablation.layouts import refuse_missing
+from ablation.layouts import one_class, refuse_missing
 from ablation.listing import DataFault, Listing
 from ablation.sources import SOURCES
 from ablation.splitting import (
@@ -97,22 +97,27 @@ def listing(data: DataConfig) -> Listing:
     """
     if data.root is not None and not (data.download and data.name in DOWNLOADED):
         refuse_missing(Path(data.root).expanduser())
-    faults = list[str]()
+    faults, val_told = list[str](), False
     try:
         found = SOURCES[data.name](data, cache_dir(data))
     except DataFault as fault:
         if fault.listing is None:
             raise
-        found = fault.listing
+        found, val_told = fault.listing, fault.val_told
         faults.append(str(fault))
+    if len(found.classes) == 1 and not faults:
+        raise DataFault(one_class(found.root, found.place, found.classes[0]))
     if found.train:
-        found = with_classes(found, data.classes)
+        try:
+            found = with_classes(found, data.classes)
+        except UserError as error:  # a class may be missing by what is wrong already
+            raise DataFault("\n".join(faults)) if faults else error from None
     if data.split is not SplitRule.given and found.val:
         raise UserError(
             f"data.split={data.split.name}: {found.place} has validation images of its own, {len(found.val):,}. Leave "
             "data.split out, or move them to the training images."
         )
-    if data.split is SplitRule.given and not found.val:
+    if data.split is SplitRule.given and not found.val and not val_told:
         notes = "".join(f"\n  note: {text}" for text in found.notices)
         faults.append(
             f"data.root={found.place}: it has no validation images, {VALIDATION[data.name]}. Give it some, or hold "
@@ -127,8 +132,7 @@ def listing(data: DataConfig) -> Listing:
 def describe(data: DataConfig) -> DataInfo:
     """Fingerprint, classes, shape and number of the images, without decoding a folder's files.
 
-    Raises:  UserError: no such folder, no classes, or fewer images in a class than data.per_class asks for; files that
-             cannot be read are told before that.
+    Raises:  UserError: no such folder, no classes, or fewer images in a class than data.per_class asks for.
     """
     if data.name is DataName.fashion_mini:
         train, _, classes = _embedded_of(data)
@@ -136,11 +140,7 @@ def describe(data: DataConfig) -> DataInfo:
         refuse_small_classes(counts, classes, data.per_class)
         return DataInfo(FASHION_MINI_SHA256[:16], classes, 28, 1, _used(counts, data.per_class))
     found = listing(data)
-    try:
-        counts = _training_counts(found, data)
-    except DataFault:
-        opened(data)  # whoever adds images to a class wants to know first which of them can be read
-        raise
+    counts = _training_counts(found, data)
     digits = fingerprint(found, cache_dir(data))
     n_train = _used(counts, data.per_class)
     return DataInfo(digits, found.classes, _image_size(data), found.reader.channels, n_train)
@@ -247,7 +247,9 @@ def _embedded_of(data: DataConfig) -> tuple[Split, Split, tuple[str, ...]]:
 
     def of(split: Split) -> Split:
         rows = np.flatnonzero(np.isin(split.labels, kept))
-        return Split(np.asarray(split.images)[rows], np.searchsorted(kept, split.labels[rows]).astype(np.int64))
+        return Split(
+            np.asarray(split.images)[rows], np.argsort(kept)[np.searchsorted(np.sort(kept), split.labels[rows])]
+        )
 
     return of(train), of(val), tuple(names[label] for label in kept)
 

@@ -65,7 +65,7 @@ class DataConfig:
     per_class: int | None = within(1, default=None)
     image_size: int | None = within(8, 1024, default=None)
     bad_files: BadFiles = BadFiles.error
-    classes: str | None = None  # a number, for that many in their order, or names with commas between
+    classes: str | None = None  # N, the first so many; `cat,dog` in the data's order; `[dog,cat]` in this one
     split: SplitRule = SplitRule.given
     val_share: float = within(0.0, 1.0, open_low=True, open_high=True, default=0.1)
     download: bool = False

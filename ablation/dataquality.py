@@ -1,13 +1,11 @@
 """What is wrong with the images of a report's runs: told with counts and with what it does to the numbers."""
 
 import json
-import shlex
 from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from ablation.config import own_option
-from ablation.phrases import Say, mark
+from ablation.phrases import Say, by_seed, mark
 from ablation.rundir import State
 
 MOST_NAMES = 10  # classes named in a sentence
@@ -32,16 +30,11 @@ _COUNTED = {
 }
 
 
-def check_command(overrides: Iterable[str]) -> str:
-    """The command that names the images that are wrong, for a report's overrides."""
-    chosen = [text for text in overrides if text.startswith(("preset=", "data=", "data."))]
-    return shlex.join(["python", "-m", "ablation.data", "check", *own_option(), *chosen])
-
-
 def data_warnings(rows: pd.DataFrame, command: str, say: Say) -> Iterator[str]:
     """A sentence for every fault of the images, the gravest first.
 
-    Args:    rows: of the runs table; runs of earlier versions do not know of all faults. command: see `check_command`.
+    Args:    rows: of the runs table; runs of earlier versions do not know of all faults.
+             command: see `pasting.check_command`.
     """
     done = rows[rows["state"] == State.finished.value]
     found = [text for column, phrase in _COUNTED.items() for text in _counted(done, column, phrase, say)]
@@ -62,7 +55,17 @@ def range_told(values: pd.Series, say: Say) -> str:
 
 def _counted(rows: pd.DataFrame, column: str, phrase: str, say: Say) -> Iterator[str]:
     if told := range_told(rows[column], say):
-        yield say(phrase, number=told, all=range_told(rows["n_val"], say))
+        yield say(phrase, number=told, all=range_told(rows["n_val"], say)) + _seeds_of(rows, column, say)
+
+
+def _seeds_of(rows: pd.DataFrame, column: str, say: Say) -> str:
+    """How many each seed has, where they differ: with data.split=by_seed every seed has other images."""
+    known = rows.dropna(subset=[column])
+    seeds = sorted({int(seed) for seed in known["seed"]})
+    counts = {seed: range_told(known.loc[known["seed"] == seed, column], say) or "0" for seed in seeds}
+    if len(set(counts.values())) < 2:
+        return ""
+    return say(" ") + say("By seed: {counts}.", counts=by_seed(counts, say))
 
 
 def _unjudged(rows: pd.DataFrame, say: Say) -> Iterable[str]:

@@ -6,6 +6,7 @@ process of its own, so an engine never sees a run crash, and what is edited in c
 
 import copy
 import os
+import re
 import shutil
 import signal
 import socket
@@ -20,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, open_dict, read_write
 
 from ablation.allotment import Allotment, Machine, Wish, allot
 from ablation.commandline import LAUNCHER_JOBS, LOCAL_SETTINGS
+from ablation.commands import interpreter
 from ablation.environment import cores, memory, use_huge_pages, yield_cores
-from ablation.errors import UserError, hint
+from ablation.errors import UserError, hint, unknown
 from ablation.gpus import gpus, no_sharing
 from ablation.jobs import Job, Policy, frozen
 from ablation.launch import RunProcess, run_all, train_in_process
@@ -57,23 +61,54 @@ ENGINES = {
 }
 
 
-def check_engine(arguments: Sequence[str]) -> None:
-    """Check that the launcher a command line names is known, installed, and able to work here.
+_SCHEMAS = {"slurm": "submitit_slurm", "ray_local": "ray"}  # of our presets: whose settings they have
+_FIELD = "hydra.launcher."
 
+
+def check_engine(arguments: Sequence[str]) -> None:
+    """Check that the launcher a command line names is known and installed, with settings it has, and can work here.
+
+    A plan launches nothing, so it may be made on a machine without Slurm.
     Raises:  UserError: with the remedy.
     """
-    for name in [text.partition("=")[2] for text in arguments if text.startswith("hydra/launcher=")]:
+    named = [text.partition("=")[2] for text in arguments if text.startswith("hydra/launcher=")]
+    for name in named:
         if name not in (*OWN, *ENGINES):
-            known = ", ".join((*OWN, *ENGINES))
-            raise UserError(f"hydra/launcher={name} is not known. Known: {known}.{hint(name, (*OWN, *ENGINES))}")
-        problem = _engine_problem(name)
-        if problem:
+            raise UserError(unknown(name, (*OWN, *ENGINES), f"hydra/launcher={name}"))
+        if problem := _engine_problem(name):
             raise UserError(f"hydra/launcher={name} {problem}")
         ours = [text.partition("=")[0] for text in arguments if text.partition("=")[0] in LOCAL_SETTINGS]
         if name != "local" and ours:
             setting = ENGINES[name].at_once if name in ENGINES and ours[0] == LAUNCHER_JOBS else None
             other = f" How many train at once there: {setting}." if setting else ""
             raise UserError(f"{ours[0]} is a setting of hydra/launcher=local and not of {name}.{other}")
+    _check_fields(named[-1] if named else OWN[0], arguments)
+    for name in [] if "plan=true" in arguments else named:
+        if problem := _slurm_problem(name):
+            raise UserError(f"hydra/launcher={name} {problem}")
+
+
+def _check_fields(name: str, arguments: Sequence[str]) -> None:
+    """Refuse settings that a launcher does not have."""
+    given = [text.lstrip("+") for text in arguments if text.lstrip("+").startswith(_FIELD)]
+    if not given or not (known := _fields(name)):
+        return
+    for text in given:
+        field = re.split(r"[.=]", text.removeprefix(_FIELD))[0]
+        if field not in known:
+            nearest = hint(field, known, f"{_FIELD}{{}}")
+            raise UserError(f"{text}: hydra/launcher={name} has no such setting. Known: {', '.join(known)}.{nearest}")
+
+
+def _fields(name: str) -> list[str]:
+    """The settings of a launcher, none where its package does not tell."""
+    if name == OWN[0]:
+        return [key.removeprefix(_FIELD) for key in LOCAL_SETTINGS]
+    Plugins.instance()  # has every launcher registered
+    schema, store = f"{_SCHEMAS.get(name, name)}.yaml", ConfigStore.instance()
+    if schema not in store.list("hydra/launcher"):
+        return []
+    return [str(key) for key in store.load(f"hydra/launcher/{schema}").node if not str(key).startswith("_")]
 
 
 def _engine_problem(name: str) -> str | None:
@@ -84,15 +119,20 @@ def _engine_problem(name: str) -> str | None:
     except ModuleNotFoundError:  # not even the namespace package of Hydra's plugins is there
         installed = False
     if not installed:
-        return f"is not installed. Add it: pip install 'ablation-study[{ENGINES[name].extra}]'"
+        return f"is not installed. Add it: {interpreter()} -m pip install 'ablation-study[{ENGINES[name].extra}]'"
+    return None
+
+
+def _slurm_problem(name: str) -> str | None:
     if not name.endswith("slurm"):
         return None
     if shutil.which("sbatch") is None:
         return "needs sbatch, which is not here. Start the sweep where Slurm's commands are installed."
     asked = subprocess.run(["sacct"], capture_output=True, text=True)
     if asked.returncode != 0:
+        said = asked.stderr.strip().partition("\n")[0] or f"exit code {asked.returncode}"
         return (
-            f"needs Slurm with accounting, but `sacct` fails ({' '.join(asked.stderr.split())[:200]}): without it, a "
+            f"needs Slurm with accounting, but `sacct` fails ({said}): without it, a "
             "job that dies would be waited for for ever. Start Slurm, or ask for slurmdbd where only that is missing."
         )
     return None

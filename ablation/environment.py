@@ -20,6 +20,7 @@ from ablation.errors import UserError
 from ablation.schema import Device, Precision
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "hydra-core", "omegaconf", "safetensors")
+TRAINS = ("ablation", "conf", "pyproject.toml", "constraints.txt")  # the files that git_dirty is about
 _BF16_FLAGS = ("avx512_bf16", "amx_bf16")  # without either, CPU bf16 is emulated and slower than fp32
 
 
@@ -133,8 +134,20 @@ def resolve_precision(wanted: Precision, device: str) -> str:
         import torch
 
         return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp32"
+    return "bf16" if device == "cpu" and _cpu_has_bf16() else "fp32"
+
+
+def emulation_note(precision: str, device: str) -> str:
+    """What there is to say of bf16 on a processor that has none of its own; empty otherwise."""
+    if precision != "bf16" or device != "cpu" or _cpu_has_bf16():
+        return ""
+    slow = "this processor has no bf16 of its own and emulates it, slower than fp32, which auto takes here."
+    return f"trainer.precision=bf16: {slow}"
+
+
+def _cpu_has_bf16() -> bool:
     flags = _cpu_flags()
-    return "bf16" if device == "cpu" and any(flag in flags for flag in _BF16_FLAGS) else "fp32"
+    return any(flag in flags for flag in _BF16_FLAGS)
 
 
 def _git(*command: str) -> str | None:
@@ -158,8 +171,8 @@ def package_version(package: str) -> str | None:
 
 def describe_environment(device: str, device_name: str, precision: str, threads: int) -> dict[str, Any]:
     """The record for env.json: an allow-list of facts, never the environment variables of the process."""
-    # Untracked files, a test.txt of predictions say, are no change of the code.
-    status = _git("status", "--porcelain", "--untracked-files=no")
+    # What the program itself writes, reports/ say, and files of the user's own are no change of what trains.
+    status = _git("status", "--porcelain", "--untracked-files=no", "--", *TRAINS)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),

@@ -1,6 +1,7 @@
 """The errors a user can cause, and the wording they share: what, got, allowed, nearest, next step."""
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -38,7 +39,20 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return lowered[close[0]] if close else None
 
 
+def unknown(name: str, known: Iterable[str], told: str = "") -> str:
+    """`X is not known. Known: ...`, with the nearest.
+
+    Args:    told: how X is told, if not by itself: `factor=X`.
+    """
+    names = list(known)
+    return f"{told or name} is not known. Known: {', '.join(names)}.{hint(name, names)}"
+
+
 def hint(name: str, known: Iterable[str], template: str = "{}") -> str:
-    """` Did you mean ...?` for the nearest known name, or an empty string."""
+    """` Did you mean ...?` for the nearest known name, to paste into a shell as it stands, or an empty string.
+
+    Args:    template: the name stands for the last {} in it; what is around may hold any letters.
+    """
     found = nearest(name, known)
-    return f" Did you mean {template.format(found)}?" if found else ""
+    before, _, behind = template.rpartition("{}")
+    return f" Did you mean {shlex.quote(f'{before}{found}{behind}')}?" if found else ""

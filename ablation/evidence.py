@@ -1,7 +1,7 @@
 """What stands behind a section's verdicts, as a table for people: tests, noise, images, classes and health."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from scipy.stats import t as student_t
 
@@ -15,11 +15,12 @@ ROUND_UP = 1e-9  # both are shares of powers of two, whose last digit is often a
 CAPTION = mark(
     "Sign-flip: exact over all patterns of signs, with the smallest p that so few pairs can give. Max-T: the same held "
     "over the section, from 6 pairs on. The section's noise: one standard deviation for all levels, left out where "
-    "they scatter differently. Equivalence: two one-sided tests that the difference is smaller than what matters. "
-    "Probability: under a flat prior. Better in pairs: share of seeds in which it is better; in all: of all its runs "
-    "against all of the control. sd paired / unpaired: of the difference, as a share of that of unrelated runs. Finds: "
-    "with 80 % power at the strictest step of Holm. Fresh seeds: for the observed difference, or what matters if that "
-    "is larger, with a cautious standard deviation."
+    "they scatter differently. Equivalence: two one-sided tests that the difference is smaller than what matters. None "
+    "of these p is corrected but max-T, and with many levels some are equivalent by luck. Probability: under a prior "
+    "flat in the mean and in the log of the standard deviation. Better in pairs: share of seeds in which it is better; "
+    "in all: of all its runs against all of the control. sd paired / unpaired: of the difference, as a share of that "
+    "of unrelated runs. Finds: with 80 % power at the strictest step of Holm. Fresh seeds: for the observed "
+    "difference, or what matters if that is larger, with a cautious standard deviation."
 )
 IMAGES = mark(
     "Images lost: right with the control, wrong here, in the last epoch. Seeds: on these images; seeds and images: on "
@@ -122,13 +123,13 @@ FLAGS = {
     "one_class": mark("nearly all images in one class"),
     "lr_exhausted": mark("it still rose, and the learning rate was under 1 % of its start"),
     "budget_waste": mark("the last 40 % of the epochs had under 1 % of the summed learning rate"),
-    "unstable": mark("accuracy jumped between the last epochs by more than images explain"),
+    "unstable": mark("accuracy went up and down over the last epochs by more than images explain"),
 }
 
 
-def common_flags(comparison: Comparison) -> list[str]:
-    """Flags that every finished run of a section has, told once."""
-    rows = [row for row in comparison.rows if row.n_finished]
+def common_flags(comparisons: Sequence[Comparison]) -> list[str]:
+    """Flags that every finished run of these sections has, told once."""
+    rows = [row for item in comparisons for row in item.rows if row.n_finished]
     return [name for name in FLAGS if rows and all(row.flags.get(name) == _n_runs(row) for row in rows)]
 
 
@@ -136,9 +137,10 @@ def _n_runs(row: Row) -> int:
     return sum(run.finished for run in (*row.seeds, *row.fresh))
 
 
-def common_flags_told(comparison: Comparison, say: Say) -> str:
-    """`In every run: budget waste (...)`; empty without such a flag."""
-    told = say("; ").join(f"{say(_flag(name))} ({say(FLAGS[name])})" for name in common_flags(comparison))
+def common_flags_told(comparisons: Sequence[Comparison], say: Say, known: Collection[str] = ()) -> str:
+    """`In every run: budget waste (...)`, without those told already; empty without such a flag."""
+    names = [name for name in common_flags(comparisons) if name not in known]
+    told = say("; ").join(f"{say(_flag(name))} ({say(FLAGS[name])})" for name in names)
     return say("In every run: {flags}.", flags=told) if told else ""
 
 

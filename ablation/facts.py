@@ -1,14 +1,15 @@
 """Facts of a report beside its numbers: the setting that all runs share, and the environments they ran in."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
 from ablation.comparability import mixed
 from ablation.comparison import Comparison
+from ablation.crossing import Cell
 from ablation.datachoice import SplitRule
 from ablation.dataquality import data_warnings, range_told
 from ablation.phrases import ENGLISH, Say, mark, ranges
@@ -68,12 +69,25 @@ class Origin:
         )
 
 
+class Begun(Protocol):
+    """A part of a study, which was begun or not."""
+
+    @property
+    def has_runs(self) -> bool:
+        """Whether it was begun."""
+
+
 def setting_facts(
-    config: Config, rows: pd.DataFrame, seeds: Sequence[int], elsewhere: int, design: str, say: Say = ENGLISH
+    config: Config,
+    rows: pd.DataFrame,
+    seeds: Sequence[int],
+    elsewhere: int,
+    parts: Sequence[Sequence[Begun]],
+    say: Say = ENGLISH,
 ) -> tuple[tuple[str, str], ...]:
     """Pairs of name and text for the head of the page; the names are marked phrases, for the page to say.
 
-    Args:    elsewhere: how many runs of other settings the report uses; design: as `design_told` says it.
+    Args:    elsewhere: how many runs of other settings the report uses; parts: as `design_told` has them.
     """
     fresh = int((rows["stage"] == Stage.confirmation.name).sum())
 
@@ -92,7 +106,7 @@ def setting_facts(
         (mark("seeds"), ranges(seeds) or say("none yet")),
         *([(mark("confirmation runs"), str(fresh))] if fresh else []),
         *([(mark("runs at other settings"), say("{number}, in grids", number=elsewhere))] if elsewhere else []),
-        (mark("design"), design or say("no section begun")),
+        (mark("design"), design_told(parts, say) or say("no section begun")),
         (mark("varies with the seed"), _varies(config, say)),
         (mark("smallest difference that matters"), f"{100 * config.report.delta:.2f} pp"),
         (mark("significance"), say("p \u2264 {alpha} after Holm, by section", alpha=f"{ALPHA:g}".lstrip("0"))),
@@ -126,14 +140,6 @@ def _leaked(rows: pd.DataFrame, say: Say) -> Iterable[tuple[str, str]]:
     """How many validation images are training images as well."""
     if told := range_told(rows["n_leaked"], say):
         yield mark("in both, by content"), say("{number} validation {number:image|images}", number=told)
-
-
-class Begun(Protocol):
-    """A part of a study, which was begun or not."""
-
-    @property
-    def has_runs(self) -> bool:
-        """Whether it was begun."""
 
 
 _DESIGN = (mark("sections of one factor: {number}"), mark("grids: {number}"), mark("ladders: {number}"))
@@ -184,19 +190,65 @@ def selection_warning(metric: Metric, say: Say) -> Iterable[str]:
         )
 
 
-def warnings(
-    compared: Sequence[Comparison], rows: pd.DataFrame, config: Config, check: str, say: Say
-) -> tuple[str, ...]:
-    """What makes numbers of the report doubtful.
+class Grid(Begun, Protocol):
+    """A grid or a ladder, by its cells."""
+
+    @property
+    def name(self) -> str:
+        """By which it is told."""
+
+    @property
+    def cells(self) -> Sequence[Cell]:
+        """Its runs."""
+
+
+def warned(
+    compared: Iterable[Comparison],
+    grids: Iterable[Grid],
+    rows: pd.DataFrame,
+    runs: pd.DataFrame,
+    config: Config,
+    check: str,
+    say: Say,
+) -> dict[str, Any]:
+    """`warnings`, `mixed` and `doubts` of a study.
+
+    Args:    rows: its runs of its setting; runs: all, as grids use some of other settings; check: the command that
+             looks at the images.
+    """  # fmt: skip
+    mixed = _mixed_in({one.name: one.cells for one in grids if one.has_runs}, runs, say)
+    doubts = warnings(rows, config, check, say)
+    told = mixtures({item.name: item.mixed for item in compared} | mixed, rows, say)
+    return {"warnings": (*told, *doubts), "mixed": mixed, "doubts": doubts}
+
+
+def _mixed_in(cells: Mapping[str, Iterable[Cell]], runs: pd.DataFrame, say: Say) -> dict[str, Mapping[str, str]]:
+    """What the runs of each grid or ladder mix, as `comparability.mixed` has it, by its name."""
+    ended = runs[runs["state"] == State.finished.value].drop_duplicates("run_id").set_index("run_id")
+    rows = dict(zip(ended.index, ended.to_dict("records"), strict=True))
+    used = {
+        name: {run.run_id: rows.get(run.run_id) for cell in own for run in cell.seeds} for name, own in cells.items()
+    }
+    return {name: mixed([row for row in found.values() if row is not None], say) for name, found in used.items()}
+
+
+def mixtures(concerned: Mapping[str, Collection[str]], rows: pd.DataFrame, say: Say) -> Iterator[str]:
+    """What the runs of the report mix that must not differ, and where that matters.
+
+    Args:    concerned: by section, grid and ladder, the facts that its own runs mix.
+    """
+    finished = rows[rows["state"] == State.finished.value].to_dict("records")
+    for fact, text in mixed(finished, say).items():
+        sections = ", ".join(name for name, facts in concerned.items() if fact in facts) or say("no section by itself")
+        yield say("{warning} Concerned: {sections}.", warning=text, sections=sections)
+
+
+def warnings(rows: pd.DataFrame, config: Config, check: str, say: Say) -> tuple[str, ...]:
+    """What makes every number of the report doubtful.
 
     Args:    check: the command that looks at the images.
     """
-    finished = rows[rows["state"] == State.finished.value].to_dict("records")
-    found = list(data_warnings(rows, check, say))
-    for fact, text in mixed(finished, say).items():
-        sections = ", ".join(item.name for item in compared if fact in item.mixed) or say("no section by itself")
-        found.append(say("{warning} Concerned: {sections}.", warning=text, sections=sections))
-    found += selection_warning(config.report.metric, say)
+    found = [*data_warnings(rows, check, say), *selection_warning(config.report.metric, say)]
     dirty = int((rows["git_dirty"] == "True").sum())
     if dirty:
         phrase = "{dirty} of {all} {all:run|runs} {dirty:was|were} made with uncommitted changes in the working tree."

@@ -12,6 +12,7 @@ from ablation.rundir import State
 MISSING_RUN = "missing"
 AT_CHANCE = "at_chance"
 GUESSING = mark("at chance")
+UNCONVERGED = ("still_improving", "unstable")  # flags of a run whose last epoch is not what it would have come to
 _FAILED = (State.failed.value, State.diverged.value)
 
 
@@ -37,6 +38,16 @@ class SeedRun:
     def usable(self) -> bool:
         """Whether its accuracy counts: a run that guesses is a failure, however orderly it ended."""
         return self.finished and AT_CHANCE not in self.flags
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is coming of it, unless it is tried again."""
+        return self.finished or self.state in _FAILED
+
+    @property
+    def unconverged(self) -> bool:
+        """Whether its accuracy still rose, or jumped, when training ended."""
+        return not set(UNCONVERGED).isdisjoint(self.flags)
 
     @property
     def fate(self) -> str:
@@ -83,12 +94,12 @@ def lost(runs: Iterable[SeedRun]) -> dict[str, int]:
     return dict(sorted(Counter(run.fate for run in runs if run.failed).items()))
 
 
-def still_improving(found: Mapping[int, Mapping[str, Any]], seeds: Iterable[int]) -> int:
-    """How many of these seeds' runs were still improving at the end.
+def unconverged(found: Mapping[int, Mapping[str, Any]], seeds: Iterable[int]) -> int:
+    """How many of these seeds' runs had not converged at the end.
 
     Args:    found: rows of the runs table by seed.
     """
-    return sum("still_improving" in _seed_run(seed, found[seed]).flags for seed in seeds)
+    return sum(_seed_run(seed, found[seed]).unconverged for seed in seeds)
 
 
 def listing(seeds: Sequence[int], say: Say) -> str:

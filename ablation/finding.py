@@ -6,19 +6,20 @@ section, so a section is what goes in. Pure functions; the words come last, from
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 from scipy import stats as st
 
 from ablation import pairs
-from ablation.correctness import clopper_pearson
+from ablation.correctness import adjusted_wald, clopper_pearson
 from ablation.images import ImageEvidence
 from ablation.power import cautious_sd, detectable, seeds_needed
-from ablation.stats import LEAST_PAIRS, Interval, paired_difference
+from ablation.stats import LEAST_PAIRS, Interval, paired_difference, reaching
 from ablation.verdict import ALPHA, Evidence, Verdict, judge
 
+ROUNDING = 1e-9  # an interval narrower than this is that of equal numbers
 MAX_T_PAIRS = 6  # below, 2/2^n is above .05 and the test cannot find anything
 LEAST_EQUAL_NOISE_P, MOST_SD_RATIO = 0.10, 3.0  # where one noise for all levels would mislead
 
@@ -28,6 +29,7 @@ class Sample:
     """A level and its control: accuracy by seed of all finished runs, and how many runs ended and failed.
 
     in_family: whether the control is the section's reference, as it must be for a noise of the whole section.
+    identical: whether every pair is one computation twice, of which nothing is to be estimated or tested.
     """
 
     level: Mapping[int, float]
@@ -36,6 +38,7 @@ class Sample:
     n_failed: int = 0
     images: ImageEvidence | None = None
     in_family: bool = True
+    identical: bool = False
 
     @property
     def seeds(self) -> list[int]:
@@ -73,8 +76,9 @@ class Finding:
     simultaneous covers with 95 % together with those of the section's other comparisons (Bonferroni).
     mde is found with 80 % power at the section's strictest step of Holm; `seeds_needed` fresh pairs would find the
     observed difference or delta, whichever is larger, `seeds_for_delta` delta; None is more than can be afforded.
-    Both plan with a cautious standard deviation. `by_images` says that the seeds did not differ, so that interval
-    and p are those of the images.
+    Both plan with a cautious standard deviation. `by_images` says that the seeds alone would give an interval narrower
+    than one image, so that intervals and p are those of the images, and no number of seeds is planned with. An
+    identical one has no interval, p nor plan: level and control are one computation.
     """
 
     seeds: tuple[int, ...]
@@ -101,6 +105,7 @@ class Finding:
     n_failed: int
     failure_rate: tuple[float, float]
     by_images: bool
+    identical: bool
     single: SingleRun | None
     images: ImageEvidence | None = field(repr=False)
     verdict: Verdict
@@ -109,21 +114,23 @@ class Finding:
         """The numbers that the verdict's rules look at."""
         one, other = self.interval, self.interval90
         return Evidence(
-            one.mean, self.p_holm, one.low, one.high, other.low, other.high, one.n, self.n_ended, self.n_failed
-        )
+            one.mean, self.p_holm, one.low, one.high, other.low, other.high, one.n, self.n_ended, self.n_failed,
+            self.identical,
+        )  # fmt: skip
 
 
 def findings(samples: Sequence[Sample], delta: float, n_val: int | None = None, planned: int = 0) -> list[Finding]:
     """One finding per comparison of a section.
 
     Args:    delta: the smallest difference that matters, in accuracy.
-             n_val: validation images; where seeds differ by less than half an image, the images give the noise.
+             n_val: validation images; where the seeds' interval would be narrower than one, the images give the noise.
              planned: comparisons that the section will have; those without a test yet count in Holm's correction as if
-             they found nothing, so no verdict gets weaker by what finishes later.
+             they found nothing, so no verdict gets weaker by what finishes later. Identical ones do not count.
     """
     drafts = [_numbers(sample, n_val) for sample in samples]
     tested = [i for i, draft in enumerate(drafts) if draft.interval.n >= LEAST_PAIRS and not math.isnan(draft.p)]
-    family = max(1, planned, len(tested))
+    same = sum(sample.identical for sample in samples)
+    family = max(1, planned - same, len(tested))
     p = [*(drafts[i].p for i in tested), *[1.0] * (family - len(tested))]
     adjusted = dict(zip(tested, pairs.holm(p), strict=False))
     maximal, pooled = _max_t(samples), _pooled(samples)
@@ -141,37 +148,55 @@ class _Draft:
 
     at: Callable[[float], Interval]
     p: float
-    by_images: bool
+    by_images: bool = False
+    identical: bool = False
 
     @property
     def interval(self) -> Interval:
         return self.at(0.95)
 
+    @property
+    def silent(self) -> bool:
+        """Whether the seeds say nothing of the noise of training."""
+        return self.by_images or self.identical
+
+    @property
+    def sd(self) -> float:
+        """That of the seeds; NaN where it is too small to plan with."""
+        return math.nan if self.silent else self.interval.sd
+
 
 def _numbers(sample: Sample, n_val: int | None) -> _Draft:
     d, zeros = sample.differences, [0.0] * len(sample.seeds)
-    interval = paired_difference(d, zeros)
-    if n_val and interval.n >= 2 and interval.sd < 1 / (2 * n_val):
-        return _by_images(sample, interval)
-    return _Draft(partial(paired_difference, d, zeros), pairs.t_test(d).p, False)
+    by_seeds = partial(paired_difference, d, zeros)
+    if sample.identical:
+        none = replace(by_seeds(0.95), low=math.nan, high=math.nan)
+        return _Draft(lambda confidence: replace(none, confidence=confidence), math.nan, identical=True)
+    step, narrowest = 1 / n_val if n_val else math.nan, by_seeds(0.90)  # of those that a verdict looks at
+    if narrowest.n >= 2 and narrowest.high - narrowest.mean < (step if n_val else ROUNDING):
+        return _by_images(sample, by_seeds, step)
+    return _Draft(by_seeds, pairs.t_test(d).p)
 
 
-def _by_images(sample: Sample, interval: Interval) -> _Draft:
-    """Seeds that do not differ say nothing of the noise; the images' standard error takes its place, if known."""
-    noises = sample.images.noises if sample.images else None
-    se, mean = noises.se_seeds_images if noises else math.nan, interval.mean
+def _by_images(sample: Sample, by_seeds: Callable[[float], Interval], step: float) -> _Draft:
+    """Seeds that hardly differ say nothing of the noise; the images' takes its place, and without them one image."""
+    if sample.images is None:
+        return _Draft(lambda confidence: reaching(by_seeds(confidence), step), math.nan, True)
+    tables = [flips.table for flips in sample.images.flips]
+    centre, se = adjusted_wald(tables)
+    # The images are those of the last epoch, and of the seeds that have predictions; what is compared may be another.
+    centre += by_seeds(0.95).mean - float(np.mean([table.difference for table in tables]))
 
     def at(confidence: float) -> Interval:
         half = float(st.norm.isf((1 - confidence) / 2)) * se
-        return Interval(mean, mean - half, mean + half, interval.n, interval.sd, confidence)
+        return reaching(replace(by_seeds(confidence), low=centre - half, high=centre + half), step)
 
-    p = 1.0 if not mean else 2 * float(st.norm.sf(abs(mean) / se)) if se else math.nan
-    return _Draft(at, p if noises else math.nan, True)
+    return _Draft(at, 2 * float(st.norm.sf(abs(centre) / se)), True)
 
 
 def _max_t(samples: Sequence[Sample]) -> list[float]:
     """Max-T over the comparisons that can be paired on the same seeds; NaN below six of them."""
-    paired = [i for i, sample in enumerate(samples) if len(sample.seeds) >= MAX_T_PAIRS]
+    paired = [i for i, one in enumerate(samples) if len(one.seeds) >= MAX_T_PAIRS and not one.identical]
     common = sorted(set.intersection(*(set(samples[i].seeds) for i in paired))) if paired else []
     found = [math.nan] * len(samples)
     if len(common) >= MAX_T_PAIRS:
@@ -183,7 +208,7 @@ def _max_t(samples: Sequence[Sample]) -> list[float]:
 
 def _pooled(samples: Sequence[Sample]) -> dict[int, pairs.Pooled]:
     """Differences with one noise for the section, where its levels scatter alike; empty where they do not."""
-    ours = [i for i, sample in enumerate(samples) if sample.in_family and len(sample.seeds) >= 2]
+    ours = [i for i, one in enumerate(samples) if one.in_family and len(one.seeds) >= 2 and not one.identical]
     if len(ours) < 2:
         return {}  # with one comparison it is the paired t itself
     seeds = sorted({seed for i in ours for seed in samples[i].seeds})
@@ -198,13 +223,12 @@ def _pooled(samples: Sequence[Sample]) -> dict[int, pairs.Pooled]:
 def _conclude(
     sample: Sample, draft: _Draft, p_holm: float, p_max_t: float, pooled: pairs.Pooled | None, delta: float, m: int
 ) -> Finding:
-    d, alpha = sample.differences, ALPHA / m
-    interval, interval90 = draft.interval, draft.at(0.90)
+    d, alpha, interval, interval90 = sample.differences, ALPHA / m, draft.interval, draft.at(0.90)
     level, control = ([side[seed] for seed in sample.seeds] for side in (sample.level, sample.control))
-    sd, target = cautious_sd(interval.sd, interval.n), max(delta, abs(interval.mean) if interval.n else 0.0)
+    sd, target = cautious_sd(draft.sd, interval.n), max(delta, abs(interval.mean) if interval.n else 0.0)
     evidence = Evidence(
         interval.mean, p_holm, interval.low, interval.high, interval90.low, interval90.high, interval.n,
-        sample.n_ended, sample.n_failed,
+        sample.n_ended, sample.n_failed, sample.identical,
     )  # fmt: skip
     return Finding(
         seeds=tuple(sample.seeds),
@@ -214,16 +238,16 @@ def _conclude(
         simultaneous=draft.at(1 - alpha),
         p=draft.p,
         p_holm=p_holm,
-        sign_flip=pairs.sign_flip(d),
+        sign_flip=pairs.sign_flip([] if draft.identical else d),
         p_max_t=p_max_t,
         pooled=pooled,
-        p_equivalent=math.nan if draft.by_images or interval.n < 2 else pairs.equivalence(d, delta),
-        p_better=math.nan if draft.by_images else pairs.probability_above(d, 0.0),
+        p_equivalent=math.nan if draft.silent or interval.n < 2 else pairs.equivalence(d, delta),
+        p_better=math.nan if draft.silent else pairs.probability_above(d, 0.0),
         dz=interval.mean / interval.sd if interval.sd > 0 else math.nan,
         wins_paired=pairs.wins(level, control)[0],
         wins_all=pairs.wins(list(sample.level.values()), list(sample.control.values()))[1],
         pairing=Pairing(*pairs.seed_correlation(level, control)),
-        mde=detectable(interval.n, alpha) * interval.sd,
+        mde=detectable(interval.n, alpha) * draft.sd,
         target=target,
         seeds_needed=_needed(target, sd, alpha),
         seeds_for_delta=_needed(delta, sd, alpha),
@@ -231,6 +255,7 @@ def _conclude(
         n_failed=sample.n_failed,
         failure_rate=clopper_pearson(sample.n_failed, sample.n_ended) if sample.n_ended else (math.nan, math.nan),
         by_images=draft.by_images,
+        identical=draft.identical,
         single=_single(sample),
         images=sample.images,
         verdict=judge(evidence, delta),

@@ -7,10 +7,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from ablation.admission import Examined, Fault, pairs
 from ablation.datachoice import DataConfig
-from ablation.duplicates import leaked, readable, repeats, two_labels
+from ablation.duplicates import readable, repeats
 from ablation.errors import counted, first_of
-from ablation.listing import Listing, printable
+from ablation.listing import Listing, shown
 from ablation.sizes import Sized, sizes_of
 from ablation.store import Store
 
@@ -27,20 +28,20 @@ class Findings:
     """What a check found: plain facts, what stops training, what is odd, and lists of images under a headline."""
 
     facts: list[str] = field(default_factory=list)
-    stops: list[str] = field(default_factory=list)
+    stops: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     lists: dict[str, list[str]] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)  # by index
 
-    def text(self, shown: int | None = None, place: str = "") -> str:
-        """All of it, lists cut to `shown` lines where that is given, `place` saying where the rest is."""
+    def text(self, most: int | None = None, place: str = "") -> str:
+        """All of it, lists cut to `most` lines where that is given, `place` saying where the rest is."""
         lines = list(self.facts)
         lines += [f"note: {note}" for note in self.notes]
         for headline, names in self.lists.items():
-            lines += [f"{headline}: {len(names):,}", *(f"  {name}" for name in names[:shown])]
-            if shown is not None and len(names) > shown:
-                lines.append(f"  and {len(names) - shown:,} more, in {place}")
-        lines += self.stops
+            lines += [f"{headline}: {len(names):,}", *(f"  {name}" for name in names[:most])]
+            if most is not None and len(names) > most:
+                lines.append(f"  and {len(names) - most:,} more, in {place}")
+        lines += [fault.text(most, place) for fault in self.stops]
         return "\n".join(lines)
 
 
@@ -78,18 +79,11 @@ def count_classes(found: Findings, classes: Sequence[str], train: np.ndarray, va
             found.lists["classes with a single training image"] = single
 
 
-def count_twice(
-    found: Findings, groups: Sequence[Sequence[int]], names: Sequence[str], labels: np.ndarray, train: np.ndarray,
-    judged: np.ndarray,
-) -> None:  # fmt: skip
-    """Add files of one content: over training and validation, under two labels, and repeated in training."""
-    pairs = [f"{names[one]} = {names[other]}" for one, other in leaked(groups, train, judged)]
-    if pairs:
-        found.lists["validation images that are training images, too (accuracy is too high by them)"] = pairs
-    contrary = [f"{names[one]} = {names[other]}" for one, other in two_labels(groups, labels)]
-    if contrary:
-        found.lists["equal files in different classes"] = contrary
-    again = [f"{names[one]} = {names[other]}" for one, other in repeats(groups, train)]
+def count_repeats(found: Findings, examined: Examined) -> None:
+    """Add training images that repeat another one, over all seeds that were asked for."""
+    again = pairs(
+        examined.names, {seed: repeats(examined.groups, train) for seed, (train, _) in examined.sides.items()}
+    )
     if again:
         told = first_of(again, _EXAMPLES)
         found.notes.append(f"training images that repeat another one, byte by byte: {len(again):,} ({told}).")
@@ -122,9 +116,3 @@ def _common(counts: Counter[Kind], name: Callable[[Kind], str]) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], name(item[0])))
     told = ", ".join(f"{name(one)} ({count:,})" for one, count in ordered[:_KINDS])
     return told + (", ..." if len(ordered) > _KINDS else "")
-
-
-def shown(name: str) -> str:
-    """A name on one line: line ends and other control characters written out."""
-    text = printable(name)
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -6,14 +6,14 @@ there. All comparing is that of our own runs.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 
 from ablation.around import command_of
 from ablation.cells import natural
-from ablation.comparison import Comparer, Comparison, Rules
+from ablation.comparison import Comparer, Rules
 from ablation.crossing import Cell, Crossing, Side, cross
 from ablation.errors import UserError, hint
 from ablation.facts import selection_warning
@@ -195,13 +195,14 @@ def build(found: Outside, report: ReportConfig, name: str, command: Sequence[str
     compared = tuple(replace(comparer.compare(plan), section=plan.section) for plan in plans)
     crossings = tuple(grids(plans, runs, comparer, names))
     uses = [*of_sections(compared), *of_grids(crossings, ())]
+    doubts = tuple(_warnings(found, report, say))
     return Study(
         name=name, metric=rules.metric, delta=rules.delta, language=rules.language, command=command_of(command),
         facts=found.origin.facts(seeds), base=base, epochs=found.origin.epochs[1], planned_seeds=tuple(seeds),
         comparisons=compared, crossings=crossings, robustness=(), ladders=(), outcomes=outcomes_of(runs, rules.column),
         section_commands={}, variant_commands=(), matrix=matrix_of(uses, base, runs, seeds),
         notices=(say(" ").join(notices(found, base, say)),), caveats=tuple(_caveats(plans, crossings, say)),
-        warnings=tuple(_warnings(found, report, compared, say)), left_out=(),
+        warnings=doubts, doubts=doubts, left_out=(),
         others=tuple(_unused(found, [variant for _, variant in uses], runs, base, say)), environment=(),
         origin=found.origin,
     )  # fmt: skip
@@ -253,7 +254,7 @@ def _caveats(plans: Sequence[Plan], crossings: Sequence[Crossing], say: Say) -> 
         yield say("Factors were varied one at a time around the base variant, so how they interact is not known.")
 
 
-def _warnings(found: Outside, report: ReportConfig, compared: Iterable[Comparison], say: Say) -> Iterator[str]:
+def _warnings(found: Outside, report: ReportConfig, say: Say) -> Iterator[str]:
     done = found.runs[found.runs["state"] == "finished"]["epochs"]
     if found.origin.epochs[1] and len(done) and done.min() != done.max():
         yield say(

@@ -17,7 +17,7 @@ from ablation.look import INK, Style, clipped, house_style
 from ablation.phrases import ENGLISH, Say
 from ablation.stats import Interval
 
-OUTLIER = 5.0  # how many times farther than the next a row must reach to be told by an arrow at the edge
+WIDEST = 2.0  # how many times farther than the farthest mean or seed a scale goes for the sake of an interval
 LEAST_REACH = 0.002  # 0.2 percentage points each way, so that rows of zeros have a scale
 WIDTH, HEIGHT, MARGIN = 260, 20, 9
 
@@ -37,21 +37,30 @@ class Bar:
     word: str
 
 
-def reach(extents: Iterable[float]) -> float:
-    """How far a scale around zero goes, for rows that extend so far; beyond it are the outliers.
+def sides(rows: Iterable[tuple[Interval, Sequence[float]]]) -> tuple[float, float]:
+    """How far a scale goes below and above zero, in accuracy, both positive: every mean and every seed lies on it.
 
-    Returns: the largest extent, but for those more than OUTLIER times as large as all that are smaller.
+    Intervals do as well, unless they are so wide, of two seeds say, that effects would be dots beside each other.
+
+    Args:    rows: the interval and each seed's difference of every row.
     """
-    found = sorted((extent for extent in extents if math.isfinite(extent)), reverse=True)
-    while len(found) > 2 and found[0] > OUTLIER * found[1]:
-        found = found[1:]
-    return max([LEAST_REACH, *found[:1]])
+    points, bounds = [0.0], [0.0]
+    for interval, differences in rows:
+        points += [value for value in (interval.mean, *differences) if math.isfinite(value)]
+        bounds += [value for value in (interval.low, interval.high) if math.isfinite(value)]
+    farthest = max(map(abs, points))
+    least = max(LEAST_REACH, farthest / 10)  # so that zero is not the edge
+
+    def side(sign: int) -> float:
+        widest = min(max(sign * bound for bound in bounds), WIDEST * farthest)
+        return max(least, widest, *(sign * point for point in points))
+
+    return side(-1), side(1)
 
 
-def extent(interval: Interval, differences: Sequence[float]) -> float:
-    """How far a row extends from zero."""
-    bounds = [interval.low, interval.high, *differences] if interval.n > 1 else list(differences)
-    return max((abs(value) for value in bounds if math.isfinite(value)), default=0.0)
+def reach(rows: Iterable[tuple[Interval, Sequence[float]]]) -> float:
+    """How far a scale goes to each side of a zero in its middle, as `sides` has it."""
+    return max(sides(rows))
 
 
 def ticks(limit: float) -> list[float]:
@@ -65,6 +74,8 @@ def row_drawing(interval: Interval, wide: Interval, differences: Sequence[float]
 
     An end of the thin interval that is farther than the scale goes is drawn as an open arrow at the edge. The numbers
     stand in the cells beside it, so it is hidden from screen readers.
+
+    Args:    limit: of `reach`, so that means and seeds lie within it.
     """
 
     def x(value: float) -> str:
@@ -78,11 +89,9 @@ def row_drawing(interval: Interval, wide: Interval, differences: Sequence[float]
     if interval.n > 1 and math.isfinite(interval.low):
         parts.append(f'<path class="wide" d="M{x(wide.low)} 10H{x(wide.high)}{_open_ends(wide, limit)}"/>')
         parts.append(f'<path class="ci" d="M{x(interval.low)} 10H{x(interval.high)}"/>')
-    parts += [f'<circle class="seed" cx="{x(value)}" cy="10" r="2.2"/>' for value in differences if abs(value) <= limit]
+    parts += [f'<circle class="seed" cx="{x(value)}" cy="10" r="2.2"/>' for value in differences]
     if interval.n:
-        beyond = abs(interval.mean) > limit
-        mark = _arrow(interval.mean) if beyond else f'<circle class="mean" cx="{x(interval.mean)}" cy="10" r="3.6"/>'
-        parts.append(mark)
+        parts.append(f'<circle class="mean" cx="{x(interval.mean)}" cy="10" r="3.6"/>')
     return Markup(f'<svg class="forest" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{"".join(parts)}</svg>')
 
 
@@ -90,11 +99,6 @@ def _open_ends(wide: Interval, limit: float) -> str:
     left, right = MARGIN, WIDTH - MARGIN
     low = f"M{left + 4} 6.5L{left} 10L{left + 4} 13.5" if wide.low < -limit else ""
     return low + (f"M{right - 4} 6.5L{right} 10L{right - 4} 13.5" if wide.high > limit else "")
-
-
-def _arrow(mean: float) -> str:
-    tip, back = (WIDTH - 1, WIDTH - 8) if mean > 0 else (1, 8)
-    return f'<path class="mean" d="M{tip} 10L{back} 5V15z"/>'
 
 
 def axis_drawing(limit: float) -> Markup:
@@ -113,7 +117,8 @@ def forest_figure(groups: Sequence[tuple[str, Sequence[Bar]]], delta: float, say
     Args:    groups: a heading with its rows; delta: the smallest difference that matters, in accuracy.
     """
     rows = [bar for _, bars in groups for bar in bars]
-    limit = 100 * reach(extent(bar.interval, bar.differences) for bar in rows)
+    below, above = (100 * side for side in sides((bar.interval, bar.differences) for bar in rows))
+    pad = 0.02 * (below + above)
     lines = len(rows) + len(groups)
     with house_style():
         figure = Figure(figsize=(8.4, 0.75 + 0.23 * lines))
@@ -130,11 +135,11 @@ def forest_figure(groups: Sequence[tuple[str, Sequence[Bar]]], delta: float, say
             for bar in bars:
                 place += 1
                 names.append((place, clipped(bar.label, 22)))
-                _draw_bar(axes, place, bar, limit)
+                _draw_bar(axes, place, bar, -below, above)
             place += 1
         axes.set_yticks([place for place, _ in names], [name for _, name in names])
         axes.set_ylim(lines - 0.4, -0.6)
-        axes.set_xlim(-1.04 * limit, 1.04 * limit)
+        axes.set_xlim(-below - pad, above + pad)
         axes.set_xlabel(say("difference in accuracy (pp), 95 % interval, thin: for the section at once; rings: seeds"))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -144,23 +149,21 @@ def forest_figure(groups: Sequence[tuple[str, Sequence[Bar]]], delta: float, say
     return figure
 
 
-def _draw_bar(axes: Axes, place: float, bar: Bar, limit: float) -> None:
+def _draw_bar(axes: Axes, place: float, bar: Bar, left: float, right: float) -> None:
+    """A row, on a scale that goes from left to right in percentage points."""
     one, colour = bar.interval, bar.style.colour
     gid = f"{bar.style.key}.forest.{place:g}"
     if one.n > 1 and math.isfinite(one.low):
         for found, width in ((bar.wide, 0.8), (one, 2.4)):
-            ends = [100 * max(-limit / 100, found.low), 100 * min(limit / 100, found.high)]
+            ends = [max(left, 100 * found.low), min(right, 100 * found.high)]
             axes.plot(ends, [place, place], color=colour, linewidth=width, solid_capstyle="butt", gid=gid)
-        edges = [(-limit, "<", bar.wide.low < -limit / 100), (limit, ">", bar.wide.high > limit / 100)]
+        edges = [(left, "<", 100 * bar.wide.low < left), (right, ">", 100 * bar.wide.high > right)]
         for end, marker in ((end, marker) for end, marker, beyond in edges if beyond):
             axes.plot([end], [place], marker, color=colour, markersize=4, fillstyle="none", clip_on=False, gid=gid)
-    inside = [100 * value for value in bar.differences if 100 * abs(value) <= limit * (1 + 1e-9)]
-    axes.plot(inside, [place] * len(inside), "o", color=colour, markersize=3, fillstyle="none", markeredgewidth=0.7)
+    seeds = [100 * value for value in bar.differences]
+    axes.plot(seeds, [place] * len(seeds), "o", color=colour, markersize=2.4, fillstyle="none", markeredgewidth=0.6)
     if one.n:
-        mean = 100 * one.mean
-        beyond = abs(mean) > limit * (1 + 1e-9)
-        marker = (">" if mean > 0 else "<") if beyond else bar.style.marker
-        axes.plot([max(-limit, min(limit, mean))], [place], marker, color=colour, markersize=5.5, clip_on=False)
+        axes.plot([100 * one.mean], [place], bar.style.marker, color=colour, markersize=4.5)
         axes.annotate(
             f"{points(one.mean)}  {bar.word}", (1, place), (6, 0), xycoords=("axes fraction", "data"),
             textcoords="offset points", va="center", fontsize=8, annotation_clip=False,

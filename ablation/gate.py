@@ -5,7 +5,8 @@ is significant over all variants together and larger than the margin, or when a 
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ablation.phrases import counted
 from ablation.stats import LEAST_PAIRS, Interval, paired_difference
 from ablation.verdict import ALPHA, p_words, points
 
+ROUNDING = 1e-9  # accuracies are whole images of far fewer
 # Of a report's facts, what must be equal for its accuracies to mean the same.
 _SETTING = (
     "preset",
@@ -50,8 +52,8 @@ class Change:
         return self.gone or 2 * self.failed > self.had
 
     def regressed(self, margin: float) -> bool:
-        """Whether it fell by more than a margin (in accuracy), and not by chance."""
-        return self.lost or (self.p_holm <= ALPHA and self.interval.mean < -margin)
+        """Whether it fell by more than a margin (in accuracy), and not by chance; a fall of just that is allowed."""
+        return self.lost or (self.p_holm <= ALPHA and self.interval.mean < -margin - ROUNDING)
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -104,17 +106,31 @@ def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Change]:
     tables = {
         name: [(has[name][s], then_) for s, then_ in seeds.items() if s in has[name]] for name, seeds in had.items()
     }
-    p = [
-        t_test([a - b for a, b in table]).p if len(table) >= LEAST_PAIRS else float("nan") for table in tables.values()
-    ]
+    image = _image(now)
     found = [
         Change(
             name, paired_difference([a for a, _ in table], [b for _, b in table]), adjusted, len(had[name]),
             failed=sum(seed in ours.get(name, {}) and seed not in has[name] for seed in had[name]), gone=not has[name],
         )
-        for (name, table), adjusted in zip(tables.items(), holm(p), strict=True)
+        for (name, table), adjusted in zip(tables.items(), holm([_p(t, image) for t in tables.values()]), strict=True)
     ]  # fmt: skip
     return sorted(found, key=lambda one: (not one.lost, one.interval.mean if one.interval.n else 0.0))
+
+
+def _image(report: Mapping[str, Any]) -> float:
+    """What one validation image is worth in a report's accuracies; 0 where it does not say how many there are."""
+    told = dict(report.get("facts", ())).get("validation images", "").replace(",", "")
+    return 1 / int(told) if told.isdecimal() and int(told) else 0.0
+
+
+def _p(table: Sequence[tuple[float, float]], image: float) -> float:
+    """P of a paired t test; equal differences have no noise to test with, and are real from more than an image on."""
+    differences = [a - b for a, b in table]
+    if len(table) < LEAST_PAIRS:
+        return math.nan
+    if max(differences) - min(differences) < ROUNDING:
+        return 0.0 if abs(differences[0]) > image + ROUNDING else 1.0
+    return t_test(differences).p
 
 
 def verdict_lines(found: list[Change], margin: float, base: Mapping[str, str]) -> list[str]:

@@ -7,20 +7,20 @@ is averaged here.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ablation.composition import quoted
-from ablation.config import choices
 from ablation.errors import UserError
 from ablation.folders import walk
 from ablation.health import flags
-from ablation.identity import digest, levels_of, named, setting_of
+from ablation.identity import digest, levels_of, named
 from ablation.images import Predictions, classes_without_images, read_predictions
+from ablation.leftout import LeftOut, superseded
+from ablation.pasting import loose_setting
 from ablation.phrases import counted
 from ablation.rundir import (
     CONFIG,
@@ -68,14 +68,6 @@ FLOATS = {*_ACCURACIES, "seconds_train", "lr_sum", *METRIC_COLUMNS} - {"epoch"}
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A directory that is not in the tables, and why."""
-
-    path: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Gathered:
     """Everything read below one folder.
 
@@ -108,31 +100,6 @@ class _Unreadable(Exception):
     """Why a directory cannot be used."""
 
 
-def loose_setting(config: Config) -> dict[str, Any]:
-    """The setting a command line decides: without data fingerprint and precision, which the machine and data decide."""
-    return setting_of(config, "", "")
-
-
-def overrides_of(config: Config, compose: Callable[..., Config]) -> list[str]:
-    """The shortest command line whose setting is that of a run's config; factors and seed are not in it.
-
-    Args:    compose: `commandline.compose_config`.
-    Raises:  UserError: the run's data no longer exist in conf/.
-    """
-    # Of a preset that is not here, such as one of a folder that --config-dir named, every setting is given by itself.
-    known = config.preset in choices("preset") and config.preset != compose([]).preset
-    found = [f"preset={config.preset}"] if known else []
-    if compose(found, partial=True).data.name is not config.data.name:
-        found.append(f"data={config.data.name.name}")
-    if config.data.root is not None:
-        found.append(f"data.root={quoted(config.data.root)}")
-    plain = loose_setting(compose(found))
-    for key, value in loose_setting(config).items():
-        if value != plain.get(key):
-            found.append(f"{key}={'null' if value is None else quoted(str(value))}")
-    return found
-
-
 def gather(*roots: Path) -> Gathered:
     """Read every run directory below these folders, at any depth; a missing folder is an empty one.
 
@@ -152,9 +119,11 @@ def gather(*roots: Path) -> Gathered:
         if known is None or _rank(run) > _rank(known):
             runs[run.row["run_id"]] = run
         if known is not None:
-            kept = runs[run.row["run_id"]].row["run_dir"]
-            lost = known.row["run_dir"] if kept == path else path
-            left_out.append(LeftOut(lost, f"a copy of the run in {kept}"))
+            kept = runs[run.row["run_id"]].row
+            lost = known.row if kept is run.row else run.row
+            copied = all(lost[name] == kept[name] for name in ("updated", "code_digest"))
+            copy = LeftOut(lost["run_dir"], f"a copy of the run in {kept['run_dir']}")
+            left_out.append(copy if copied else superseded(lost, kept))
     ordered = sorted(runs.values(), key=lambda run: [*(run.row[name] for name in (*FACTORS, "seed", "run_id"))])
     return Gathered(
         runs=frame_of((run.row for run in ordered), RUN_COLUMNS),
@@ -165,9 +134,10 @@ def gather(*roots: Path) -> Gathered:
     )
 
 
-def _rank(run: _Run) -> tuple[bool, bool]:
-    """Of two copies of a run the finished one counts, then the one whose folder still ends in its id."""
-    return run.row["state"] == State.finished.value, str(run.row["run_dir"]).endswith(str(run.row["run_id"]))
+def _rank(run: _Run) -> tuple[bool, str, bool]:
+    """Of two folders of a run the finished one counts, then the newer, then that whose name still ends in its id."""
+    row = run.row
+    return row["state"] == State.finished.value, row["updated"] or "", str(row["run_dir"]).endswith(row["run_id"])
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ from ablation.formats import NOTHING, Column, interval, number, percent, points,
 from ablation.grid_wording import factor_sentences, interaction_sentence, main_sentence, survival_word
 from ablation.identity import named
 from ablation.phrases import ENGLISH, Say, mark
-from ablation.typeset import csv_text, latex_table, markdown, plain_markdown, raw
+from ablation.typeset import beside, csv_text, latex_table, markdown, plain_markdown, raw
 from ablation.verdict import ALPHA
 
 COLUMNS = (
@@ -16,10 +16,8 @@ COLUMNS = (
     "difference_ci_high", "difference_p", "difference_p_holm", "conclusion", "variant",
 )  # fmt: skip
 _HEADINGS = {
-    "level": ("", "level"), "other": ("second", "factor"), "runs": ("", "runs"), "mean": ("accuracy", "(%)"),
-    "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "p": ("Holm", "p"), "verdict": ("", "verdict"),
-    "difference": ("differs", "by (pp)"), "difference_interval": ("95 % CI", "(pp)"), "difference_p": ("Holm", "p"),
-    "conclusion": ("", "conclusion"),
+    "level": ("", "level"), "mean": ("accuracy", "(%)"), "effect": ("effect there (pp)", "with 95 % CI"),
+    "difference": ("differs by (pp)", "with 95 % CI"), "difference_p": ("Holm", "p"), "conclusion": ("", "conclusion"),
 }  # fmt: skip
 
 
@@ -70,8 +68,9 @@ def caption(grid: Crossing, say: Say) -> str:
     return say(
         "{title}: effect of each {first} against {reference} at every {second}, over pairs of equal seed; differs: "
         "from its effect at {here}, over the same seeds. Student's t, p corrected by Holm: effects at one level "
-        "together, differences all together. A conclusion holds at one only where the difference is significant "
-        "itself, or the other effect is shown to be smaller than what matters.",
+        "together, differences all together. Found at one only: the difference is significant itself, or the other "
+        "effect is shown to be smaller than what matters; that there is none elsewhere is not said. Robust: the "
+        "difference, or both effects, are shown to be smaller than what matters.",
         title=grid.title, first=first.factor, reference=first.reference, second=second.factor,
         here=f"{second.factor}={second.reference}",
     )  # fmt: skip
@@ -114,25 +113,29 @@ def sentences(grid: Crossing, say: Say) -> list[str]:
     ]
 
 
-def to_markdown(grid: Crossing, say: Say) -> str:
+def to_markdown(grid: Crossing, say: Say, warnings: Iterable[str] = ()) -> str:
     """The grid's table and sentences as GitHub-flavoured Markdown."""
     lines = [
         f"## {plain_markdown(f'{grid.number} {grid.title}')}",
         f"\n{plain_markdown(grid.question)}\n",
         *markdown(columns(grid, say)),
         f"\n{plain_markdown(caption(grid, say))}\n",
-        *(f"- {plain_markdown(text)}" for text in sentences(grid, say)),
+        *(f"- {plain_markdown(text)}" for text in (*warnings, *sentences(grid, say))),
     ]
     if table := anova(grid, say):
         lines += [f"\n### {say('Analysis of variance')}\n", *markdown(table)]
     return "\n".join(lines) + "\n"
 
 
-def to_latex(grid: Crossing, say: Say) -> str:
-    """The grid's table as a LaTeX float, with its sentences below it."""
+def to_latex(grid: Crossing, say: Say, warnings: Iterable[str] = ()) -> str:
+    """The grid's table as a LaTeX float, a block per level of the second side, with its sentences below it."""
+    found = {column.key: column for column in columns(grid, say)}
+    found["effect"] = beside(found["effect"], found["interval"])
+    found["difference"] = beside(found["difference"], found["difference_interval"])
     return latex_table(
-        columns(grid, say), _HEADINGS, caption(grid, say), grid.name, say, say(" ").join(sentences(grid, say))
-    )
+        [found[key] for key in _HEADINGS], _HEADINGS, caption(grid, say), grid.name, say,
+        say(" ").join([*warnings, *sentences(grid, say)]), found["other"],
+    )  # fmt: skip
 
 
 def to_csv(grids: Iterable[Crossing]) -> str:

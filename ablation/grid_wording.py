@@ -3,19 +3,26 @@
 from collections.abc import Iterable
 
 from ablation.crossing import Crossing, Part, Side, Survival
-from ablation.phrases import Say
+from ablation.phrases import Say, mark
 from ablation.stats import LEAST_PAIRS
 from ablation.verdict import Verdict, p_words, points
 
-_FEW = "{name} at {there}: {n} of the {least} seeds with every run that a verdict needs."
+_FEW = mark(
+    "{name} at {there} is not compared: {n} {n:seed has|seeds have} every run that it takes, and a verdict needs "
+    "{least}."
+)
+_FEW_OVER = mark(
+    "{name} averaged over {factor} is not compared: {n} {n:seed has|seeds have} every run that it takes, and a verdict "
+    "needs {least}."
+)
 _ALIKE = (
-    "{name} at {there}: the seeds differ by less than half an image, or half a step of rounded values, so they say "
-    "nothing of the noise of training."
+    "{name} at {there}: the interval of the seeds would be narrower than one image, or one step of rounded values, so "
+    "they say nothing of the noise of training."
 )
 
 
 def survival_word(part: Part, crossing: Crossing, say: Say) -> str:
-    """What becomes of a level's effect, for example `holds only at optim.lr=0.001`."""
+    """What becomes of a level's effect, for example `found at optim.lr=0.001 only`."""
     survival = part.survival or Survival.untested
     factor = crossing.second.factor
     return say(survival.value, here=f"{factor}={crossing.second.reference}", there=f"{factor}={part.other}")
@@ -67,7 +74,7 @@ def main_sentence(part: Part, crossing: Crossing, over: Side, say: Say) -> str:
     side = crossing.first if over is crossing.second else crossing.second
     name, factor = f"{side.factor}={part.level}", over.factor
     if one.n < LEAST_PAIRS:
-        return say(_FEW, name=name, there=factor, n=one.n, least=LEAST_PAIRS)
+        return say(_FEW_OVER, name=name, factor=factor, n=one.n, least=LEAST_PAIRS)
     if part.finding.by_images:
         return say(_ALIKE, name=name, there=factor)
     d, low, high = (points(value, sign=True) for value in (one.mean, one.low, one.high))

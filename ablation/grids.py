@@ -7,8 +7,9 @@ from typing import Any
 from ablation.comparison import Rules
 from ablation.crossing import Cell, Crossing, Side, cross
 from ablation.fates import failed, seed_runs, usable
-from ablation.gather import Gathered, loose_setting
+from ablation.gather import Gathered
 from ablation.identity import Variant, digest, levels_of
+from ablation.pasting import loose_setting
 from ablation.schema import Config, Stage
 from ablation.sections import load_section, section_names
 from ablation.selection import Plan, Runs, of_setting
@@ -174,3 +175,9 @@ def _with(config: Config, condition: str, value: Any) -> Config:
 
 def _text(value: Any) -> str:
     return f"{value:g}"
+
+
+def ids_elsewhere(grids: Iterable[Crossing]) -> set[str]:
+    """Ids of the runs of other settings that grids use."""
+    cells = [cell for grid in grids for cell in grid.cells if cell.elsewhere]
+    return {run.run_id for cell in cells for run in cell.seeds if run.run_id}

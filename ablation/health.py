@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as st
+from scipy.optimize import isotonic_regression
 
-from ablation.correctness import at_chance
+from ablation.correctness import guesses
 
 EXHAUSTED = 0.01  # share of the first learning rate below which nothing more is learned
 WASTED = 0.01  # share of the summed learning rate below which the last 40 % of the epochs were for nothing
@@ -86,22 +87,27 @@ def flags(
     se, window = binomial_se(float(acc[-1]), n_val), window_of(acc.size)
     long_enough = acc.size >= 5
     improving = long_enough and moves(acc, se)
-    tail = rate[math.ceil(0.6 * rate.size) :].sum() / rate.sum()
+    tail = rate[math.ceil(0.6 * rate.size) :].sum()
     found = {
         "still_improving": improving,
         "gap_growing": gap is not None and long_enough and moves(gap, se),
         "peaked_early": int(acc.argmax()) + 1 < acc.size - window and float(acc.max() - acc[-1]) > 2 * se,
-        "at_chance": at_chance(round(float(acc[-1]) * n_val), n_val, n_classes),
+        "at_chance": guesses(float(acc[-1]), n_val, n_classes),
         "one_class": predicted is not None and np.bincount(predicted).max() > ONE_CLASS * len(predicted),
         "lr_exhausted": rate[-1] < EXHAUSTED * rate[0] and improving,
-        "budget_waste": long_enough and tail < WASTED,
+        "budget_waste": long_enough and tail < WASTED * rate.sum(),
         "unstable": long_enough and _jumps(acc[-window:], n_val),
     }
     return tuple(name for name, holds in found.items() if holds)
 
 
 def _jumps(last: NDArray[np.float64], n_val: int) -> bool:
-    """Whether neighbouring epochs differ by more than the images explain: an rms step above 4 SE of a difference."""
-    steps = np.diff(last)
-    se = binomial_se(float(last.mean()), n_val) * math.sqrt(2)
-    return bool(se and math.sqrt(float((steps**2).mean())) > 4 * se)
+    """Whether the last epochs go up and down by more than the images explain: an rms of over 4 SE about a steady curve.
+
+    A steady curve is the nearest one that only rises or only falls, so a run that learns fast is not unstable by that.
+
+    Source:  isotonic regression, Barlow et al. 1972.
+    """
+    se = binomial_se(float(last.mean()), n_val)
+    steady = (isotonic_regression(last, increasing=rising).x for rising in (True, False))
+    return bool(se) and min(math.sqrt(float(((last - one) ** 2).mean())) for one in steady) > 4 * se

@@ -7,8 +7,10 @@ from typing import Any
 from omegaconf import ListConfig, OmegaConf
 
 from ablation.commandline import compose_config
+from ablation.commands import has_make, interpreter
 from ablation.config import choices, comment_of, conf_file
-from ablation.identity import levels_of
+from ablation.identity import Variant, changed_factors, levels_of, named
+from ablation.origin import as_typed
 from ablation.schema import FACTORS
 from ablation.sections import load_section, section_names
 
@@ -23,13 +25,14 @@ EXAMPLES = (
     ("python -m ablation.report", "tables, figures and the page"),
     ("python -m ablation.verify run=runs/NAME", "train a run again and compare"),
 )
+# Settings that people type by their names; those that a group sets, as data= sets data.name, are none.
+SET_BY_GROUPS = ("data.name", "logger.tensorboard", "logger.mlflow", "logger.wandb")
 MEANING = {
-    "data.name": "set by data=",
     "data.root": "folder of images",
     "data.per_class": "training images of each class, a balanced cut; null for all",
     "data.image_size": "side of an image in pixels",
     "data.bad_files": "an unreadable image: error or skip",
-    "data.classes": "only these: the first N, or names with commas between",
+    "data.classes": "only these: the first N, or [cat,dog], numbered in this order",
     "data.split": "validation images: given, or from the training images, fixed over seeds or by_seed",
     "data.val_share": "share of each class's training images that data.split=fixed or by_seed takes",
     "data.download": "whether images that are missing may be downloaded",
@@ -47,15 +50,12 @@ MEANING = {
     "optim.momentum": "of stochastic gradient descent",
     "optim.weight_decay": "of stochastic gradient descent",
     "stage": "why runs are made: screening, or confirmation (make more-seeds)",
-    "logger.tensorboard": "what logger=tensorboard sets",
-    "logger.mlflow": "what logger=mlflow sets",
-    "logger.wandb": "what logger=wandb sets",
     "logger.project": "MLflow's experiment, W&B's project",
     "logger.mlflow_uri": "sqlite:////path or http://server; null for mlflow.db in runs_dir",
     "logger.wandb_entity": "W&B's user or team; null for the owner of the API key",
     "logger.wandb_mode": "auto (online where an API key is known), offline or online",
     "report.metric": "accuracy that is compared: final, last3 or best",
-    "report.source": "typed report.from: whose runs are reported: runs, report (both ours), csv, tensorboard or mlflow",
+    "report.source": "whose runs are reported: runs, report (both ours), csv, tensorboard or mlflow",
     "report.path": "of report.from: the file or folder that holds the runs",
     "report.value": "of report.from: column, tag or metric that is compared; null finds it by its name",
     "report.seed": "of report.from: column of the seed; null finds it by its name",
@@ -97,26 +97,37 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, ListConfig) else value.name
 
 
+def _other_presets(reference: Variant) -> str:
+    """The levels of other presets that differ from a reference: `; writeup: width=full`."""
+    found = []
+    for preset in choices("preset"):
+        levels = levels_of(compose_config([f"preset={preset}"], partial=True))
+        if changed := changed_factors(levels, reference):
+            found.append(f"; {preset}: {named({factor: levels[factor] for factor in changed})}")
+    return "".join(found)
+
+
 def train_help() -> str:
     """Factors, levels, sections, presets, settings and examples of `python -m ablation.train`."""
-    reference = levels_of(compose_config(["preset=writeup"], partial=True))
+    plain = compose_config([])
+    reference = levels_of(plain)
     lines = ["Train one run of the study, or with -m a sweep of runs. Finished runs are never trained again.", ""]
-    lines += ["Factors, one level each, the reference marked with *:"]
+    lines += [f"Factors, one level each. * is what preset={plain.preset}, the default, has{_other_presets(reference)}:"]
     for factor in FACTORS:
         names = [f"{name}*" if name == reference[factor] else name for name in choices(factor)]
         lines.append(_wrapped(factor, " ".join(names)))
-    lines += ["", "Sections, swept with -m +section=NAME (or make sweep-NAME):"]
+    lines += ["", f"Sections, swept with -m +section=NAME{' (or make sweep-NAME)' if has_make() else ''}:"]
     lines += [_wrapped(name, f"{load_section(name).number}  {load_section(name).title}") for name in section_names()]
     for group, title in _GROUPS.items():
         lines += ["", f"{title}:"]
         lines += [_wrapped(f"{group}={name}", comment_of(conf_file(group, name)), 22) for name in choices(group)]
     lines += ["", "Settings, given as name=value, with their value under the demo preset:"]
-    demo = OmegaConf.structured(compose_config([]))
-    values = {name: OmegaConf.select(demo, name) for name in MEANING}
+    values = {name: OmegaConf.select(OmegaConf.structured(plain), name) for name in MEANING}
     shown = {name: json.dumps(value, default=_plain).strip('"') for name, value in values.items()}
-    lines += [_wrapped(f"{name}={shown[name]}", meaning, 31) for name, meaning in MEANING.items()]
+    lines += [_wrapped(as_typed(f"{name}={shown[name]}"), meaning, 31) for name, meaning in MEANING.items()]
     lines += ["", "Your own levels, sections and presets beside these: --config-dir=FOLDER, with the layout of conf/,"]
     lines += ["for example FOLDER/norm/group4.yaml. The report takes it, too. Completion: ablation-completion --help."]
-    lines += ["", "Examples:", *(f"  {command:<70} {meaning}" for command, meaning in EXAMPLES)]
+    told = [(f"{interpreter()} {words.partition(' ')[2]}", meaning) for words, meaning in EXAMPLES]
+    lines += ["", "Examples:", *(f"  {words:<70} {meaning}" for words, meaning in told)]
     lines += ["", "Exit codes: 0 done, 1 a run failed, 2 bad command or config, 130 Ctrl-C, 143 SIGTERM."]
     return "\n".join(lines)

@@ -4,10 +4,11 @@ Everything is derived from the resolved config, so how a value was given (a leve
 never matters, and neither do paths, devices, threads or output options.
 """
 
+import ast
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -17,10 +18,14 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablation.config import choices, conf_cache, conf_file
+from ablation.config import choices, conf_cache, conf_file, reason
 from ablation.datachoice import SplitRule
-from ablation.errors import UserError
+from ablation.errors import unknown
+from ablation.ranges import type_problem
 from ablation.schema import FACTORS, Config, FactorConfig
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NO_NAMES = ("on", "off", "yes", "no", "true", "false", "null")  # YAML reads them as no text
 
 Variant = Mapping[str, str]  # factor -> level name
 
@@ -32,6 +37,8 @@ TRAINING_MODULES = (
     "cifar_batch",
     "content",
     "csvfile",
+    "csvpaths",
+    "csvrows",
     "data",
     "decode",
     "fashion_mnist",
@@ -76,23 +83,57 @@ def canonical(value: Any) -> Any:
     return value
 
 
-@conf_cache
 def level_configs(factor: str) -> dict[str, FactorConfig]:
-    """Each level of a factor by its name, read from conf/<factor>/.
+    """Each level of a factor by its name, read from conf/<factor>/, without those of `broken_levels`."""
+    return {name: level for name, level in _read_levels(factor).items() if isinstance(level, FactorConfig)}
 
-    Raises:  UserError: names the file that is no YAML or does not fit the factor's schema.
-    """
+
+def broken_levels(factor: str) -> dict[str, str]:
+    """By name the levels of a factor whose file is no YAML or does not fit the factor's schema, and what is wrong."""
+    return {name: problem for name, problem in _read_levels(factor).items() if isinstance(problem, str)}
+
+
+@conf_cache
+def _read_levels(factor: str) -> dict[str, FactorConfig | str]:
     schema: type[FactorConfig] = get_type_hints(Config)[factor]
-    found = {}
-    for name in choices(factor):
-        path = conf_file(factor, name)
-        try:
-            level = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path)))
-        except (OmegaConfBaseException, yaml.YAMLError) as error:
-            raise UserError(f"{path}: {' '.join(str(error).split())}") from error
-        assert isinstance(level, FactorConfig)
-        found[name] = level
-    return found
+    return {name: _read_level(conf_file(factor, name), schema) for name in choices(factor)}
+
+
+def name_problem(name: str) -> str | None:
+    """What is wrong with the name of a config file, which is the name of a choice."""
+    if _NAME.fullmatch(name) and name not in _NO_NAMES:
+        return None
+    return (
+        "a name is of small letters, digits and _, begins with a letter, and is none of "
+        f"{', '.join(_NO_NAMES)}, which YAML reads as no text."
+    )
+
+
+def _read_level(path: Path, schema: type[FactorConfig]) -> FactorConfig | str:
+    """A level, or what is wrong with its file: every key and value, with what is allowed."""
+    try:
+        content = OmegaConf.load(path)
+        wrong = [*filter(None, [name_problem(path.stem)]), *_level_problems(content, schema)]
+        if wrong:
+            return f"{path}: {' '.join(wrong)}"
+        level = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), content))
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError) as error:
+        return f"{path}: {reason(error)}"
+    assert isinstance(level, FactorConfig)
+    return level
+
+
+def _level_problems(content: Any, schema: type[FactorConfig]) -> Iterator[str]:
+    kinds = get_type_hints(schema)
+    values: Any = OmegaConf.to_container(content)
+    if not isinstance(values, dict):
+        yield f"expected are lines of the form name: value, for {', '.join(kinds)}."
+        return
+    for key, value in values.items():
+        if key not in kinds:
+            yield unknown(str(key), kinds)
+        elif not isinstance(value, list | dict) and (wrong := type_problem(str(key), spelled(value), kinds[key])):
+            yield wrong
 
 
 @conf_cache
@@ -217,7 +258,28 @@ def plain_name(text: str) -> str:
 
 @cache
 def code_digest() -> str:
-    """Ten digits over the source of the training modules, the same for both kinds of line endings."""
+    """Ten digits over what the training modules compute; comments, docstrings and what errors say are not in it."""
     folder = Path(__file__).resolve().parent
-    sources = [(folder / f"{name}.py").read_bytes().replace(b"\r\n", b"\n").decode() for name in TRAINING_MODULES]
-    return digest(sources)
+    return digest([computed((folder / f"{name}.py").read_text(encoding="utf-8")) for name in TRAINING_MODULES])
+
+
+def computed(source: str) -> str:
+    """What a module's source computes, as text: equal for sources that differ in layout, comments or messages alone."""
+    return str(_computed(ast.parse(source)))
+
+
+def _computed(node: Any) -> Any:
+    match node:
+        case ast.Raise():  # ends a run, and changes no number of one that does not end there
+            return "Raise"
+        case ast.AST():  # what is empty has been given other names by versions of Python
+            fields = ((name, value) for name, value in ast.iter_fields(node) if value is not None and value != [])
+            return [type(node).__name__, *((name, _computed(value)) for name, value in fields)]
+        case list():
+            return [_computed(one) for one in node if not _is_text(one)]
+    return repr(node)
+
+
+def _is_text(node: Any) -> bool:
+    """Whether it is a string that stands by itself, such as a docstring."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -125,8 +125,6 @@ def _notices(classes: Sequence[str], empty: Sequence[str], vals: dict[str, list[
         yield f"classes without a validation image: {len(missing):,} ({_listed(missing)}); their accuracy is not known."
     if empty_val := [name for name, found in vals.items() if not found and name not in classes]:
         yield f"validation folders without an image and without a class, passed over: {_listed(empty_val)}."
-    if len(classes) == 1:
-        yield f"there is one class only, {classes[0]}: nothing can be told apart. Is each class a folder of its own?"
     forms: dict[str, list[str]] = {}
     for name in classes:
         forms.setdefault(_form(name), []).append(name)

@@ -158,7 +158,7 @@ def image_evidence(
     return ImageEvidence(
         n=first.target.size,
         flips=tuple(_flips(seed, a, b) for seed, a, b in zip(seeds, ours, theirs, strict=True)),
-        noises=two_noises(ours, theirs) if len(seeds) > 1 and not own else None,
+        noises=two_noises(ours, theirs) if len(seeds) > 1 and first.target.size > 1 and not own else None,
         classes=_class_effects(ours.astype(np.int64) - theirs, first.target, classes),
         lost=() if own else _flipped(theirs, ours, [level[seed] for seed in seeds], classes),
         won=() if own else _flipped(ours, theirs, [control[seed] for seed in seeds], classes),

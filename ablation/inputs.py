@@ -177,7 +177,8 @@ def _names_in(place: Path) -> tuple[Path, list[str], tuple[str, ...]]:
         return place.parent, [place.name], ()
     if not re.search(r"[*?\[]", str(place)):
         beside = sorted(os.listdir(place.parent)) if place.parent.is_dir() else []
-        raise UserError(f"images={place}: there is no such folder or file.{hint(place.name, beside)}")
+        near = hint(place.name, beside, f"images={place.parent / '{}'}")
+        raise UserError(f"images={place}: there is no such folder or file.{near}")
     if "**" in place.parts:
         raise UserError(f"images={place}: ** is not known. A folder is taken with all that is below it: images=/path.")
     first = next(k for k, part in enumerate(place.parts) if re.search(r"[*?\[]", part))

@@ -4,17 +4,21 @@
 that can be refused is refused here, before any work; finished runs are recognised here, in a fraction of a second.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ablation.admission import admitted, sources_of
 from ablation.commandline import compose_config
+from ablation.composition import quoted
 from ablation.data import DataInfo, Splits, describe, load
-from ablation.datachoice import DataConfig
-from ablation.environment import cores_of_process, processes, resolve_device, resolve_precision
+from ablation.datachoice import DataConfig, SplitRule
+from ablation.environment import cores_of_process, emulation_note, processes, resolve_device, resolve_precision
 from ablation.errors import UserError
 from ablation.identity import canonical, code_digest, differences, levels_of, run_id_of, slug_of
+from ablation.pasting import check_command, overrides_of
+from ablation.phrases import by_seed
 from ablation.rundir import CONFIG, OVERRIDES, RESULT, STATUS, RunDir, State, by_run_id, write_yaml
 from ablation.schema import FACTORS, Config, Precision, Retry
 from ablation.shapes import norm_problems
@@ -70,18 +74,28 @@ def prepare(configs: Iterable[Config], threads: int | None = None) -> list[Job]:
     """
     jobs: dict[str, Job] = {}
     known: dict[str, dict[str, RunDir]] = {}
-    infos: dict[str, DataInfo] = {}
     bases: dict[str, Config] = {}
-    for config in map(_settled, configs):
-        if (source := repr(config.data)) not in infos:
-            infos[source] = describe(config.data)
+    settled = list(map(_settled, configs))
+    infos = _infos(settled)
+    for config in settled:
         if config.runs_dir not in known:
             known[config.runs_dir] = by_run_id(Path(config.runs_dir))
         if config.preset not in bases:
             bases[config.preset] = compose_config([f"preset={config.preset}"], partial=True)
-        job = _job(config, infos[source], bases[config.preset], known[config.runs_dir], threads or cores_of_process())
+        job = _job(
+            config,
+            infos[repr(config.data)],
+            bases[config.preset],
+            known[config.runs_dir],
+            threads or cores_of_process(),
+        )
         jobs.setdefault(job.run_id, job)
     return list(jobs.values())
+
+
+def _infos(configs: Iterable[Config]) -> dict[str, DataInfo]:
+    sources = sources_of(configs)
+    return dict(zip(sources, admitted(list(sources.values()), lambda data, _: describe(data)), strict=True))
 
 
 def _job(config: Config, info: DataInfo, base: Config, known: dict[str, RunDir], threads: int) -> Job:
@@ -148,8 +162,7 @@ def frozen(paths: Iterable[Path]) -> list[Job]:
 
     Raises:  UserError: one is no run directory, or its data are no longer those it was made for.
     """
-    jobs: list[Job] = []
-    infos: dict[str, DataInfo] = {}
+    found: list[tuple[Path, Config, dict[str, Any]]] = []
     for path in paths:
         run = RunDir(path)
         status = run.raw_status()
@@ -160,11 +173,12 @@ def frozen(paths: Iterable[Path]) -> list[Job]:
             there = (run / CONFIG).exists()
             advice = " The command that made it goes on with it." if there else ""
             raise UserError(f"run={path} is no run directory: its {STATUS} {lost}.{advice}")
-        config = read_config(run)
-        if (source := repr(config.data)) not in infos:
-            infos[source] = describe(config.data)
-        jobs.append(_frozen(path, config, infos[source], status, run.read_yaml(OVERRIDES)))
-    return jobs
+        found.append((path, read_config(run), status))
+    infos = _infos(config for _, config, _ in found)
+    return [
+        _frozen(path, config, infos[repr(config.data)], status, RunDir(path).read_yaml(OVERRIDES))
+        for path, config, status in found
+    ]
 
 
 def _frozen(path: Path, config: Config, info: DataInfo, status: dict[str, Any], levels: dict[str, str]) -> Job:
@@ -189,27 +203,41 @@ def _frozen(path: Path, config: Config, info: DataInfo, status: dict[str, Any], 
 
 
 def open_data(jobs: Iterable[Job]) -> None:
-    """Decode what the jobs need, once and before the first of them starts, and say what is odd about the images.
+    """Decode what the jobs need, once and before the first of them starts, and say what is odd about it.
 
     Raises:  UserError: a file cannot be read, and data.bad_files is not skip.
     """
-    for config in {repr(job.config.data): job.config for job in jobs}.values():
-        splits = load(config.data, config.seed)
-        for notice in _oddities(splits):
-            print(f"note: {notice}", flush=True)
+    jobs = list(jobs)
+    configs = [job.config for job in jobs]
+    first = {repr(config.data): config for config in reversed(configs)}
+    sources = sources_of(configs)
+    loaded = admitted(list(sources.values()), lambda data, seeds: {seed: load(data, seed) for seed in seeds})
+    notices = (
+        notice for source, splits in zip(sources, loaded, strict=True) for notice in _oddities(first[source], splits)
+    )
+    emulated = filter(None, (emulation_note(job.precision, job.device) for job in jobs))
+    for notice in dict.fromkeys((*emulated, *notices)):
+        print(f"note: {notice}", flush=True)
 
 
-def _oddities(splits: Splits) -> list[str]:
-    """Sentences on what was passed over, skipped, or is in training and validation at once."""
-    found = list(splits.notices)
-    if splits.n_skipped:
-        found.append(f"files that cannot be read, skipped: {splits.n_skipped:,} (data.bad_files=skip).")
-    if splits.n_leaked:
-        found.append(
-            f"validation images that are among the training images, too: {splits.n_leaked:,} of {len(splits.val):,}; "
-            "accuracy is too high by what is learnt by heart. `python -m ablation.data check` names them."
+def _oddities(config: Config, splits: Mapping[int, Splits]) -> Iterator[str]:
+    """Sentences on what was passed over, skipped, or is in training and validation at once, over all seeds.
+
+    Args:    splits: by seed, of one source.
+    """
+    some = next(iter(splits.values()))
+    yield from some.notices
+    if some.n_skipped:
+        yield f"files that cannot be read, skipped: {some.n_skipped:,} (data.bad_files=skip)."
+    if any(one.n_leaked for one in splits.values()):
+        counts = by_seed({seed: f"{one.n_leaked:,} of {len(one.val):,}" for seed, one in splits.items()})
+        own = splits if config.data.split is SplitRule.by_seed else ()
+        chosen, kept = overrides_of(config, compose_config), config.data.cache_dir
+        chosen += [f"data.cache_dir={quoted(kept)}"] if kept else []
+        yield (
+            f"validation images that are among the training images, too: {counts}; accuracy is too high by what is "
+            f"learnt by heart. This names them: {check_command(chosen, own)}"
         )
-    return found
 
 
 def remaining(job: Job) -> tuple[bool, str]:

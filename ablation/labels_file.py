@@ -136,12 +136,12 @@ FORMATS: dict[str, tuple[Callable[[Iterable[Row], Head], Iterator[str]], str]] =
 }
 
 
-def write_labels(out: Path, kind: str, rows: Iterable[Row], head: Head, *, keep_other: bool = False) -> Path | None:
+def write_labels(out: Path, kind: str, rows: Iterable[Row], head: Head) -> Path | None:
     """Write the rows as they come into a temporary file, and name it `out` when it is complete.
 
     What `rows` raises leaves an earlier file as it was.
 
-    Args:    keep_other: a file that is there with other content gets another name, which is returned.
+    Returns: the name that a file which was there with other content has now.
     """
     lines, errors = FORMATS[kind]
     temporary = out.with_name(f".{out.name[:100]}.{os.getpid()}.tmp")
@@ -150,7 +150,7 @@ def write_labels(out: Path, kind: str, rows: Iterable[Row], head: Head, *, keep_
             handle.writelines(lines(rows, head))
             handle.flush()
             os.fsync(handle.fileno())
-        kept = _moved(out) if keep_other and out.exists() and not filecmp.cmp(out, temporary, shallow=False) else None
+        kept = _moved(out) if out.exists() and not filecmp.cmp(out, temporary, shallow=False) else None
         os.replace(temporary, out)
     except BaseException:
         temporary.unlink(missing_ok=True)

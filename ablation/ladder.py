@@ -15,13 +15,12 @@ from ablation.schema import Config
 from ablation.sections import load_section, section_names
 from ablation.selection import describe_variant
 from ablation.stats import Interval, paired_difference
-from ablation.typeset import csv_text, latex_table, markdown, plain_markdown, raw
+from ablation.typeset import beside, csv_text, latex_table, markdown, plain_markdown, raw
 from ablation.wording import settings_notes
 
 _HEADINGS = {
-    "rung": ("", "step"), "changes": ("", "changes"), "runs": ("", "runs"), "mean": ("accuracy", "(%)"),
-    "step": ("step", "(pp)"), "interval": ("95 % CI", "(pp)"), "p": ("Holm", "p"), "verdict": ("", "verdict"),
-    "total": ("since the", "first (pp)"), "total_interval": ("95 % CI", "(pp)"),
+    "rung": ("", "step"), "mean": ("accuracy", "(%)"), "step": ("this step (pp)", "with 95 % CI"),
+    "p": ("Holm", "p"), "verdict": ("", "verdict"), "total": ("since the first (pp)", "with 95 % CI"),
 }  # fmt: skip
 
 
@@ -50,6 +49,11 @@ class Ladder:
     title: str
     question: str
     rungs: tuple[Rung, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The runs of every rung."""
+        return tuple(rung.cell for rung in self.rungs)
 
     @property
     def has_runs(self) -> bool:
@@ -117,19 +121,28 @@ def caption(ladder: Ladder, say: Say) -> str:
     )
 
 
-def to_markdown(ladder: Ladder, say: Say) -> str:
+def to_markdown(ladder: Ladder, say: Say, warnings: Iterable[str] = ()) -> str:
     """The table as GitHub-flavoured Markdown."""
     title, question, told = map(
         plain_markdown, (f"{ladder.number} {ladder.title}", ladder.question, caption(ladder, say))
     )
-    notes = [f"- {plain_markdown(f'{rung.name}: {note}')}" for rung in ladder.rungs for note in rung.notes]
+    remarks = [*warnings, *(f"{rung.name}: {note}" for rung in ladder.rungs for note in rung.notes)]
+    notes = [f"- {plain_markdown(remark)}" for remark in remarks]
     lines = [f"## {title}\n", f"{question}\n", *markdown(columns(ladder, say)), "", told, *[""] * bool(notes), *notes]
     return "\n".join(lines) + "\n"
 
 
-def to_latex(ladder: Ladder, say: Say) -> str:
-    """The table as a LaTeX float."""
-    return latex_table(columns(ladder, say), _HEADINGS, caption(ladder, say), ladder.name, say)
+def to_latex(ladder: Ladder, say: Say, warnings: Iterable[str] = ()) -> str:
+    """The table as a LaTeX float, with what each step changes and the notes below it."""
+    found = {column.key: column for column in columns(ladder, say)}
+    found["step"] = beside(found["step"], found["interval"])
+    found["total"] = beside(found["total"], found["total_interval"])
+    changes = [f"{rung.name}: {rung.changes}." for rung in ladder.rungs if rung.changes]
+    notes = [f"{rung.name}: {note}" for rung in ladder.rungs for note in rung.notes]
+    told = [*warnings, say("What differs:"), *changes, *notes]
+    return latex_table(
+        [found[key] for key in _HEADINGS], _HEADINGS, caption(ladder, say), ladder.name, say, say(" ").join(told)
+    )
 
 
 def to_csv(ladder: Ladder) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablation.errors import UserError, hint
+from ablation.errors import UserError, hint, nearest
 from ablation.listing import DataFault, natural_key, printable
+from ablation.pasting import argument
 from ablation.walk import SUFFIXES, Walk
 
 EXPECTED = "Expected are train/<class>/ and val/<class>/ with images, and optionally test/ with unlabelled images."
@@ -93,10 +94,11 @@ def refuse_missing(root: Path) -> None:
         there = [name for name in os.listdir(above) if not name.startswith(".")]
     except OSError as error:
         raise UserError(f"data.root={root}: {above} cannot be opened: {error.strerror}.") from error
-    nearest = hint(below.name, there, f"{above / '{}'}")
+    meant = nearest(below.name, there)
+    told = f" Did you mean {argument('data.root', above / meant)}?" if meant else ""
     rest = "" if above == root.absolute().parent else f" {above} is there, {below.name} in it is not."
     what = "file" if root.suffix.lower() in {*_ARCHIVES, *_FILES} else "folder"
-    raise UserError(f"data.root={root}: there is no such {what} at all.{rest}{nearest}")
+    raise UserError(f"data.root={root}: there is no such {what} at all.{rest}{told}")
 
 
 def other_source(root: Path, *but: str) -> str:
@@ -108,7 +110,7 @@ def other_source(root: Path, *but: str) -> str:
     if found is None or found[0] in but:
         return ""
     name, place, words = found
-    return f"It looks like {words}: data={name}{'' if place == root else f' data.root={place}'}."
+    return f"It looks like {words}: data={name}{'' if place == root else ' ' + argument('data.root', place)}."
 
 
 def _source_of(root: Path) -> tuple[str, Path, str] | None:
@@ -142,27 +144,63 @@ def _refuse_other_layouts(root: Path, names: list[str], val: str | None) -> None
     for name in names[:_CLASSES_LOOKED_AT]:
         inside = {found.lower() for found in folders_in(root / name)}
         if inside & set(_SYNONYMS["train"]):
-            raise UserError(f"{start} {name}/ in it has one: data.root={root / name}.")
+            raise UserError(f"{start} {name}/ in it has one: {argument('data.root', root / name)}.")
     if val is not None:
         raise DataFault(f"{start} {EXPECTED}")
     parent = root.absolute().parent
     if root.absolute().name.lower() in {name for known in _SYNONYMS.values() for name in known}:
-        raise UserError(f"{start} It is a split itself: give the folder above it, data.root={parent}.")
+        raise UserError(f"{start} It is a split itself: give the folder above it, {argument('data.root', parent)}.")
     images = _images_in(root)
     if images and not names:
         above = parent.parent if parent.name.lower() in _SYNONYMS["train"] else parent
         advice = other_source(root, "imagefolder") or (
             "It may be the folder of one class: give the folder that holds train/, for example "
-            f"data.root={above}. {EXPECTED}"
+            f"{argument('data.root', above)}. {EXPECTED}"
         )
         raise UserError(f"{start} It holds images itself ({printable(images[0])}, ...). {advice}")
     filled = [name for name in names if _images_in(root / name)]
+    if names == filled and len(names) == 1 and not other_source(root, "imagefolder"):
+        raise DataFault(one_class(root, root, names[0]))
     if len(filled) < 2 or any(not _images_in(root / name) and _deeper(root / name) for name in names):
         archives = sorted((one.name for one in root.iterdir() if one.suffix.lower() in _ARCHIVES), key=natural_key)
         packed = f" There is an archive to unpack: {archives[0]}." if archives else ""
         if other := other_source(root, "imagefolder"):
             raise UserError(f"{start} {other}")
-        raise UserError(f"{start}{packed} {EXPECTED}{hint('train', names, 'the folder {}')}")
+        raise UserError(f"{start}{packed} {EXPECTED}{hint('train', names, '{}/')}")
+
+
+def one_class(root: Path, place: Path, name: str) -> str:
+    """Why a data set of one class is refused, with the folder that was probably meant.
+
+    Args:    root: the folder that holds the images; place: what the user named; name: of the class.
+    """
+    start = f"data.root={place}: the data set has one class, {printable(name)}; got 1, needed are at least 2, since "
+    start += "with one nothing can be told apart."
+    if root == place and root.is_dir():
+        train = next((one for one in folders_in(root) if one.lower() in _SYNONYMS["train"]), "")
+        for near, where in (
+            (root.absolute().parent, "the folder of one class, or one level too deep"),
+            *(
+                (below, "one level too high")
+                for below in (root / train / name, *(root / one for one in folders_in(root)))
+            ),
+        ):
+            if len(classes := _class_folders(near)) > 1:
+                told = ", ".join(f"{printable(one)}/" for one in classes[:3]) + ", ..." * (len(classes) > 3)
+                return f"{start} data.root seems to be {where}: {near} has {told}. Give that: data.root={near}."
+    return (
+        f"{start} Each class is a folder of its own, or a label of its own in a table: give the folder above the "
+        "classes as data.root, or add images of another class."
+    )
+
+
+def _class_folders(folder: Path) -> list[str]:
+    """Names of what would be the classes of a folder: folders that hold images, of its train/ where it has one."""
+    if not folder.is_dir():
+        return []
+    train = next((name for name in folders_in(folder) if name.lower() in _SYNONYMS["train"]), "")
+    names = folders_in(folder / train)[:_CLASSES_LOOKED_AT]
+    return [name for name in names if _images_in(folder / train / name)]
 
 
 def _images_in(folder: Path) -> list[str]:

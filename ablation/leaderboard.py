@@ -22,9 +22,8 @@ from ablation.typeset import csv_text, latex_table, markdown, plain_markdown, ra
 
 _UNKNOWN = ("best", "gap", "params", "macs", "seconds", "front")  # where other programs' runs do not tell
 _HEADINGS = {
-    "rank": ("", "rank"), "variant": ("", "variant"), "seeds": ("", "seeds"), "mean": ("accuracy", "(%)"),
-    "sd": ("", "sd"), "interval": ("95 % CI", "(%)"), "best": ("best val", "(%)"), "gap": ("train - val", "(pp)"),
-    "params": ("", "params"), "seconds": ("", "seconds"),
+    "variant": ("", "variant"), "rank": ("", "rank"), "seeds": ("", "runs"), "mean": ("accuracy", "(%)"),
+    "sd": ("", "sd"), "interval": ("95 % CI", "(%)"), "params": ("", "params"), "seconds": ("", "seconds"),
 }  # fmt: skip
 
 
@@ -51,9 +50,10 @@ class Entry:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The 95 % interval of its mean accuracy; NaN below two runs."""
+        """The 95 % interval of its mean accuracy, as far as it lies in [0, 1]; NaN below two runs."""
         half = half_width(self.accuracy)
-        return self.accuracy.mean - half, self.accuracy.mean + half
+        low, high = self.accuracy.mean - half, self.accuracy.mean + half
+        return (low, high) if low != low else (max(low, 0.0), min(high, 1.0))
 
 
 def entries(study: Study, runs: Runs) -> list[Entry]:
@@ -161,11 +161,10 @@ def to_markdown(board: Sequence[Entry], metric: Metric, say: Say, warnings: Sequ
 
 
 def to_latex(board: Sequence[Entry], metric: Metric, say: Say, warnings: Sequence[str] = ()) -> str:
-    """The table as a LaTeX float, its caveat in the caption."""
+    """The table as a LaTeX float, its caveat and warnings below it."""
     table = [column for column in columns(board, metric, say) if column.key in _HEADINGS]
-    return latex_table(
-        table, _HEADINGS, " ".join([caption(table, say), caveat(board, say), *warnings]), "leaderboard", say
-    )
+    told = say(" ").join([caveat(board, say), *warnings])
+    return latex_table(table, _HEADINGS, caption(table, say), "leaderboard", say, told)
 
 
 def to_csv(board: Iterable[Entry], metric: Metric) -> str:

@@ -25,11 +25,12 @@ class DataFault(UserError):
     """The data that a command names are there, but something about them stops training.
 
     listing: what can be read all the same, for a check that tells all faults at once; None where nothing can.
+    val_told: there are validation images, so where the listing has none, that is a consequence and no fault of its own.
     """
 
-    def __init__(self, message: str, listing: "Listing | None" = None) -> None:
+    def __init__(self, message: str, listing: "Listing | None" = None, *, val_told: bool = False) -> None:
         super().__init__(message)
-        self.listing = listing
+        self.listing, self.val_told = listing, val_told
 
 
 class Reader(Protocol):
@@ -94,3 +95,9 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
 def printable(name: str) -> str:
     """A file name as text, bytes that are no UTF-8 written out: JSON and terminals take no others."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def shown(name: str) -> str:
+    """A name on one line: line ends and other control characters written out."""
+    text = printable(name)
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -38,7 +38,7 @@ def of_sections(compared: Sequence[Comparison]) -> Iterator[tuple[str, Variant]]
 def of_grids(crossings: Sequence[Crossing], steps: Sequence[Ladder]) -> Iterator[tuple[str, Variant]]:
     """The same of crossed sections and ladders, as far as their runs are of this setting."""
     for grid in crossings:
-        if grid.has_runs:
+        if grid.begun:
             yield from ((grid.name, cell.variant) for cell in grid.cells if not cell.elsewhere)
     for way in steps:
         if way.has_runs:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ablation.commands import interpreter
 from ablation.composition import settings
 from ablation.errors import UserError
 from ablation.identity import setting_of
@@ -48,7 +49,8 @@ def check_loggers(logger: LoggerConfig) -> None:
         extras, packages = ",".join(missing), ", ".join(TRACKERS[name] for name in missing)
         raise UserError(
             f"logger={extras} needs {packages}, not installed here. "
-            f'Add it: pip install "ablation-study[{extras}]"; or leave logger= out: the run files hold everything.'
+            f'Add it: {interpreter()} -m pip install "ablation-study[{extras}]"; or leave logger= out: the run files '
+            "hold everything."
         )
 
 

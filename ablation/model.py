@@ -27,6 +27,7 @@ NORMS: dict[NormKind, Callable[[int, int | None, bool], nn.Module]] = {
     NormKind.group: lambda channels, groups, affine: nn.GroupNorm(groups or 1, channels, affine=affine),
     NormKind.layer: lambda channels, groups, affine: nn.GroupNorm(1, channels, affine=affine),
 }
+SAFE_CHANNELS = 16  # from here on oneDNN's strided 1x1 convolution is right with every processor
 # On CPU these are several times slower in channels_last than in the contiguous layout, batch norm is not.
 CONTIGUOUS_NORMS = frozenset({NormKind.instance, NormKind.group, NormKind.layer})
 
@@ -67,6 +68,19 @@ class SeededDropout(nn.Module):
         return x * (self._draws[self._rows] >= self.p) / (1 - self.p)
 
 
+class Strided1x1(nn.Conv2d):
+    """A 1x1 convolution with a stride that first takes the pixels it looks at: the same function.
+
+    oneDNN's own, for channels_last images of fewer channels than a vector register holds, writes its weight gradient
+    past a buffer: wrong gradients, or a crash (its issue 6035; below 8 channels with AVX2, below 16 with AVX-512).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride)."""
+        rows, columns = self.stride
+        return nn.functional.conv2d(x[:, :, ::rows, ::columns], self.weight)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions; with `shortcut` the input is added, projected by a 1x1 convolution if shapes differ."""
 
@@ -80,7 +94,8 @@ class BasicBlock(nn.Module):
         self.shortcut = shortcut
         self.downsample: nn.Module | None = None
         if shortcut and (stride != 1 or in_channels != channels):
-            self.downsample = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride, bias=False), norm(channels))
+            convolution = Strided1x1 if in_channels < SAFE_CHANNELS else nn.Conv2d
+            self.downsample = nn.Sequential(convolution(in_channels, channels, 1, stride, bias=False), norm(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, channels, H / stride, W / stride)."""

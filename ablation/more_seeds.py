@@ -1,4 +1,4 @@
-"""Which comparisons are open, how many fresh seeds would find their difference, and what that costs; trains these.
+"""Which comparisons are open, how many fresh seeds find their difference, and what that costs; trains these.
 
 `python -m ablation.more_seeds` takes what the report takes, and an engine for the sweep. Fresh seeds follow the
 planned ones and are recorded as confirmation: a verdict then rests on them alone, since the planned seeds were
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ablation.around import study_overrides
+from ablation.around import names_a_setting, study_overrides
 from ablation.commandline import compose_config
 from ablation.configdir import run_configured
 from ablation.errors import UserError
@@ -122,6 +122,8 @@ def _lines(found: Sequence[Open], most: int, again: bool) -> Iterator[str]:
         finds = "" if one.row.finding is None else f"find {100 * one.row.finding.target:.2f} pp"
         if one.row.screening is not None and not again:
             yield f"  {one.section} {told}: open after fresh seeds as well; left alone (again=true looks a second time)"
+        elif one.row.finding is not None and one.row.finding.by_images:
+            yield f"  {one.section} {told}: its seeds hardly differ, more validation images would tell; left alone"
         elif one.seeds is None:
             yield f"  {one.section} {told}: more seeds than can be trained; left alone"
         elif len(one.seeds) > most:
@@ -170,8 +172,8 @@ def _body(arguments: list[str]) -> None:
     foreign = [text for text in rest if text.lstrip("+").startswith(("section=", "seed=", "stage="))]
     if foreign:
         raise UserError(f"{', '.join(foreign)}: the study's open comparisons decide sections and seeds. Leave it out.")
-    settings = study_overrides(rest)
-    study, base, trained = _study(settings)
+    settings, study, base, trained = _study(study_overrides(rest))
+    rest += [text for text in settings if text not in rest]
     found = list(open_comparisons(study))
     if not found:
         tested = f"the {study.tested} that were tested have a verdict" if study.tested else "none has been tested yet"
@@ -186,16 +188,22 @@ def _body(arguments: list[str]) -> None:
         train_and_report(sweeps(todo, base, trained, rest), settings)
 
 
-def _study(settings: Sequence[str]) -> tuple["Study", Config, Collection[Config]]:
-    """The study that these settings mean, its config, and those of the runs there are."""
+def _study(settings: Sequence[str]) -> tuple[Sequence[str], "Study", Config, Collection[Config]]:
+    """The study that these settings mean, without any that of the newest run; its settings first.
+
+    Then follow its config, and those of the runs there are.
+    """
     from ablation.gather import gather
     from ablation.study import build, choose
 
     gathered = gather(*run_folders(compose_config(settings)))
     choice = choose(gathered, settings, compose_config)
-    if choice.notice:
+    if choice.notice and names_a_setting(settings):
         raise UserError(f"{choice.notice} Give its settings to this command.")
-    return build(gathered, choice, compose_config), choice.config, gathered.configs.values()
+    if choice.notice:
+        print(f"note: {choice.notice}")
+    study = build(gathered, choice, compose_config)
+    return choice.overrides, study, choice.config, gathered.configs.values()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

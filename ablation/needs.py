@@ -46,15 +46,21 @@ def step_gflop(macs: int, batch_size: int) -> float:
 def need_of(jobs: Sequence[Job]) -> Need:
     """The need of a sweep: its smallest step, and the memory of its largest run."""
     peaks = dict(_peaks(jobs))
-    own = max(peaks.get(_size(job), 0.0) or estimated_mb(job) for job in jobs)
+    own = max(peaks.get(macs_of(job), 0.0) or estimated_mb(job) for job in jobs)
     data = {job.info.fingerprint: data_mb(job) for job in jobs}
-    work = min(step_gflop(_size(job), job.config.trainer.batch_size) for job in jobs)
+    work = min(step_gflop(macs_of(job), job.config.trainer.batch_size) for job in jobs)
     return Need(len(jobs), work, own, LIBRARIES_MB + sum(data.values()))
 
 
-def _size(job: Job) -> int:
-    """Of finished runs a result holds the multiply-accumulates, the measure of a net's size here."""
+def macs_of(job: Job) -> int:
+    """Multiply-accumulates of a job's net for one image: what a finished run's result has as `macs`."""
     return net_macs(layers_of(job.config, job.info.channels, job.info.image_size), len(job.info.classes))
+
+
+def params_of(job: Job) -> int:
+    """Parameters of a job's net but for its normalisation layers, which are less than a hundredth of them."""
+    layers = layers_of(job.config, job.info.channels, job.info.image_size)
+    return sum(layer.weights for layer in layers) + (layers[-1].outputs + 1) * len(job.info.classes)
 
 
 def _peaks(jobs: Iterable[Job]) -> Iterator[tuple[int, float]]:

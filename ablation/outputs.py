@@ -6,13 +6,14 @@ from pathlib import Path
 from ablation import grid_tables, ladder, leaderboard, look, page, plots, tables, thumbnails, writeup
 from ablation.drawing import Drawing
 from ablation.gather import Gathered, to_csv
+from ablation.grids import ids_elsewhere
 from ablation.leaderboard import Entry
 from ablation.phrases import ENGLISH, Say, speaker
 from ablation.pictures import Picture, of_section, overall
 from ablation.reread import CURVES, ELSEWHERE, PREDICTED, RUNS, predicted_csv
 from ablation.rundir import State
 from ablation.selection import Runs
-from ablation.study import Choice, Study, ids_elsewhere
+from ablation.study import Choice, Study
 
 PAGE = "index.html"
 
@@ -41,15 +42,17 @@ def table_files(study: Study, board: Sequence[Entry], say: Say) -> dict[str, byt
         "leaderboard.tex": leaderboard.to_latex(board, study.metric, say, study.warnings),
     }
     for item in (one for one in study.comparisons if one.has_runs):
-        files[f"{item.name}.md"] = tables.to_markdown(item, study.metric, say, study.warnings)
+        files[f"{item.name}.md"] = tables.to_markdown(item, study.metric, say, study.doubts)
         files[f"{item.name}.csv"] = tables.to_csv(item, study.metric)
-        files[f"{item.name}.tex"] = tables.to_latex(item, study.metric, say, study.warnings)
+        files[f"{item.name}.tex"] = tables.to_latex(item, study.metric, say, study.doubts)
     for grid in grid_tables.shown(study.crossings, study.robustness):
-        files[f"{grid.name}.md"] = grid_tables.to_markdown(grid, say)
-        files[f"{grid.name}.tex"] = grid_tables.to_latex(grid, say)
+        warnings = [*study.doubts, *study.mixed.get(grid.name, {}).values()]
+        files[f"{grid.name}.md"] = grid_tables.to_markdown(grid, say, warnings)
+        files[f"{grid.name}.tex"] = grid_tables.to_latex(grid, say, warnings)
     for way in (one for one in study.ladders if one.has_runs):
-        files[f"{way.name}.md"] = ladder.to_markdown(way, say)
-        files[f"{way.name}.tex"] = ladder.to_latex(way, say)
+        warnings = [*study.doubts, *study.mixed.get(way.name, {}).values()]
+        files[f"{way.name}.md"] = ladder.to_markdown(way, say, warnings)
+        files[f"{way.name}.tex"] = ladder.to_latex(way, say, warnings)
         files[f"{way.name}.csv"] = ladder.to_csv(way)
     return {f"tables/{name}": text.encode() for name, text in files.items()}
 
@@ -75,7 +78,7 @@ def outputs(study: Study, gathered: Gathered, choice: Choice, folder: Path) -> d
         **({} if study.origin else {PREDICTED: predicted_csv(choice.runs, gathered.predictions).encode()}),
         "effects.csv": tables.effects_csv(shown, study.base).encode(),
         "grids.csv": grid_tables.to_csv(grid_tables.shown(study.crossings, study.robustness)).encode(),
-        **({} if study.origin else {"writeup.md": writeup.to_markdown(study, say).encode()}),
+        **({"writeup.md": writeup.to_markdown(study, say).encode()} if writeup.is_shown(study) else {}),
         **table_files(study, board, say),
     }
     kinds = overall(study, styles, leaderboard.costs(board), say)

@@ -46,17 +46,17 @@ def _size(row: Row) -> float:
 
 
 def answers(study: Study) -> list[tuple[Comparison, Row]]:
-    """Of each section the row that answers it best: the largest significant effect, else the largest; sorted by it."""
+    """Of each section the row that answers it best: the largest significant effect, else the largest; in that order."""
     found = []
     for item in (one for one in study.comparisons if one.has_runs):
         rows = [row for row in item.rows if row.finding is not None]
         if rows:
-            found.append((item, max(rows, key=lambda row: (_is_significant(row), _size(row)))))
-    return sorted(found, key=lambda pair: _size(pair[1]), reverse=True)
+            found.append((item, max(rows, key=_weight)))
+    return sorted(found, key=lambda pair: _weight(pair[1]), reverse=True)
 
 
-def _is_significant(row: Row) -> bool:
-    return row.finding is not None and row.finding.verdict.significant
+def _weight(row: Row) -> tuple[bool, float]:
+    return row.finding is not None and row.finding.verdict.significant, _size(row)
 
 
 def _is_failed(row: Row) -> bool:
@@ -68,7 +68,7 @@ def besides(study: Study, item: Comparison, row: Row, say: Say) -> Iterator[str]
     if not item.reference.accuracy.n and item.reference.n_finished:
         phrase = "Its reference, {reference}, has no usable run itself, so there is nothing to compare with."
         yield say(phrase, reference=item.reference.level)
-    others = [one for one in item.rows if (_is_significant(one) or _is_failed(one)) and one is not row]
+    others = [one for one in item.rows if (_weight(one)[0] or _is_failed(one)) and one is not row]
     if others:
         others.sort(key=_size, reverse=True)
         yield say("Also: {effects}.", effects=say("; ").join(brief(one, say) for one in others))
@@ -120,10 +120,18 @@ def not_run(study: Study) -> list[NotRun]:
     return [*simple, *grids, *ways]
 
 
-def remarks(item: Comparison, say: Say) -> list[tuple[str, str]]:
-    """What a reader must know beside a section's numbers, with the level that it is about ('' for all)."""
-    common = common_flags(item)
-    found = [("", common_flags_told(item, say))]
+def begun(study: Study) -> list[Comparison]:
+    """The sections of one factor that were begun."""
+    return [item for item in study.comparisons if item.has_runs]
+
+
+def remarks(study: Study, item: Comparison, say: Say) -> list[tuple[str, str]]:
+    """What a reader must know beside a section's numbers, with the level that it is about ('' for all).
+
+    What every run of the report has is told once, above all sections.
+    """
+    known, common = common_flags(begun(study)), common_flags([item])
+    found = [("", common_flags_told([item], say, known))]
     for row in item.rows:
         flags = flags_told(row, say, common)
         stop = say("{text}.", text=flags) if flags else ""
@@ -196,14 +204,21 @@ def methods(study: Study, say: Say) -> Iterator[str]:
         "Effect: mean of the paired differences, with Student's t interval on n - 1 degrees of freedom. p: paired t "
         "test, two-sided, corrected by Holm for the comparisons of one section. Verdict: significant at p <= .05; "
         "clear when the whole 95 % interval is beyond {delta} pp; negligible when it lies within; equivalent when the "
-        "90 % interval lies within; inconclusive else, and never below {least} pairs.",
+        "90 % interval lies within; inconclusive else, and never below {least} pairs. Intervals are not corrected for "
+        "the number of comparisons, nor is equivalence. They are about new seeds on the same images.",
         delta=points(study.delta),
         least=LEAST_PAIRS,
     )
     if study.origin is None:
         yield say(
+            "Where the interval of the seeds would be narrower than one validation image, interval, p and verdict are "
+            "those of the images (adjusted Wald interval of Bonett and Price for the mean counts over seeds); without "
+            "the predictions of each image, it is one image to each side, with neither p nor verdict."
+        )
+        yield say(
             "Runs that failed, diverged or do no better than guessing (exact binomial test, p < .01) are not usable "
-            "and are in no mean; a level of which more than half are so has the verdict failed. An interaction is the "
+            "and are in no mean, which flatters a level in which some failed: its mean is that of the runs that "
+            "succeeded. A level of which more than half are so has the verdict failed. An interaction is the "
             "difference of two effects, paired by seed. Detectable differences and seeds needed are solved with the "
             "noncentral t distribution at 80 % power."
         )
@@ -252,8 +267,8 @@ def _origin_told(origin: Origin, say: Say) -> Iterator[str]:
         "about 1 without shared randomness."
     )
     yield say(
-        "Values are given in steps of {step} pp. Where the differences of a comparison scatter by less than half such "
-        "a step, they say nothing of the noise, and there is no verdict.",
+        "Values are given in steps of {step} pp. Where the interval of a comparison would be narrower than one such "
+        "step, the seeds say nothing of the noise: it is one step to each side then, and there is no verdict.",
         step=f"{100 / origin.steps:.2g}",
     )
 

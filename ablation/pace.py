@@ -114,7 +114,7 @@ def _draw_share(figure: Figure, place: tuple[int, int], rows: Sequence[Pace], ta
         line = strong_line([0, *places, max(row.seconds)], [0, *shares, shares[-1] if len(shares) else 0], row.style)
         line.set(drawstyle="steps-post", markevery=[-1], gid=f"{row.style.key}.share.mean")
         axes.add_line(line)
-    axes.set_xlim(0, 1.04 * longest)
+    axes.set_xlim(0, 1.04 * longest or 1.0)
     axes.set_ylim(-0.02, 1.04)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
 

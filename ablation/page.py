@@ -62,7 +62,7 @@ _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 
 def bars(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> list[tuple[str, list[Bar]]]:
-    """Every compared level as a row of the forest, by section."""
+    """Every level that a section lists as a row of the forest; what else is on disk of its factor is in its table."""
     found = []
     for item in (one for one in study.comparisons if one.has_runs):
         rows = [
@@ -75,9 +75,10 @@ def bars(study: Study, styles: Mapping[tuple[str, str], Style], say: Say) -> lis
                 _short(row, one, say),
             )
             for row in item.rows
-            if (one := row.finding) is not None
+            if (one := row.finding) is not None and row.level in item.section.levels
         ]
-        found.append((f"{item.section.number} {item.section.factor}", rows))
+        if rows:
+            found.append((f"{item.section.number} {item.section.factor}", rows))
     return found
 
 
@@ -90,7 +91,7 @@ def _short(row: Row, finding: Finding, say: Say) -> str:
 def limit_of(rows: Sequence[Row]) -> float:
     """How far the scale of these rows' effects goes, in accuracy."""
     found = [row.finding for row in rows if row.finding is not None]
-    return forest.reach(forest.extent(one.interval, one.differences) for one in found)
+    return forest.reach((one.interval, one.differences) for one in found)
 
 
 def render(

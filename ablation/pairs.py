@@ -130,9 +130,10 @@ def equivalence(differences: ArrayLike, delta: float) -> float:
 
 
 def probability_above(differences: ArrayLike, threshold: float) -> float:
-    """Probability that the true mean difference exceeds a threshold, under a flat prior; NaN for fewer than two pairs.
+    """Probability that the true mean difference exceeds a threshold; NaN for fewer than two pairs.
 
-    Source:  the posterior of a normal mean under p(mean, sd) ~ 1/sd is Student's t about the observed mean.
+    Source:  the posterior of a normal mean under p(mean, sd) ~ 1/sd, flat in the mean and in log sd, is Student's t
+             with n - 1 degrees of freedom about the observed mean.
     """
     d = finite(differences, "differences")
     if d.size < 2:
@@ -202,7 +203,7 @@ def seed_correlation(level: ArrayLike, reference: ArrayLike) -> tuple[float, flo
     Returns: NaN for fewer than three pairs, or where one of the two does not vary.
     """
     a, b = finite(level, "level"), finite(reference, "reference")
-    if a.size < 3 or not a.std() or not b.std():
+    if a.size < 3 or a.min() == a.max() or b.min() == b.max():  # their sd may be a rounding error
         return math.nan, math.nan
     unpaired = math.sqrt(a.var(ddof=1) + b.var(ddof=1))
     return float(np.corrcoef(a, b)[0, 1]), float((a - b).std(ddof=1)) / unpaired

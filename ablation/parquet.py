@@ -20,6 +20,7 @@ from ablation.decode import decode_image, header_of
 from ablation.errors import UserError, first_of
 from ablation.layouts import other_source
 from ablation.listing import DataFault, Listing, Unreadable, natural_key
+from ablation.pasting import argument
 from ablation.records import stamps_of
 
 VALIDATION = ("validation", "valid", "val", "dev")
@@ -164,7 +165,8 @@ def _files(folder: Path, split: str) -> list[Path]:
 
 def _nearby(root: Path) -> str:
     if not root.is_dir():
-        return f"It is no folder. {other_source(root, 'parquet') or f'Give the folder: data.root={root.parent}.'}"
+        advice = other_source(root, "parquet") or f"Give the folder: {argument('data.root', root.parent)}."
+        return f"It is no folder. {advice}"
     found = sorted(str(path.relative_to(root)) for path in (*root.glob("*.parquet"), *root.glob("*/*.parquet")))
     if found:
         return f"There is {first_of(found, 3)}; shards are named train-*, validation-* and test-*."

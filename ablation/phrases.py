@@ -7,7 +7,7 @@ classes and files are values, so nobody translates them.
 
 import json
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,23 @@ ENGLISH = speaker(Language.en)
 def runs(number: int, say: Say = ENGLISH) -> str:
     """A number of runs in words: `1 run`, `2 runs`."""
     return say("{number} {number:run|runs}", number=number)
+
+
+def seeds(numbers: Iterable[int], say: Say = ENGLISH) -> str:
+    """Seeds in words: `seed 3`, `seeds 0-4, 7`."""
+    told = ranges(numbers)
+    return say("seed {seeds}", seeds=told) if told.isdecimal() else say("seeds {seeds}", seeds=told)
+
+
+def by_seed(told: Mapping[int, str], say: Say = ENGLISH) -> str:
+    """What is told by seed: once where all seeds agree, else with the seeds of each: `2 (seeds 0-3), 1 (seed 4)`."""
+    found: dict[str, list[int]] = {}
+    for seed, text in told.items():
+        found.setdefault(text, []).append(seed)
+    if len(found) < 2:
+        return "".join(found)
+    parts = (say("{told} ({seeds})", told=text, seeds=seeds(which, say)) for text, which in found.items())
+    return say(", ").join(parts)
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -7,7 +7,7 @@ import heapq
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import ne
 from pathlib import Path
@@ -18,9 +18,10 @@ from ablation.allotment import Allotment, threads_in_words
 from ablation.environment import cores
 from ablation.identity import code_digest
 from ablation.jobs import Job, remaining, short_labels
-from ablation.phrases import ranges, runs
+from ablation.needs import macs_of, params_of
+from ablation.phrases import runs, seeds
 from ablation.questions import question_lines
-from ablation.rundir import CONFIG, ENV, LAST, OVERRIDES, RESULT, RunDir, State, find_runs
+from ablation.rundir import BEST, CONFIG, ENV, LAST, OVERRIDES, RESULT, RunDir, State, find_runs
 from ablation.schema import Config
 
 # What becomes of a run, in words, in the order in which a plan tells it.
@@ -38,6 +39,9 @@ REASON_WIDTH = 100
 # Seconds besides epochs, measured on two cores of 2026, as no run records them: what a command imports before its first
 # run, and what each run takes to start, to be judged on the training images, and to be saved.
 IMPORTS_S, AROUND_S = 6.0, 1.5
+# Between these powers of their work lie the times of two nets: of quarter and of full width, 15.8 times the work, the
+# second took 9.8 (bf16) and 10.7 times (fp32) as long at 64x64 (benchmarks/results/peers.md), powers of 0.82 and 0.86.
+POWERS = (0.8, 1.0)
 CLEAR = 1.25  # a range whose ends are closer than this factor is told as one figure
 
 
@@ -63,7 +67,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run as a yardstick: its variant and set-up, seconds a training image and an evaluation, and bytes."""
+    """A finished run as a yardstick: its variant and set-up, seconds a training image and an evaluation, and bytes.
+
+    Of runs without macs and params, work and weights of the net, nothing is known of the size of theirs.
+    """
 
     levels: tuple[str, ...]
     setup: tuple[Any, ...]
@@ -72,12 +79,25 @@ class Measured:
     seconds_train: float
     seconds_eval: float
     bytes: int
+    weights: int
+    macs: int | None
+    params: int | None
 
-    def seconds(self, one: Standing) -> float:
-        """Of the epochs that are left of a run, at this run's speed, and of what is around them."""
+    def seconds(self, one: Standing, macs: int) -> list[float]:
+        """Of the epochs that are left of a run, at this run's speed, and of what is around them: least and most.
+
+        Args:    macs: of its net for one image.
+        """
         images, setup = one.job.info.n_train, _setup(one.job)
         evaluation = self.seconds_eval * (1 if self.setup == setup else images / self.n_train)
-        return (self.seconds_train * images + evaluation) * (one.job.config.trainer.epochs - one.epoch) + AROUND_S
+        epochs = (self.seconds_train * images + evaluation) * (one.job.config.trainer.epochs - one.epoch)
+        return sorted(epochs * (macs / self.macs if self.macs else 1) ** power + AROUND_S for power in POWERS)
+
+    def size(self, job: Job, params: int) -> float:
+        """Bytes of the directory of a job whose net has about so many parameters."""
+        if self.levels == tuple(job.levels.values()) or not self.params:
+            return self.bytes
+        return self.bytes + self.weights * (params / self.params - 1)
 
     def more_threads(self, job: Job) -> float:
         """How many times a job's threads this run had."""
@@ -156,13 +176,7 @@ def _run_lines(standings: Sequence[Standing]) -> Iterator[str]:
         for one in ordered:
             if one.variant == variant:
                 found.setdefault(one.words, []).append(one.job.config.seed)
-        yield f"  {variant:<{width}}  {'; '.join(f'{_seeds(numbers)} {words}' for words, numbers in found.items())}"
-
-
-def _seeds(numbers: Iterable[int]) -> str:
-    """`seed 3`, `seeds 0-4, 7`."""
-    told = ranges(numbers)
-    return f"seed{'' if told.isdecimal() else 's'} {told}"
+        yield f"  {variant:<{width}}  {'; '.join(f'{seeds(numbers)} {words}' for words, numbers in found.items())}"
 
 
 def _totals(standings: Sequence[Standing]) -> Iterator[str]:
@@ -178,7 +192,7 @@ def _totals(standings: Sequence[Standing]) -> Iterator[str]:
         if one.other_code:
             codes.setdefault(one.other_code, {}).setdefault(one.variant, []).append(one.job.config.seed)
     for code, found in codes.items():
-        named = "; ".join(f"{variant} {_seeds(numbers)}" for variant, numbers in found.items())
+        named = "; ".join(f"{variant} {seeds(numbers)}" for variant, numbers in found.items())
         yield f"Trained by other training code (digest {code}, now {code_digest()}): {named}."
 
 
@@ -202,6 +216,9 @@ def _measured(runs_dir: Path) -> Iterator[Measured]:
             seconds_train=result["seconds_train"] / result["epochs"] / result["n_train"],
             seconds_eval=result.get("seconds_eval", 0.0) / result["epochs"],
             bytes=sum(path.stat().st_size for path in run.path.iterdir() if path.is_file()),
+            weights=sum((run / name).stat().st_size for name in (BEST, LAST) if (run / name).is_file()),
+            macs=result.get("macs"),
+            params=result.get("params"),
         )
 
 
@@ -223,7 +240,8 @@ def _time_line(todo: Sequence[Standing], at_once: int, measured: Sequence[Measur
     threads = f" of {threads_in_words(job.threads)}" if job.device == "cpu" else ""
     line = f"Time: {about} with {runs(at_once)}{threads} at a time, judging by {runs(len(alike))} that finished."
     if new:
-        line += f" For {runs(new)} none of the same variant has finished; the most similar ones give a guess."
+        guess = "the most similar ones give a guess, by the work of the nets"
+        line += f" For {runs(new)} none of the same variant has finished; {guess}."
     if apart and fitting < at_once:
         line += f" The longer time is for {runs(fitting)} at a time, all that the {cores()} cores here carry."
     if alike[0].setup != _setup(job):
@@ -233,14 +251,16 @@ def _time_line(todo: Sequence[Standing], at_once: int, measured: Sequence[Measur
 
 def _ends(one: Standing, alike: Sequence[Measured]) -> tuple[float, float]:
     """Least and most seconds for the rest of a run, from finished runs of its variant or of those most like it."""
-    nearest = []
+    nearest, macs = [], macs_of(one.job)
     for variant in _nearest(one.job, alike):
-        seconds = [found.seconds(one) for found in variant]  # more threads help between not at all and in full
-        more = [found.more_threads(one.job) for found in variant]
-        nearest.append([sorted((time, time * factor)) for time, factor in zip(seconds, more, strict=True)])
+        spans = []
+        for found in variant:
+            more = found.more_threads(one.job)  # they help between not at all and in full
+            spans.append([seconds * factor for seconds in found.seconds(one, macs) for factor in (1, more)])
+        nearest.append(spans)
     return (
-        min(median(low for low, _ in ends) for ends in nearest),
-        max(median(high for _, high in ends) for ends in nearest),
+        min(median(map(min, spans)) for spans in nearest),
+        max(median(map(max, spans)) for spans in nearest),
     )
 
 
@@ -270,7 +290,10 @@ def _disk_lines(todo: Sequence[Standing], measured: Sequence[Measured]) -> Itera
     if not measured or not new:
         yield f"Disk: {'no finished run yet to judge by' if new else 'no new run directory'}; {there}"
         return
-    needed = sum(max(median(one.bytes for one in variant) for variant in _nearest(job, measured)) for job in new)
+    needed = 0.0
+    for job in new:
+        params = params_of(job)
+        needed += max(median(one.size(job, params) for one in variant) for variant in _nearest(job, measured))
     yield f"Disk: about {volume(needed)} for {runs(len(new))}; {there}"
     if needed > free:
         yield "Warning: the runs do not fit on that disk. Make room, or put them elsewhere: runs_dir=/path."

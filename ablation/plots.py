@@ -121,7 +121,7 @@ def _loss_axis(axes: Axes, groups: Sequence[Sequence[Curve]], say: Say) -> None:
         axes.set_ylim(low / 1.2, high * 1.2)
         axes.set_ylabel(say("log scale"))
     else:
-        axes.set_ylim(min(0.0, low), high * 1.05)
+        axes.set_ylim(min(0.0, low), high * 1.05 or 1.0)  # all losses may be zero
 
 
 def accuracy_axis(axes: Axes, groups: Sequence[Sequence[Curve]], _: Say) -> None:

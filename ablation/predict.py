@@ -3,12 +3,12 @@
 Arguments are key=value. Which net: run (directory or id; default the newest finished run), weights (best or last),
 runs_dir. Which images: split (train, val or another folder below data.root; default test; data.root=/path if it has
 moved), or images (a folder with all below it, a pattern with *, or one file). Where to: out, whose suffix .txt, .csv or
-.json says how, unless format does. Without out: a file here, named by the split or the folder (test.txt); one that is
-there with other content is kept beside it (test.1.txt).
+.json says how, unless format does. Without out: a file here, named by the split or the folder (test.txt). A file that
+is there with other content is kept beside it (test.1.txt).
 
 A row per image in natural order: txt has file name, tab, class name; csv and json also the index, the probability, the
 five likeliest classes where the net has five or more, and the true class where the source or a folder's name has it.
-Names and classes can be read back exactly (docs/predictions.md). One image that cannot be read stops it, all of them
+Names and classes can be read back exactly (docs/run-directory.md). One image that cannot be read stops it, all of them
 named and nothing written; bad_files=mark gives each a row without a class, with the reason in csv and json. Also:
 device, batch_size.
 """
@@ -23,16 +23,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablation.commandline import run_command
-from ablation.errors import UserError, hint
+from ablation.composition import quoted, unquoted
+from ablation.errors import UserError, counted, hint
 from ablation.inputs import Inputs, folder_inputs, split_inputs
 from ablation.jobs import eval_batch_size
 from ablation.labels_file import FORMATS, FORMULAS, Head, Row, write_labels
 from ablation.listing import printable
+from ablation.overrides import torn_from
+from ablation.pasting import command
 from ablation.rundir import BEST, LAST, RESULT, RunDir, State, by_run_id, find_runs
 from ablation.runname import run_named
 from ablation.schema import Device
 from ablation.store import bad_files_message
-from ablation.trained import Trained, trained_net
+from ablation.trained import Trained, described, trained_net
 
 if TYPE_CHECKING:
     from ablation.label import Labeller
@@ -104,12 +107,13 @@ def over_defaults(arguments: Sequence[str], defaults: Mapping[str, str]) -> dict
     Raises:  UserError: an argument is no key=value, or its key is unknown.
     """
     values = dict(defaults)
-    for argument in arguments:
+    for place, argument in enumerate(arguments):
         key, equals, value = argument.partition("=")
         if not equals or key not in defaults:
             nearest = _meant(argument, defaults) or hint(key, defaults, "{}=")
+            nearest = nearest or (torn_from(arguments, place) if place and not equals else "")
             raise UserError(f"{argument!r} is not known. Known: {', '.join(defaults)}.{nearest}")
-        values[key] = value
+        values[key] = unquoted(value) if key == "data.root" else value  # as messages about data name it
     return values
 
 
@@ -120,7 +124,7 @@ def _meant(argument: str, defaults: Mapping[str, str]) -> str:
         key = "run" if there.is_dir() and RunDir(there).raw_status() is not None else "images"
     else:
         key = "split" if argument in ("train", "val", "test") else "images" if "/" in argument else ""
-    return f" Did you mean {key}={argument}?" if key in defaults else ""
+    return f" Did you mean {shlex.quote(f'{key}={argument}')}?" if key in defaults else ""
 
 
 def choose_run(wanted: str, runs_dir: Path, ended: Sequence[State] = (State.finished,)) -> RunDir:
@@ -133,12 +137,13 @@ def choose_run(wanted: str, runs_dir: Path, ended: Sequence[State] = (State.fini
     finished = [run for run in known if run.state() is State.finished]
     if not wanted:
         if not finished:
-            raise UserError(f"no finished run in {runs_dir}. Train one first: python -m ablation.train")
+            into = f"runs_dir={quoted(str(runs_dir))}"
+            raise UserError(f"no finished run in {runs_dir}. Train one first: {command('train', [into])}")
         return max(finished, key=lambda run: str((run.raw_status() or {}).get("updated")))
     run = run_named(wanted, runs_dir)
     state = run.state()
     if state is None:
-        listed = ", ".join(str(candidate.path) for candidate in finished[:5]) or "none"
+        listed = ", ".join(shlex.quote(str(candidate.path)) for candidate in finished[:5]) or "none"
         listed += f" and {len(finished) - 5} more" * (len(finished) > 5)
         nearest = hint(wanted, [*(str(candidate.path) for candidate in known), *by_run_id(runs_dir)], "run={}")
         raise UserError(
@@ -155,8 +160,7 @@ def _to_the_end(run: RunDir, state: State | None) -> str:
     if state not in (State.pending, State.interrupted, State.failed):
         return ""
     retry = ["retry=failed"] if state is State.failed else []
-    command = shlex.join(["python", "-m", "ablation.train", f"run={run.path}", *retry])
-    return f" To train it to its end: {command}"
+    return f" To train it to its end: {command('train', [f'run={run.path}', *retry])}"
 
 
 @dataclass
@@ -233,12 +237,14 @@ def _body(arguments: list[str]) -> None:
     facts = {"run": str(run.path.absolute()), "run_id": net.run_id, "weights": ready.source}
     top = TOP if len(net.info.classes) >= TOP else 0
     head = Head(net.info.classes, top, inputs.truth is not None, mark, facts)
-    kind, unnamed = values["format"], not values["out"]
-    kept = write_labels(out, kind, _rows(inputs, ready, size, mark, tally), head, keep_other=unnamed)
+    kind = values["format"]
+    kept = write_labels(out, kind, _rows(inputs, ready, size, mark, tally), head)
+    how = "" if values["run"] else f", the newest that finished in {values['runs_dir']} (run= names another)"
+    print(f"run {run.path}{how}\n{described(run, values['weights'])}")
     _tell(values, run, ready.source, inputs, tally)
     print(f"written to {out}{': file name, tab, class name' if kind == 'txt' else f' as {kind}'}")
     if kept:
-        print(f"note: {out} was there with other content, which is now {kept}; out=FILE names a file of its own")
+        print(f"note: {out} was there with other content, which is now {kept}")
 
 
 def _tell(values: Mapping[str, str], run: RunDir, source: str, inputs: Inputs, tally: _Tally) -> None:
@@ -256,8 +262,27 @@ def _tell(values: Mapping[str, str], run: RunDir, source: str, inputs: Inputs, t
             f"{tally.formulas:,} {begin} with one of {' '.join(FORMULAS)}, as formulas of spreadsheets do: "
             "import the column file as text"
         )
+    if guessing := chance_note(run):
+        print(f"note: {guessing}")
     for notice in inputs.notices:
         print(f"note: {notice}")
+
+
+def chance_note(run: RunDir) -> str:
+    """That a finished run is at chance on its validation images, by the rule of the report; empty where it is not."""
+    from ablation.correctness import guesses  # takes scipy, which a refused command need not wait for
+
+    result = run.read_json(RESULT)
+    accuracy, n_val, classes = (result.get(name) for name in ("val_final", "n_val", "classes"))
+    if not isinstance(accuracy, float | int) or not isinstance(n_val, int) or n_val < 1 or not classes:
+        return ""
+    if not guesses(accuracy, n_val, len(classes)):
+        return ""
+    return (
+        f"this model is at chance on its {counted(n_val, 'validation image')}: accuracy {accuracy:.4f} with "
+        f"{counted(len(classes), 'class', 'classes')}, guessing gives {1 / len(classes):.4f}. "
+        "Its predictions say nothing."
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

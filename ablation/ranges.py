@@ -1,6 +1,7 @@
 """What a setting of the config allows: the range of a number, and how a value is spelled."""
 
 import math
+import re
 from dataclasses import field
 from enum import Enum
 from types import NoneType, UnionType
@@ -60,5 +61,7 @@ def _meant(text: str, known: list[str], kind: Any) -> str:
         return "null"
     if kind is bool:
         return _WORDS.get(text.lower(), "")
+    if kind is int and (ends := re.fullmatch(r"(\d{1,3})(?:-|\.\.|:)(\d{1,3})", text)) and int(ends[1]) < int(ends[2]):
+        return ",".join(map(str, range(int(ends[1]), int(ends[2]) + 1)))
     names = [member.name for member in kind] if isinstance(kind, type) and issubclass(kind, Enum) else []
     return nearest(text, [*names, *known]) or ""

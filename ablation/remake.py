@@ -1,4 +1,4 @@
-"""The make commands that train what a report lacks, ready to paste."""
+"""The commands that train what a report lacks, ready to paste."""
 
 import json
 import shlex
@@ -7,40 +7,67 @@ from dataclasses import fields
 from enum import Enum
 from typing import Any
 
+from ablation.commands import has_make
 from ablation.config import own_option
 from ablation.crossing import Crossing
 from ablation.grids import CONDITIONS
 from ablation.identity import Variant, changed_factors, levels_of
+from ablation.pasting import PYTHON, command
 from ablation.schema import Config
-from ablation.sections import load_section, section_names
+from ablation.sections import SECTIONS, load_section, section_names
+
+_NOT_TRAINING = ("report.", "gate.", "report_dir=")
 
 
 def section_commands(
     overrides: Sequence[str], config: Config, seeds: Sequence[int], robust: Sequence[Crossing]
 ) -> dict[str, str]:
-    """By section the make command that trains what it lacks, and one for the sections at other settings, if any."""
+    """By section the command that trains what it lacks, and one for the sections at other settings, if any."""
     found = {}
     for name in section_names():
-        found[name] = _make(f"sweep-{name}", overrides, config, seeds, load_section(name).sets)
+        found[name] = _command(f"sweep-{name}", overrides, config, seeds, load_section(name).sets)
     others = {key: dict.fromkeys(other for grid in robust for other in grid.second.others if grid.second.factor == key)
               for key in CONDITIONS}  # fmt: skip
     if robust:
         lr, epochs = (",".join(others[key]) for key in CONDITIONS)
         variables = [f"LR={lr}", *([f"EPOCHS={epochs}"] if epochs else [])]
-        found["robustness"] = _make("robustness", overrides, config, seeds, (), variables)
+        found["robustness"] = _command("robustness", overrides, config, seeds, (), variables)
     return found
+
+
+def sweep_command(section: str) -> str:
+    """What trains a section as it is by default."""
+    return f"make sweep-{section}" if has_make() else command("train", ["-m", f"+section={section}"])
+
+
+def whole_study() -> str:
+    """What trains all that a newcomer needs for a first report, in the marks of a command."""
+    return "`make demo`" if has_make() else f"`{command('train', ['-m', SECTIONS, 'seed=0,1,2'])}`"
+
+
+def _command(
+    target: str, overrides: Sequence[str], config: Config, seeds: Sequence[int], sets: Iterable[str],
+    variables: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """A command for a setting, of make where that is there; runs that have finished are skipped by it.
+
+    Args:    sets: keys that the target sets itself.
+    """
+    if has_make():
+        return _make(target, overrides, config, seeds, sets, variables)
+    others = (*_NOT_TRAINING, *(f"{key}=" for key in sets))
+    chosen = [*(item for item in overrides if not item.startswith(others)), *map(str.lower, variables)]
+    chosen += [f"seed={','.join(map(str, seeds))}"] if seeds else []
+    section = target.removeprefix("sweep-")
+    name, sweep = ("train", ["-m", f"+section={section}"]) if section != target else (target, [])
+    return command(name, [*sweep, *chosen], PYTHON)
 
 
 def _make(
     target: str, overrides: Sequence[str], config: Config, seeds: Sequence[int], sets: Iterable[str],
     variables: Sequence[str] = (),
 ) -> str:  # fmt: skip
-    """A make command for a setting; runs that have finished are skipped by it.
-
-    Args:    sets: keys that the target sets itself.
-    """
-    own = ["preset=", "data.root=", "report.", "gate.", "report_dir="]  # of the Makefile, or not for training
-    own += [f"{key}=" for key in sets]
+    own = ["preset=", "data.root=", *_NOT_TRAINING, *(f"{key}=" for key in sets)]  # the first two are of the Makefile
     arguments = [*own_option(), *(item for item in overrides if not item.startswith(tuple(own)))]
     parts = ["make", target]
     parts += [f"SEEDS={','.join(map(str, seeds))}"] if seeds else []
@@ -97,12 +124,8 @@ def variant_commands(
 
     Args:    overrides: of the study; those of the report are left out. base: their config. trained: of runs, by id.
     """
-    kept = [item for item in overrides if not item.startswith(("report.", "gate.", "report_dir="))]
+    kept = [item for item in overrides if not item.startswith(_NOT_TRAINING)]
     listed, known = f"seed={','.join(map(str, seeds))}", list(trained.values())
     own = [variant_overrides(variant, base, known) for variant in variants]
-    commands = [
-        ["python", "-m", "ablation.train", "-m", *own_option(), *without(kept, one), *one, listed]
-        for one in own
-        if one is not None
-    ]
-    return tuple(dict.fromkeys(map(shlex.join, commands)))
+    commands = [command("train", ["-m", *without(kept, one), *one, listed], PYTHON) for one in own if one is not None]
+    return tuple(dict.fromkeys(commands))

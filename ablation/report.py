@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 3
 SUMMARY, PAGE = "report.json", "index.html"
+OPEN = "--open"
+# The default, and how runs were launched: `make study LAUNCHER=slurm ARGS=...` gives both steps the same overrides.
+_NOT_OURS = ("report.from=runs", "hydra/launcher=", "hydra.launcher.")
 WATCH_S = 5.0  # seconds between two looks at the runs
 
 
@@ -67,6 +70,7 @@ Settings of the report itself:
   gate.reference=FILE    an earlier report.json: exit code 1 when a variant has fallen behind it
   gate.margin=1.0        drop in percentage points that is allowed
 
+  --open                 show the page in a browser, where there is one
   --config-dir=FOLDER    the folder of levels, sections and presets of your own that the training was given
 
 Factors given here (norm=..., width=...) change the base variant that every section starts from.
@@ -134,9 +138,10 @@ class _Draft:
     make: Callable[[], _Made]
 
 
-def make(overrides: list[str]) -> bool:
+def make(overrides: list[str], *, browse: bool = False) -> bool:
     """Gather, compare, draw and write; prints a few lines about what was read, found and written.
 
+    Args:    browse: show the page in a browser as well.
     Returns: whether a run was still running, or waiting to be, when the runs were read.
     Raises:  UserError: the overrides cannot be composed, there is no run to report, or the gate cannot compare.
              RunFailed: the gate found a regression.
@@ -164,10 +169,21 @@ def make(overrides: list[str]) -> bool:
         write(draft.folder, files, now)
         stamp = Stamp.of(draft.folder, [*files, SUMMARY], inputs, draft.told, draft.going, made.ending[:-1])
         stamp.write(draft.folder)
-    print("\n".join([*made.headlines, *made.ending]))
+    print("\n".join([*made.headlines, *made.ending]), flush=True)
+    if browse:
+        show(draft.folder / PAGE)
     if earlier is not None:
         hold_gate(now, earlier, config.gate.margin / 100)
     return draft.going
+
+
+def show(page: Path) -> None:
+    """Show a page in the browser of this machine, and say where it is, since there may be none."""
+    import webbrowser
+
+    place = page.resolve()
+    shown = webbrowser.open_new_tab(place.as_uri())
+    print(f"{'opened' if shown else 'no browser was found here; the page is'} {place}")
 
 
 def _draft(config: Config, overrides: Sequence[str]) -> tuple[_Draft, str]:
@@ -211,19 +227,22 @@ def _made(work: Work, inputs: str) -> _Made:
 def follow(overrides: list[str]) -> None:
     """`make` again whenever a run's files have changed, until no run goes on; Ctrl-C ends it as well."""
     with typed_names():
-        _follow([as_composed(text) for text in overrides if text != "report.from=runs"])
+        kept = [text for text in overrides if text != OPEN and not text.lstrip("+").startswith(_NOT_OURS)]
+        _follow([as_composed(text) for text in kept], browse=OPEN in overrides)
 
 
-def _follow(overrides: list[str]) -> None:
+def _follow(overrides: list[str], browse: bool) -> None:
     config = compose_config(overrides)
     if not config.report.watch:
-        make(overrides)
+        make(overrides, browse=browse)
         return
     seen: tuple[int, int] | None = None
     while True:
         if (now := _moved(run_folders(config))) != seen:
             seen = now
-            if not make(overrides):
+            going = make(overrides, browse=browse)
+            browse = False
+            if not going:
                 print(speaker(config.report.lang)(mark("no run goes on any more")))
                 return
         time.sleep(WATCH_S)

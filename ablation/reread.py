@@ -16,9 +16,10 @@ import pandas as pd
 
 from ablation.commandline import compose_config
 from ablation.errors import UserError
-from ablation.gather import CURVE_COLUMNS, FLOATS, INTEGERS, RUN_COLUMNS, Gathered, frame_of, loose_setting
+from ablation.gather import CURVE_COLUMNS, FLOATS, INTEGERS, RUN_COLUMNS, Gathered, frame_of
 from ablation.identity import digest, levels_of
 from ablation.images import Predictions, predictions_of
+from ablation.pasting import loose_setting
 from ablation.rundir import State
 from ablation.schema import Config
 

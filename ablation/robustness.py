@@ -14,8 +14,7 @@ from ablation.configdir import run_configured
 from ablation.errors import UserError
 from ablation.followup import own_settings, train_and_report
 from ablation.schema import Config
-
-SECTIONS = "+section=dropout,norm,lr_schedule,residual,depth"
+from ablation.sections import SECTIONS
 
 
 def help_text() -> str:

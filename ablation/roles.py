@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ablation.errors import UserError, hint
+from ablation.errors import UserError, nearest
 from ablation.origin import OriginConfig
+from ablation.pasting import argument
 from ablation.phrases import mark
 from ablation.table import Table
 
@@ -99,8 +100,9 @@ def value_column(names: Sequence[str], wanted: str | None) -> str:
 
 def _check_named(key: str, name: str, names: Sequence[str]) -> str:
     if name not in names:
-        listed = ", ".join(names) or "none"
-        raise UserError(f"{key}={name}: there is no such column. There are: {listed}.{hint(name, names, key + '={}')}")
+        listed, near = ", ".join(names) or "none", nearest(name, names)
+        meant = f" Did you mean {argument(key, near)}?" if near else ""
+        raise UserError(f"{key}={name}: there is no such column. There are: {listed}.{meant}")
     return name
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 
 from ablation import rundir
@@ -64,6 +65,8 @@ def memory_format(config: Config) -> torch.memory_format:
 def set_threads(threads: int) -> None:
     """Use `threads` cores, and treat denormal numbers as zero: they cost far more time than they are worth."""
     torch.set_num_threads(threads)
+    for number in (np.float32, np.float64):
+        np.finfo(number)  # which NumPy 1 measures when first asked, with a warning where denormals are zero by then
     torch.set_flush_denormal(True)
 
 

@@ -1,5 +1,6 @@
 """One number of each run by its seed, as far as it is known: runs of other programs lack some."""
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ablation.stats import Summary, summary
+
+COMPUTED = ("lr", "train_loss", "train_acc", "val_loss", "val_acc", "val_top5", "grad_norm")  # what no clock changes
 
 Value = Callable[[Mapping[str, Any]], float]
 
@@ -36,3 +39,29 @@ def mean_seconds(rows: Iterable[Mapping[str, Any]]) -> float | None:
     """Mean seconds of the runs that were timed."""
     known = [row["seconds_train"] for row in rows if not pd.isna(row["seconds_train"])]
     return summary(known).mean if known else None
+
+
+def computed(curves: pd.DataFrame) -> dict[str, str]:
+    """A digest of all that each run computed, epoch by epoch: equal ones are the same computation.
+
+    Args:    curves: the table of gather.py.
+    Returns: by run id.
+    """
+    found = {}
+    for run_id, epochs in curves.sort_values(["run_id", "epoch"]).groupby("run_id"):
+        numbers = epochs[list(COMPUTED)].to_numpy("float64")
+        found[str(run_id)] = hashlib.sha256(numbers.tobytes()).hexdigest()
+    return found
+
+
+def same_computation(
+    level: Mapping[int, Mapping[str, Any]], control: Mapping[int, Mapping[str, Any]], known: Mapping[str, str]
+) -> bool:
+    """Whether every pair of runs is one computation twice.
+
+    Args:    level, control: rows of the runs table by seed; known: as `computed` gives it.
+    """
+    pairs = [
+        (known.get(level[seed]["run_id"]), known.get(control[seed]["run_id"])) for seed in level if seed in control
+    ]
+    return bool(pairs) and all(own is not None and own == other for own, other in pairs)

@@ -6,18 +6,21 @@ compares each with the one before. The sweep trains its variants and the report 
 read them here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ablation.config import choices, conf_cache, conf_file
-from ablation.errors import UserError
+from ablation.config import choices, conf_cache, conf_file, reason
+from ablation.errors import UserError, unknown
 from ablation.schema import FACTORS, Config
+
+SECTIONS = "+section=dropout,norm,lr_schedule,residual,depth"  # those of the write-up
 
 
 @dataclass
@@ -91,14 +94,28 @@ def load_section(name: str) -> Section:
 @conf_cache
 def _section(path: Path) -> Section:
     try:
-        section = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Section), OmegaConf.load(path)))
+        content = OmegaConf.load(path)
+        cross = content.get("cross") if isinstance(content, DictConfig) else None
+        if wrong := [*_unknown(content, Section), *_unknown(cross, Axis)]:
+            raise UserError(f"{path}: {' '.join(wrong)}")
+        section = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Section), content))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path}: {reason(error)}") from error
     assert isinstance(section, Section)
     axes: list[Section | Axis] = [section, *([section.cross] if section.cross else [])]
     for axis in axes:
+        known = (*FACTORS, "recipe")
+        if not section.rungs and "." not in axis.factor and axis.factor not in known:
+            raise UserError(f"{path}: {unknown(axis.factor, known, f'factor={axis.factor}')}")
         if axis.reference not in axis.levels:
             raise UserError(f"{path}: reference={axis.reference} is none of levels={axis.levels}.")
     if section.rungs and list(section.rungs) != section.levels:
         raise UserError(f"{path}: levels={section.levels} are not the rungs {list(section.rungs)}.")
     return section
+
+
+def _unknown(content: Any, schema: type[Section] | type[Axis]) -> Iterator[str]:
+    known = [item.name for item in fields(schema)]
+    for key in map(str, content if isinstance(content, DictConfig) else ()):
+        if key not in known:
+            yield unknown(key, known)

@@ -13,8 +13,10 @@ import pandas as pd
 
 from ablation.errors import UserError
 from ablation.fates import usable
-from ablation.gather import Gathered, LeftOut, loose_setting
+from ablation.gather import Gathered
 from ablation.identity import Variant, changed_factors, digest, levels_of, named
+from ablation.leftout import LeftOut, superseded, unread_told
+from ablation.pasting import loose_setting
 from ablation.rundir import State
 from ablation.schema import FACTORS, Config, Precision
 from ablation.sections import Section, load_section, section_names
@@ -62,8 +64,7 @@ class Runs:
         for row in rows:
             seeds = self._found.setdefault(tuple(row[name] for name in self._columns.values()), {})
             if (older := seeds.get(row["seed"])) is not None:
-                reason = f"{row['run_dir']} is the same variant and seed, and newer or finished"
-                self.duplicates.append(LeftOut(older["run_dir"], reason))
+                self.duplicates.append(superseded(older, row))
             seeds[row["seed"]] = {str(key): value for key, value in row.items()}
 
     def of(self, variant: Variant) -> dict[int, dict[str, Any]]:
@@ -77,6 +78,15 @@ class Runs:
     def variants(self) -> list[dict[str, str]]:
         """Every variant that has a run, in the order of its level names."""
         return [dict(zip(self._columns, key, strict=True)) for key in sorted(self._found)]
+
+
+def superseded_in(gathered: Gathered, frame: pd.DataFrame) -> list[LeftOut]:
+    """Of some rows of the runs table, all of one setting, the runs that another one of their variant and seed replaces.
+
+    Those in folders that `gather` left out for a newer run of their id are among them.
+    """
+    ids = {*frame["run_id"]}
+    return [*(item for item in gathered.left_out if item.superseded in ids), *Runs(frame).duplicates]
 
 
 def of_setting(frame: pd.DataFrame, config: Config) -> pd.DataFrame:
@@ -103,7 +113,8 @@ def of_images(gathered: Gathered, config: Config) -> Gathered:
     kept = {run_id for run_id in prints if run_id not in places or run_id in here or prints[run_id] in known}
     if not kept & places.keys():
         told = ", ".join(f"{place} ({count})" for place, count in sorted(Counter(places.values()).items()))
-        raise UserError(f"data.root={root}: no run was trained with these images. There are runs of: {told}.")
+        unread = unread_told(gathered.left_out)
+        raise UserError(f"data.root={root}: no run was trained with these images. There are runs of: {told}.{unread}")
     if kept == prints.keys():
         return gathered
     runs, curves = (table[table["run_id"].isin(kept)] for table in (gathered.runs, gathered.curves))

@@ -2,16 +2,18 @@
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ablation.errors import UserError, counted, hint
+from ablation.errors import UserError, counted, first_of, hint
 from ablation.listing import DataFault, Labelled, Listing
 
 _CHUNK = 4096  # images per step when summing over a memory map
+_HINTS = 5  # unknown names of one message that get one
 
 
 @dataclass(frozen=True)
@@ -104,16 +106,16 @@ def refuse_small_to_split(counts: np.ndarray, classes: Sequence[str], setting: s
 
 
 def chosen_classes(wanted: str, classes: Sequence[str]) -> list[int]:
-    """Numbers, ascending, of the classes that data.classes asks for: the first N, or those of the names it lists.
+    """Numbers of the classes that data.classes asks for, in the order in which they are to be numbered.
 
-    Raises:  UserError: a name is not known, or fewer than two or more than all classes are asked for.
+    Args:    wanted: `N`, the first so many; `cat,dog`, these in the order of the data; `[dog,cat]`, these as listed.
+    Raises:  UserError: a name is not known or listed twice, or fewer than two or more than all classes are asked for.
     """
-    try:
-        typed = next(csv.reader([wanted], skipinitialspace=True), [])
-    except csv.Error:  # a line end, say
-        typed = [wanted]
-    names = [name if name in classes else name.strip() for name in typed]
-    if len(names) == 1 and names[0].isascii() and names[0].isdigit():
+    names = _names_in(wanted, classes)
+    listed = wanted.startswith("[") and wanted.endswith("]") and not set(names) <= set(classes)
+    if listed:
+        names = _names_in(wanted[1:-1], classes)
+    if not listed and len(names) == 1 and names[0].isascii() and names[0].isdigit():
         if not 2 <= int(names[0]) <= len(classes):
             raise UserError(f"data.classes={wanted}: allowed is a number from 2 to {len(classes)}, or names.")
         return list(range(int(names[0])))
@@ -121,19 +123,38 @@ def chosen_classes(wanted: str, classes: Sequence[str]) -> list[int]:
     if unknown:
         raise UserError(
             f"data.classes={wanted}: there is no class {', '.join(map(repr, unknown))}."
-            f"{hint(unknown[0], classes)} Known: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}."
+            f"{_meant(unknown, classes)} Known: {', '.join(classes[:10])}"
+            f"{f', ... ({len(classes):,}; the check lists all with out=FILE)' if len(classes) > 10 else ''}."
         )
-    found = {classes.index(name) for name in names}
+    if listed and (twice := [name for name, count in Counter(names).items() if count > 1]):
+        raise UserError(f"data.classes={wanted}: {first_of(twice, 5)} is listed more than once. Name each class once.")
+    found = list(dict.fromkeys(classes.index(name) for name in names))
     if len(found) < 2:
         raise UserError(
             f"data.classes={wanted}: at least two classes are needed, a number or names, for example "
-            "'data.classes=\"cat,dog\"' with both kinds of quotes."
+            "data.classes=[cat,dog]."
         )
-    return sorted(found)
+    return found if listed else sorted(found)
+
+
+def _names_in(wanted: str, classes: Sequence[str]) -> list[str]:
+    """Names with commas between, in quotes where one has a comma itself."""
+    try:
+        typed = next(csv.reader([wanted], skipinitialspace=True), [])
+    except csv.Error:  # a line end, say
+        typed = [wanted]
+    return [name if name in classes else name.strip() for name in typed]
+
+
+def _meant(unknown: Sequence[str], classes: Sequence[str]) -> str:
+    """The nearest class of each unknown name, of many of the first; each by its name where there are several."""
+    if len(unknown) == 1:
+        return hint(unknown[0], classes)
+    return "".join(f" {name}:{found}" for name in unknown[:_HINTS] if (found := hint(name, classes)))
 
 
 def with_classes(listing: Listing, wanted: str | None) -> Listing:
-    """A listing of the classes that data.classes asks for, numbered anew in the same order.
+    """A listing of the classes that data.classes asks for, numbered anew in the order of `chosen_classes`.
 
     Raises:  UserError: as `chosen_classes`.
     """

@@ -6,7 +6,7 @@ drawn at random, and a value that is not finite is refused: a run without an acc
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -89,6 +89,17 @@ def paired_difference(level: ArrayLike, reference: ArrayLike, confidence: float 
         return Interval(found.mean, math.nan, math.nan, found.n, math.nan, confidence)
     half = half_width(found, confidence)
     return Interval(found.mean, found.mean - half, found.mean + half, found.n, found.sd, confidence)
+
+
+def reaching(interval: Interval, step: float) -> Interval:
+    """The interval, or where it is narrower, `step` to each side of its mean: the least that the values can tell.
+
+    Args:    step: between neighbouring values, one image's worth in accuracy; NaN, where it is not known, gives NaN.
+    """
+    if interval.n < 2:
+        return interval
+    low, high = interval.mean - step, interval.mean + step
+    return replace(interval, low=float(np.minimum(interval.low, low)), high=float(np.maximum(interval.high, high)))
 
 
 def half_width(found: Summary, confidence: float = 0.95) -> float:

@@ -14,29 +14,38 @@ from typing import Any
 
 import pandas as pd
 
-from ablation.around import base_overrides, command_of, names_a_factor
+from ablation import facts
+from ablation.around import base_overrides, command_of, explicit, is_own, names_a_factor, names_a_setting
 from ablation.comparison import Comparer, Comparison, Rules
 from ablation.crossing import Crossing
-from ablation.dataquality import check_command
+from ablation.datachoice import SplitRule
 from ablation.errors import UserError
-from ablation.facts import Fact, Origin, caveats, design_told, environment_facts, setting_facts, warnings
+from ablation.facts import Fact, Origin
 from ablation.fates import GUESSING, MISSING_RUN
 from ablation.finding import Finding
-from ablation.gather import Gathered, LeftOut, loose_setting, overrides_of
-from ablation.grids import Pool, crossed_sections, outcomes, robustness
+from ablation.gather import Gathered
+from ablation.grids import Pool, crossed_sections, ids_elsewhere, outcomes, robustness
 from ablation.identity import Variant, digest, levels_of
 from ablation.ladder import Ladder, ladders
+from ablation.leftout import LeftOut, superseded_told, unread_told
 from ablation.matrix import MatrixRow, matrix_of, of_grids, of_sections, planned_seeds
 from ablation.naming import name_of
-from ablation.phrases import counted
-from ablation.remake import section_commands, variant_commands
+from ablation.pasting import PYTHON, check_command, loose_setting, overrides_of
+from ablation.remake import section_commands, sweep_command, variant_commands, whole_study
 from ablation.rundir import State
+from ablation.runvalues import computed
 from ablation.schema import FACTORS, Config, Language, Metric
-from ablation.selection import Plan, Runs, describe_variant, of_setting, plan_sections, row_variants
+from ablation.selection import (
+    Plan,
+    Runs,
+    describe_variant,
+    of_setting,
+    plan_sections,
+    row_variants,
+    superseded_in,
+)
 
 Compose = Callable[..., Config]  # commandline.compose_config
-
-_OWN_KEYS = ("report.", "gate.", "report_dir=", "runs_dir=")
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,9 @@ class OtherRuns:
 @dataclass(frozen=True)
 class Study:
     """Everything the report shows. Commands are ready to paste; facts are pairs of name and text; origin is where the
-    runs of another program were read, None for our own. settings are overrides, and classes
-    names, by the digests that runs have of them.
+    runs of another program were read, None for our own, and lr NaN for those. settings are overrides, and classes
+    names, by the digests that runs have of them. doubts are the warnings of every number, mixed those of single grids
+    and ladders, by name and fact.
     """
 
     name: str
@@ -89,8 +99,11 @@ class Study:
     others: tuple[OtherRuns, ...]
     environment: tuple[Fact, ...]
     origin: Origin | None = None
+    lr: float = math.nan
     settings: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+    mixed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def states(self) -> dict[str, int]:
@@ -124,41 +137,48 @@ def choose(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> Ch
     """
     config = compose(overrides)
     runs = of_setting(gathered.runs, config)
-    if len(runs):
-        found = [*overrides, *_base_of(runs, overrides, compose)]
+    if len(runs) and (names_a_setting(overrides) or _newest(gathered) in set(runs["run_id"])):
+        asked, around = explicit(overrides), _base_of(runs, overrides, compose)
+        found = [*asked, *around]
         notice = f"No run is in a section around the base variant; this is the study of `{command_of(found)}`."
-        return Choice(tuple(found), compose(found), runs, notice if found != [*overrides] else "")
+        return Choice(tuple(found), compose(found), runs, notice if around else "")
     if not len(gathered.runs):
         if not Path(config.runs_dir).is_dir():
-            raise UserError(f"runs_dir={config.runs_dir} is no folder. Give that of runs, or train: `make demo`.")
-        unread = counted(" ({n} {n:folder|folders} could not be read)", n=len(gathered.left_out))
+            raise UserError(f"runs_dir={config.runs_dir} is no folder. Give that of runs, or train: {whole_study()}.")
         raise UserError(
-            f"No run was found below runs_dir={config.runs_dir}{unread if gathered.left_out else ''}. "
-            "Train some first: `make demo` for the whole study, `make sweep-norm` for one section."
+            f"No run was found below runs_dir={config.runs_dir}. Train some first: {whole_study()} for the whole "
+            f"study, `{sweep_command('norm')}` for one section.{unread_told(gathered.left_out)}"
         )
-    if any(not _is_own(item) for item in overrides):
-        known = _commands_of_all(gathered, overrides, compose)
-        raise UserError(f"No run has the setting of `{command_of(overrides)}`. There are runs of: {known}.")
-    newest = gathered.runs.sort_values(["updated", "run_id"]).iloc[-1]["run_id"]
-    found = [*overrides_of(gathered.configs[newest], compose), *filter(_is_own, overrides)]
+    if names_a_setting(overrides):
+        known, wanted = _commands_of_all(gathered, overrides, compose), command_of(overrides, None)
+        raise UserError(
+            f"No run has the setting of `{wanted}`. There are runs of: {known}.{unread_told(gathered.left_out)}"
+        )
+    found = [*overrides_of(gathered.configs[_newest(gathered)], compose), *filter(is_own, overrides)]
+    found = explicit(found)
     runs = of_setting(gathered.runs, compose(found))
     found += _base_of(runs, found, compose)
-    notice = f"No run has the setting of `{command_of(overrides)}`; this is that of the newest, `{command_of(found)}`."
+    notice = f"No setting was given; this is that of the newest run, `{command_of(found)}`."
     return Choice(tuple(found), compose(found), runs, notice)
+
+
+def _newest(gathered: Gathered) -> str:
+    """The id of the run that moved on last."""
+    return str(gathered.runs.sort_values(["updated", "run_id"]).iloc[-1]["run_id"])
 
 
 def _commands_of_all(gathered: Gathered, overrides: Sequence[str], compose: Compose) -> str:
     """The commands that report each setting there is, with the folders of the command line that was given."""
-    kept, known = [item for item in overrides if _is_own(item)], set[str]()
+    kept, known = [item for item in overrides if is_own(item)], set[str]()
     for _, group in gathered.runs.groupby("setting"):
         found = overrides_of(gathered.configs[group.iloc[0]["run_id"]], compose)
-        known.add(command_of([*found, *_base_of(group, found, compose), *kept]))
+        known.add(command_of(explicit([*found, *_base_of(group, found, compose), *kept]), None))
     return "; ".join(sorted(known))
 
 
 def _planned(overrides: Iterable[str], runs: Runs, compose: Compose) -> tuple[list[Plan], list[Variant]]:
     """Every section under these overrides, and all variants that its rows have."""
-    plans = plan_sections([item for item in overrides if not _is_own(item)], compose)
+    plans = plan_sections([item for item in overrides if not is_own(item)], compose)
     return plans, [variant for plan in plans for variant in row_variants(plan, runs).values()]
 
 
@@ -174,21 +194,16 @@ def _variants(runs: pd.DataFrame) -> list[dict[Any, Any]]:
     return runs[list(FACTORS)].drop_duplicates().to_dict("records")
 
 
-def _is_own(override: str) -> bool:
-    return override.lstrip("+").startswith(_OWN_KEYS)
-
-
 def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
     """Compare every section within the chosen setting and collect what a reader must know beside the numbers."""
     config, runs = choice.config, Runs(choice.runs)
-    base, asked = levels_of(config), [item for item in choice.overrides if not _is_own(item)]
+    base, asked = levels_of(config), [item for item in choice.overrides if not is_own(item)]
     plans, variants = _planned(choice.overrides, runs, compose)
     rules = Rules(config.report.metric, config.report.delta, config.report.lang)
     pool, say = Pool.of(gathered, config, rules), rules.say
     crossings, steps = tuple(crossed_sections(pool, asked, compose)), tuple(ladders(pool, asked, compose))
     seeds = planned_seeds([*variants, *(variant for _, variant in of_grids(crossings, steps))], runs)
-    comparer = Comparer(runs, base, seeds, rules, config.trainer.epochs, gathered.classes, None, gathered.predictions)
-    compared = tuple(map(comparer.compare, plans))
+    compared = tuple(map(_comparer(gathered, config, runs, seeds, rules).compare, plans))
     robust, uses = tuple(robustness(pool, plans, crossings)), [*of_sections(compared), *of_grids(crossings, steps)]
     used = {row["run_id"] for _, variant in uses for row in runs.of(variant).values()}
     rows, elsewhere = choice.runs[choice.runs["run_id"].isin(used)], ids_elsewhere([*crossings, *robust])
@@ -198,9 +213,10 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         delta=rules.delta,
         language=rules.language,
         command=command_of(choice.overrides),
-        facts=setting_facts(config, rows, seeds, len(elsewhere), design_told((compared, crossings, steps), say), say),
+        facts=facts.setting_facts(config, rows, seeds, len(elsewhere), (compared, crossings, steps), say),
         base=base,
         epochs=config.trainer.epochs,
+        lr=config.optim.lr,
         planned_seeds=tuple(seeds),
         comparisons=compared,
         crossings=crossings,
@@ -210,14 +226,28 @@ def build(gathered: Gathered, choice: Choice, compose: Compose) -> Study:
         section_commands=section_commands(choice.overrides, config, seeds, robust),
         variant_commands=variant_commands(choice.overrides, config, gathered.configs, [one for _, one in uses], seeds),
         matrix=matrix_of(uses, base, runs, seeds),
-        notices=(choice.notice,) if choice.notice else (),
-        caveats=tuple(caveats(rows, config, any(grid.has_runs for grid in crossings), say)),
-        warnings=warnings(compared, rows, config, check_command(choice.overrides), say),
+        notices=(*filter(None, [choice.notice]), *superseded_told(superseded_in(gathered, choice.runs), say)),
+        caveats=tuple(facts.caveats(rows, config, any(grid.has_runs for grid in crossings), say)),
         left_out=(*gathered.left_out, *runs.duplicates),
         others=(*_unused(choice, used, runs, base), *_other_settings(gathered, choice, compose, elsewhere)),
-        environment=environment_facts(rows, say),
+        environment=facts.environment_facts(rows, say),
+        **facts.warned(compared, (*crossings, *robust, *steps), rows, gathered.runs, config, _check(choice, rows), say),
         **_behind_digests(gathered, {*choice.runs["run_id"], *elsewhere}, compose),
     )
+
+
+def _comparer(gathered: Gathered, config: Config, runs: Runs, seeds: Sequence[int], rules: Rules) -> Comparer:
+    """What compares the sections of a setting."""
+    epochs, numbers = config.trainer.epochs, computed(gathered.curves)
+    return Comparer(
+        runs, levels_of(config), seeds, rules, epochs, gathered.classes, None, gathered.predictions, numbers
+    )
+
+
+def _check(choice: Choice, rows: pd.DataFrame) -> str:
+    """The command that looks at the images of these runs."""
+    own = choice.config.data.split is SplitRule.by_seed
+    return check_command(choice.overrides, sorted(map(int, rows["seed"].unique())) if own else (), PYTHON)
 
 
 def _behind_digests(gathered: Gathered, wanted: Collection[str], compose: Compose) -> dict[str, Any]:
@@ -232,12 +262,6 @@ def _behind_digests(gathered: Gathered, wanted: Collection[str], compose: Compos
         },
         "classes": {key: gathered.classes[key] for key in sorted({*runs["classes"]} & gathered.classes.keys())},
     }
-
-
-def ids_elsewhere(grids: Iterable[Crossing]) -> set[str]:
-    """Ids of the runs of other settings that grids use."""
-    cells = [cell for grid in grids for cell in grid.cells if cell.elsewhere]
-    return {run.run_id for cell in cells for run in cell.seeds if run.run_id}
 
 
 def _unused(choice: Choice, used: set[str], runs: Runs, base: Variant) -> list[OtherRuns]:
@@ -258,7 +282,7 @@ def _other_settings(
 ) -> list[OtherRuns]:
     """Runs of other settings, but for those that a grid of this report uses, by their ids."""
     others = gathered.runs[~gathered.runs["run_id"].isin({*choice.runs["run_id"], *elsewhere})]
-    kept, found = [item for item in choice.overrides if _is_own(item)], []
+    kept, found = [item for item in choice.overrides if is_own(item)], []
     for _, group in others.groupby("setting", sort=True):
         newest = group.sort_values(["updated", "run_id"]).iloc[-1]
         try:
@@ -266,7 +290,8 @@ def _other_settings(
             if newest["setting"] == digest(loose_setting(choice.config)):
                 overrides.append(f"trainer.precision={newest['precision']}")
             overrides += base_overrides(_variants(group), compose(overrides, partial=True).preset)
-            found.append(OtherRuns(len(group), f"preset {newest['preset']}", command_of([*overrides, *kept])))
+            told = command_of(explicit([*overrides, *kept]))
+            found.append(OtherRuns(len(group), f"preset {newest['preset']}", told))
         except UserError:  # the preset or the data folder is gone; the runs still deserve to be seen
             found.append(OtherRuns(len(group), f"preset {newest['preset']}, which cannot be composed now", ""))
     return sorted(found, key=lambda item: item.command)

@@ -23,7 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ablation.around import report_command
-from ablation.commandline import compose_config, override_values, parse
+from ablation.commandline import compose_config
 from ablation.comparability import mixed_by_sweep
 from ablation.config import HYDRA_1_3, PLUGINS
 from ablation.engines import FrozenConfigs, allotted, left_behind, train_frozen
@@ -34,6 +34,7 @@ from ablation.jobs import Job, Policy, freeze, open_data, prepare, remaining, sh
 from ablation.local import LocalLauncher
 from ablation.loggers import chosen
 from ablation.mirroring import check_loggers, mirrored
+from ablation.overrides import override_values, parse
 from ablation.phrases import runs
 from ablation.plan import plan_text
 from ablation.rundir import LOG, RunBusy, RunDir, State
@@ -82,9 +83,9 @@ class AblationSweeper(Sweeper):
         trouble, unwritten = None, dict[str, str]()
         try:
             unwritten = _freeze(todo)
-            launched = [job for job in todo if job.run_id not in unwritten]
-            with mirrored(jobs, self._sections_of(arguments, jobs)), watched(launched, lambda: call_off(launched)):
-                trouble = self._train(launched)
+            sent = [job for job in todo if job.run_id not in unwritten]
+            with mirrored(jobs, self._sections_of(arguments, jobs)), watched(sent, jobs, lambda: call_off(sent)):
+                trouble = self._train(sent)
         except KeyboardInterrupt:
             if note := left_behind(self.config.hydra.launcher):
                 print(f"note: {note}", flush=True)
@@ -92,8 +93,7 @@ class AblationSweeper(Sweeper):
         finally:
             print(summary(jobs), flush=True)
         print(f"next: {report_command(arguments, jobs)}", flush=True)
-        troubles = [trouble] if trouble else []
-        troubles += failures(jobs, todo, unwritten)
+        troubles = [*([trouble] if trouble else []), *failures(jobs, todo, unwritten)]
         if troubles:
             raise RunFailed("\n".join(troubles))
         return []

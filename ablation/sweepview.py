@@ -6,7 +6,7 @@ The view looks at the run directories alone, so it is the same whatever engine c
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -29,9 +29,9 @@ ENDED = (*DONE, State.failed.value)  # a failed run may be tried again
 class SweepView:
     """One line for each run that ends, and one a minute for those in progress, on standard output."""
 
-    def __init__(self, jobs: Sequence[Job]):
+    def __init__(self, jobs: Sequence[Job], labels: Mapping[str, str]):
         self.jobs = {job.run_id: job for job in jobs}
-        self.labels = short_labels(jobs)
+        self.labels = labels
         self.running: dict[str, dict[str, Any]] = {}  # status of the runs in progress
         self._states: dict[str, str | None] = dict.fromkeys(self.jobs)
         self._again = set[str]()  # failed, and about to be tried again
@@ -108,8 +108,8 @@ class SweepView:
 class BarView(SweepView):
     """A bar over all runs, and one over the epochs of each run in progress."""
 
-    def __init__(self, jobs: Sequence[Job]):
-        super().__init__(jobs)
+    def __init__(self, jobs: Sequence[Job], labels: Mapping[str, str]):
+        super().__init__(jobs, labels)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         own = Console(file=sys.__stdout__)  # bars need the control characters that names may not have
         self._bars = Bars(*columns, TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=own)
@@ -141,12 +141,13 @@ class BarView(SweepView):
 
 
 @contextmanager
-def watched(jobs: Sequence[Job], on_look: Callable[[], None]) -> Iterator[None]:
+def watched(jobs: Sequence[Job], every: Sequence[Job], on_look: Callable[[], None]) -> Iterator[None]:
     """Show the progress of jobs while the body trains them: bars on a terminal, lines elsewhere.
 
-    Args:    on_look: called after every look at the directories.
+    Args:    every: all of the sweep, done or not, so that a level is named also where its runs alone are left.
+             on_look: called after every look at the directories.
     """
-    view = BarView(jobs) if sys.stdout.isatty() else SweepView(jobs)
+    view = (BarView if sys.stdout.isatty() else SweepView)(jobs, short_labels(every))
     done = threading.Event()
 
     def look() -> None:

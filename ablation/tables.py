@@ -15,7 +15,7 @@ from ablation.identity import Variant, named
 from ablation.phrases import ENGLISH, Say, mark
 from ablation.schema import Metric
 from ablation.selection import describe_variant
-from ablation.typeset import csv_text, latex_table, markdown, plain, plain_markdown, raw
+from ablation.typeset import beside, csv_text, latex_table, markdown, plain, plain_markdown, raw
 from ablation.verdict import Verdict
 
 SELECTED = mark("selected on val, optimistic")
@@ -29,10 +29,8 @@ _EFFECT = ("n", "effect", "ci_low", "ci_high", "p", "p_holm", "verdict", "unconv
 _SECOND = ("best", "train", "params", "macs", "seconds")
 EFFECT_COLUMNS = ("section", "factor", "level", "reference", "control", *_EFFECT, "variant", "against")
 _LATEX_HEADINGS = {
-    "level": ("", "level"), "seeds": ("", "seeds"), "mean": ("accuracy", "(%)"), "sd": ("", "sd"),
-    "effect": ("effect", "(pp)"), "interval": ("95 % CI", "(pp)"), "pairs": ("", "n"), "p": ("Holm", "p"),
-    "verdict": ("", "verdict"), "best": ("best val", "(%)"),
-    "train": ("train", "(%)"), "params": ("", "params"),
+    "level": ("", "level"), "mean": ("accuracy", "(%)"), "sd": ("", "sd"),
+    "effect": ("difference (pp)", "with 95 % CI"), "pairs": ("", "n"), "p": ("Holm", "p"), "verdict": ("", "verdict"),
 }  # fmt: skip
 
 
@@ -133,13 +131,14 @@ def _params(row: Row, reference: Row) -> str:
 def caption(comparison: Comparison, metric: Metric, say: Say) -> str:
     """What the numbers of a section's table are."""
     section = comparison.section
+    usable = say("those with a value") if metric is Metric.given else say("finished, and better than guessing")
     return say(
-        "{title}: {metric}. Means over usable runs (finished, and better than guessing). Effect: mean difference to "
+        "{title}: {metric}. Means over usable runs ({usable}). Effect: mean difference to "
         "the reference {reference} over pairs of equal seed, in percentage points (pp), with Student's t interval; p "
         "corrected by Holm for the comparisons of this section. Verdict: by fixed rules, with {delta} pp as the "
         "smallest difference that matters.",
-        title=section.title, metric=say(METRIC_WORDS[metric]), reference=f"{section.factor}={section.reference}",
-        delta=number(100 * comparison.delta, 2),
+        title=section.title, metric=say(METRIC_WORDS[metric]), usable=usable,
+        reference=f"{section.factor}={section.reference}", delta=number(100 * comparison.delta, 2),
     )  # fmt: skip
 
 
@@ -170,25 +169,27 @@ def to_markdown(comparison: Comparison, metric: Metric, say: Say, warnings: Sequ
 
 
 def to_latex(comparison: Comparison, metric: Metric, say: Say, warnings: Sequence[str] = ()) -> str:
-    """The section's table as a LaTeX float that fits a text width; needs booktabs, and xelatex beyond ASCII.
+    """The section's table as a LaTeX float; columns for a second look are left to the CSV.
 
-    What differs in a row and the notes stand below it, so that a number never travels without its caveat.
+    What differs in a row, unless its name says it, and the notes stand below, so that no number is without its caveat.
     """
-    table = [column for column in columns(comparison, metric, say) if column.key in _LATEX_HEADINGS]
-    reference = comparison.reference.variant
-    selected = metric is Metric.best or any(column.key == "best" for column in table)
-    differs = [f"{row.level}: {changed(row, reference)}." for row in comparison.rows if row.changes]
+    found = {column.key: column for column in columns(comparison, metric, say)}
+    found["effect"] = beside(found["effect"], found["interval"])
+    reference, factor = comparison.reference.variant, comparison.section.factor
+    differs = {row.level: changed(row, reference) for row in comparison.rows if row.changes}
+    unsaid = [f"{level}: {text}." for level, text in differs.items() if text != f"{factor}={level}"]
     told = [
-        *([say("n: pairs. Best val is {selected}.", selected=say(SELECTED))] if selected else [say("n: pairs.")]),
+        say("sd: over seeds; n: pairs."),
         *warnings,
         *sentences(comparison),
-        say("What differs:"),
-        *differs,
+        *([say("What differs:"), *unsaid] if unsaid else []),
         *notes(comparison),
+        *comparison.warnings,
     ]
     return latex_table(
-        table, _LATEX_HEADINGS, caption(comparison, metric, say), comparison.name, say, say(" ").join(told)
-    )
+        [found[key] for key in _LATEX_HEADINGS], _LATEX_HEADINGS, caption(comparison, metric, say), comparison.name,
+        say, say(" ").join(told),
+    )  # fmt: skip
 
 
 def to_csv(comparison: Comparison, metric: Metric) -> str:

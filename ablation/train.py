@@ -15,20 +15,18 @@ from ablation.around import report_command
 from ablation.commandline import (
     LOCAL_SETTINGS,
     check_overrides,
-    one_value,
-    override_values,
-    parse,
     resolved,
 )
-from ablation.composition import VERSION_BASE, explained
+from ablation.composition import VERSION_BASE, composing
 from ablation.config import CONF_DIR, own_option, register_schema
 from ablation.configdir import run_configured
 from ablation.engines import allot_here, check_engine
 from ablation.environment import first_here, processes, use_huge_pages, yield_cores
-from ablation.errors import RunFailed, UserError
+from ablation.errors import RunFailed, UserError, hint
 from ablation.help import train_help
 from ablation.jobs import Job, describe_outcome, frozen, open_data, prepare, remaining
 from ablation.mirroring import check_loggers, mirrored
+from ablation.overrides import one_value, override_values, parse
 from ablation.plan import plan_text
 from ablation.rundir import RunBusy, RunDir, State
 from ablation.runname import run_named
@@ -41,6 +39,11 @@ if TYPE_CHECKING:
 MULTIRUN = ("-m", "--multirun")
 SWEEP_ONLY = ("on_failure", "time_limit", "hydra/launcher", *LOCAL_SETTINGS)
 NOT_OURS = ("--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
+# What Hydra itself takes, beside the options with a value: `hydra.main` would answer others with its own usage.
+PLAIN_OPTIONS = (
+    "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--shell-completion", "-sc", "--info",
+    "-i",
+)  # fmt: skip
 OPTIONS_WITH_VALUE = (
     "--cfg",
     "-c",
@@ -147,7 +150,7 @@ def _body(arguments: list[str]) -> None:
     sweep = any(text in MULTIRUN for text in arguments)
     if sweep and processes() > 1:
         raise UserError("torchrun trains one run in several processes, not a sweep. Leave out -m, or torchrun.")
-    check_overrides(overrides_in(arguments), sweep=sweep)
+    check_overrides(overrides_in(arguments), sweep=sweep, arguments=arguments)
     if not sweep:
         refuse_in_one_run(arguments)
     check_engine(arguments)
@@ -163,7 +166,7 @@ def _body(arguments: list[str]) -> None:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets other exceptions through to run_command
     sys.argv = [sys.argv[0], *own_option(), *for_hydra(arguments)]
-    with explained():
+    with composing():
         hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(task)()
     if ended:
         raise ended[0]
@@ -181,14 +184,19 @@ def refuse_in_one_run(arguments: Sequence[str]) -> None:
 
 
 def refuse_options(arguments: Sequence[str]) -> None:
-    """Refuse those options of Hydra that a sweep and the report would not follow, or that read a pickle.
+    """Refuse what is no option, and those of Hydra that a sweep and the report would not follow, or that read a pickle.
 
     Raises:  UserError: names it.
     """
-    for text in arguments:
-        if text.partition("=")[0] in NOT_OURS:
+    known = (*MULTIRUN, *PLAIN_OPTIONS, *OPTIONS_WITH_VALUE)
+    for text, before in zip(arguments, ["", *arguments], strict=False):
+        name = text.partition("=")[0]
+        if text.startswith("-") and name not in (*known, *NOT_OURS) and before not in OPTIONS_WITH_VALUE:
+            listed = "-m for a sweep, --config-dir=FOLDER, --cfg job to print the config, --help"
+            raise UserError(f"{name} is no option. Options: {listed}.{hint(name, (*known, '--config-dir'))}")
+        if name in NOT_OURS:
             raise UserError(
-                f"{text.partition('=')[0]} is not supported: every command composes from the same conf/. "
+                f"{name} is not supported: every command composes from the same conf/. "
                 "Files of your own go beside it: --config-dir=FOLDER, with the layout of conf/."
             )
 

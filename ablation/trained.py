@@ -88,3 +88,21 @@ def _computed(
         )
     splits = load(data, seed)
     return info, splits.mean, splits.std
+
+
+_WHY = {
+    "best": "best, of the epoch with the highest validation accuracy, which flatters that accuracy (weights=last: what "
+    "a report compares)",
+    "last": "last, of the last epoch, which a report compares",
+}
+
+
+def described(run: RunDir, weights: str) -> str:
+    """Two lines on a finished run: what was trained and its validation accuracy, and which of its weights are meant.
+
+    Args:    weights: best or last.
+    """
+    result, label = run.read_json(RESULT), (run.raw_status() or {}).get("label") or run.path.name
+    final, best, epoch = (result[name] for name in ("val_final", "val_best", "best_epoch"))
+    told = f"validation accuracy {final:.4f} at the last epoch, {best:.4f} at the best, epoch {epoch}"
+    return f"{label}: {told}\nweights: {_WHY[weights]}"

@@ -47,7 +47,8 @@ class Evidence:
     """A comparison as the rules see it; differences in accuracy (0.01 = 1 pp), NaN where there is none.
 
     p is adjusted for the comparisons of the section; low and high are the 95 % interval, low90 and high90 the 90 %
-    interval; n_runs are all runs that ended, n_failed those of them that failed, diverged or stayed at chance.
+    interval; n_runs are all runs that ended, n_failed those of them that failed, diverged or stayed at chance;
+    identical says that level and control are one computation in every pair.
     """
 
     mean: float
@@ -59,6 +60,7 @@ class Evidence:
     n_pairs: int
     n_runs: int = 0
     n_failed: int = 0
+    identical: bool = False
 
 
 def judge(evidence: Evidence, delta: float) -> Verdict:
@@ -101,8 +103,16 @@ _SENTENCES = {
         "Whether {name} changes {metric} is open: {mean} pp (95 % CI {low} to {high}, {n} {n:seed|seeds}, Holm p "
         "{p}). With 80 % power these seeds find {mde} pp, and {needed}."
     ),
+    "open by images": mark(
+        "Whether {name} changes {metric} is open: {mean} pp (95 % CI over images {low} to {high}, {n} {n:seed|seeds}, "
+        "Holm p {p}). The seeds hardly differ, so more validation images would tell, not more seeds."
+    ),
     "failed": mark("{name} failed: {lost}."),
     "not tested": mark("{name} was not tested: {n} of the {least} pairs of seeds that a verdict needs."),
+    "identical": mark(
+        "{name} is the same computation as its control here: every number of every epoch is equal in all {n} "
+        "{n:pair|pairs} of seeds, so there is nothing to test."
+    ),
     "no noise": mark(
         "{name} was not tested: its {n} {n:pair|pairs} of seeds {n:differs|differ} by {mean} pp, all alike, which "
         "says nothing of the noise of training."
@@ -138,20 +148,18 @@ def sentence(
 ) -> str:
     """The verdict as a sentence for a reader who sees nothing else.
 
-    Args:    name: the level, as the sentence's subject; detectable: the difference found with 80 % power, in accuracy.
+    Args:    name: the level, as the sentence's subject.
+             detectable: the difference found with 80 % power, in accuracy; NaN where the images gave the interval.
              seeds_needed: fresh pairs that would find `target`; None when they are too many.
              lost: what became of the runs without a usable accuracy, if that is known.
     """
-    verdict = judge(evidence, delta)
     low, high = sorted((abs(evidence.low), abs(evidence.high)))
-    kind = _KIND.get(verdict, "effect")
-    if verdict is Verdict.not_tested and evidence.n_pairs >= LEAST_PAIRS:
-        kind = "no noise"
-    signed = kind in ("equivalent", "inconclusive")
+    kind = "identical" if evidence.identical else _kind(judge(evidence, delta), evidence.n_pairs, detectable)
+    signed = kind in ("equivalent", "inconclusive", "open by images")
     if seeds_needed is None:
-        needed = say("no affordable number of seeds would find {target} pp", target=points(target))
+        needed = say("no affordable number of seeds finds {target} pp", target=points(target))
     else:
-        phrase = "{seeds} fresh {seeds:seed|seeds} would find {target} pp"
+        phrase = "{seeds} fresh {seeds:seed finds|seeds find} {target} pp"
         needed = say(phrase, seeds=seeds_needed, target=points(target))
     return say(
         _SENTENCES[kind],
@@ -163,6 +171,14 @@ def sentence(
         needed=needed, least=LEAST_PAIRS,
         lost=lost or lost_told({}, evidence.n_failed, evidence.n_runs, say),
     )  # fmt: skip
+
+
+def _kind(verdict: Verdict, n_pairs: int, detectable: float) -> str:
+    if verdict is Verdict.not_tested and n_pairs >= LEAST_PAIRS:
+        return "no noise"
+    if verdict is Verdict.inconclusive and math.isnan(detectable):
+        return "open by images"
+    return _KIND.get(verdict, "effect")
 
 
 def _way(difference: float, say: Say) -> str:
@@ -211,9 +227,10 @@ def single_run_sentence(
 
 
 def unconverged_sentence(some: int, every: int, epochs: int, say: Say = ENGLISH) -> str:
-    """The caveat of a level that `some` of `every` seeds still improved when training ended."""
+    """The caveat of a level that `some` of `every` seeds had not converged when training ended."""
     phrase = mark(
-        "This holds after {epochs} {epochs:epoch|epochs}, with {some} of {all} {all:seed|seeds} still improving."
+        "This holds after {epochs} {epochs:epoch|epochs}, with {some} of {all} {all:seed|seeds} not converged: "
+        "accuracy still rose, or went up and down."
     )
     return say(phrase, some=some, all=every, epochs=epochs)
 
@@ -229,9 +246,9 @@ def lost_told(fates: Mapping[str, int], lost: int, runs: int, say: Say = ENGLISH
 
 
 def word(verdict: Verdict, unconverged: int, n: int, epochs: int, say: Say = ENGLISH, lost: str = "") -> str:
-    """The verdict for a table; nothing that still improved is plainly worse, and a failure says of what kind.
+    """The verdict for a table; nothing that had not converged is plainly worse, and a failure says of what kind.
 
-    Args:    unconverged: how many of the level's n finished runs were still improving after their last epoch.
+    Args:    unconverged: how many of the level's n finished runs had not converged after their last epoch.
              lost: as `sentence` takes it.
     """
     plain = say(verdict.value)

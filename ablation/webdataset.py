@@ -21,6 +21,7 @@ from ablation.errors import UserError, first_of, hint
 from ablation.layouts import other_source
 from ablation.listing import DataFault, Labelled, Listing, Unreadable, natural_key, printable
 from ablation.parquet import VALIDATION
+from ablation.pasting import argument
 from ablation.records import stamps_of
 from ablation.rundir import write_json
 
@@ -139,7 +140,8 @@ def _shards(root: Path, split: str) -> list[Path]:
 
 def _nearby(root: Path) -> str:
     if not root.is_dir():
-        return f"It is no folder. {other_source(root, 'webdataset') or f'Give the folder: data.root={root.parent}.'}"
+        advice = other_source(root, "webdataset") or f"Give the folder: {argument('data.root', root.parent)}."
+        return f"It is no folder. {advice}"
     packed = sorted(path.name for path in root.glob("*.tar.*"))
     if packed:
         return f"{packed[0]} is compressed; shards are read by offset, so unpack them to plain .tar (gunzip)."

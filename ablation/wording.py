@@ -3,28 +3,34 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ablation.confirmation import Rows, going
 from ablation.controls import Split
-from ablation.fates import listing
+from ablation.fates import listing, seed_runs
 from ablation.finding import Finding
 from ablation.identity import Variant, changed_factors, changed_settings, level_configs
 from ablation.phrases import Say
 from ablation.schema import Metric
-from ablation.selection import Plan, describe_variant
+from ablation.selection import Plan, Runs, describe_variant
 from ablation.stats import LEAST_PAIRS, Interval
-from ablation.verdict import images_sentence, points, sentence, single_run_sentence, unconverged_sentence
+from ablation.verdict import Verdict, images_sentence, points, sentence, single_run_sentence, unconverged_sentence
 
 LIKE_BUDGET = 0.01  # a share by which two budgets of learning rate may differ and count as one
 
 
 def verdict_sentences(
     name: str, finding: Finding, unconverged: int, n: int, epochs: int, delta: float, metric: Metric, say: Say,
-    lost: str = "",
+    lost: str = "", unpaired: str = "",
 ) -> str:  # fmt: skip
-    """The verdict in full: for three pairs or more by the rules, for fewer what images or one run can suggest."""
+    """The verdict in full: for three pairs or more by the rules, for fewer what images or one run can suggest.
+
+    Args:    lost: as `sentence` takes it; unpaired: as `pairs_lost` tells it, for a level that was not tested.
+    """
     found = [
         sentence(name, finding.evidence(), delta, finding.mde, finding.seeds_needed, finding.target, metric, say,
                  lost)
     ]  # fmt: skip
+    if unpaired and finding.verdict is Verdict.not_tested and finding.interval.n < LEAST_PAIRS:
+        found.append(unpaired)
     if finding.interval.n < LEAST_PAIRS and finding.single is not None:
         one = finding.single
         found.append(single_run_sentence(name, one.difference, one.half_width, one.n_control, one.p, metric, say))
@@ -34,6 +40,23 @@ def verdict_sentences(
     if unconverged and finding.interval.n >= LEAST_PAIRS:
         found.append(unconverged_sentence(unconverged, n, epochs, say))
     return say(" ").join(found)
+
+
+def pairs_lost(runs: Runs, variant: Variant, control: Variant, say: Say) -> str:
+    """Which runs of a level and its control ended without a usable accuracy, so made no pair; or ''."""
+    found = []
+    for one, other in ((variant, control), (control, variant)):
+        fates: dict[str, list[int]] = {}
+        rows, partners = runs.of(one), runs.of(other)
+        for run in seed_runs(rows, sorted(rows)):
+            if run.failed and run.seed in partners:
+                fates.setdefault(run.fate, []).append(run.seed)
+        name = describe_variant(one, other)
+        found += [
+            say("{name} {fate} with {seeds}", name=name, fate=say(fate), seeds=listing(seeds, say))
+            for fate, seeds in sorted(fates.items())
+        ]
+    return say("Without a usable accuracy: {runs}.", runs=say("; ").join(found)) if found else ""
 
 
 def row_notes(
@@ -63,16 +86,32 @@ def row_notes(
     if finding.images is not None and (blind := [s for s in finding.seeds if s not in finding.images.seeds]):
         phrase = "Images and classes are told without {seeds}: predictions.npz is missing or does not fit there."
         yield say(phrase, seeds=listing(blind, say))
-    if finding.by_images and not own:
+    if finding.identical:
         yield say(
+            "The same computation as its control: every number of every epoch is equal in all pairs, so nothing is "
+            "estimated or tested, and it does not count in Holm's correction. It may differ in longer training."
+        )
+    if finding.by_images:
+        yield _noise_note(finding, own, say)
+
+
+def _noise_note(finding: Finding, own: bool, say: Say) -> str:
+    """Why the interval of a comparison is not that of its seeds."""
+    if not own:
+        return say(
             "The differences of the seeds are all alike to within the rounding of the values, so they say nothing of "
-            "the noise of training: no interval, no p and no verdict. Give the values with more digits."
+            "the noise of training: no p and no verdict, and as an interval one step of the rounding to each side. "
+            "Give the values with more digits."
         )
-    elif finding.by_images:
-        yield say(
-            "The seeds do not differ by half an image, so they say nothing of the noise of training; the interval is "
-            "that of other images."
+    if finding.images is None:
+        return say(
+            "The interval of the seeds alone would be narrower than one image, so they say nothing of the noise of "
+            "training, and predictions.npz is missing: no p and no verdict, and as an interval one image to each side."
         )
+    return say(
+        "The interval of the seeds alone would be narrower than one image, so they say nothing of the noise of "
+        "training; interval and p are those of other images."
+    )
 
 
 def _control_notes(plan: Plan, variant: Variant, control: Variant, base: Variant, say: Say) -> Iterable[str]:
@@ -110,6 +149,17 @@ def budget_note(
             "Its learning rates sum to {sum} over the epochs, {ratio} times its control's {control}: the effect may be "
             "of this budget rather than of how it is spent.",
             sum=f"{sums[0]:.3g}", ratio=f"{sums[0] / sums[1]:.2g}", control=f"{sums[1]:.3g}",
+        )  # fmt: skip
+
+
+def waiting_note(level: Rows, control: Rows, say: Say) -> Iterable[str]:
+    """That fresh seeds are still to come, and that the verdict does not change before."""
+    ended, fresh = going(level, control)
+    if ended < fresh:
+        yield say(
+            "Fresh seeds: {ended} of {fresh} done, here and in the control. The verdict rests on the first seeds "
+            "until all have.",
+            ended=ended, fresh=fresh,
         )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablation.around import explicit
 from ablation.commandline import compose_config
 from ablation.errors import UserError
 from ablation.origin import OriginConfig, Source, as_typed
@@ -76,7 +77,7 @@ def again(config: Config, overrides: Sequence[str]) -> Work:
         raise UserError("report.from=report needs report.path=PATH, the folder of a report: reports/demo.")
     path = Path(config.report.path)
     gathered, command = reread(path, overrides)
-    choice = choose(gathered, command, compose_config)
+    choice = choose(gathered, explicit(command), compose_config)
     folder = _folder_of(choice)
     if folder.resolve() == path.resolve():
         raise UserError(
@@ -118,6 +119,8 @@ def _folder_of(choice: "Choice") -> Path:
 
 def _read_lines(gathered: "Gathered", choice: "Choice", place: Path) -> Iterator[str]:
     from ablation.fates import fate
+    from ablation.leftout import superseded_told
+    from ablation.selection import superseded_in
 
     say, fates = speaker(choice.config.report.lang), map(fate, choice.runs.to_dict("records"))
     here, others = len(choice.runs), len(gathered.runs) - len(choice.runs)
@@ -128,6 +131,7 @@ def _read_lines(gathered: "Gathered", choice: "Choice", place: Path) -> Iterator
         yield say("left out {path}: {reason}", path=item.path, reason=item.reason)
     if len(gathered.left_out) > 5:
         yield say("left out {number} more: the report lists all of them", number=len(gathered.left_out) - 5)
+    yield from superseded_told(superseded_in(gathered, choice.runs), say)
     if choice.notice:
         yield choice.notice
 

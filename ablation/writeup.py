@@ -8,11 +8,13 @@ from ablation.comparison import Comparison, Row
 from ablation.crossing import Crossing
 from ablation.formats import interval, points
 from ablation.grid_wording import survival_word
-from ablation.phrases import Say, mark
+from ablation.phrases import ENGLISH, Say, mark
 from ablation.study import Study
 from ablation.tables import brief
 from ablation.typeset import plain_markdown
 from ablation.verdict import Verdict
+
+LR, EPOCHS = 0.001, 25  # of all that it says
 
 
 class Claimed(Enum):
@@ -39,7 +41,7 @@ class Standing(Enum):
 class Claim:
     """A claim of the write-up: where it stands, what it says, and what it means for levels of a section.
 
-    numbers are the write-up's own, from one run each, on photographs and at the one learning rate of 0.001.
+    numbers are the write-up's own, from one run each, on photographs and at the one learning rate of LR.
     """
 
     place: str
@@ -119,8 +121,27 @@ def standing(claimed: Claimed, row: Row) -> Standing:
     return Standing.agrees if found is claimed else Standing.disagrees
 
 
+def speaks_of(study: Study) -> bool:
+    """Whether the write-up speaks of this study's learning rate and number of epochs."""
+    return (study.lr, study.epochs) == (LR, EPOCHS)
+
+
+def is_shown(study: Study) -> bool:
+    """Whether there is something to hold against the write-up: own runs of a level that it makes a claim of."""
+    return study.origin is None and any(found for _, found in findings(study, ENGLISH))
+
+
+def elsewhere_told(study: Study, say: Say) -> str:
+    """Why no claim is judged here."""
+    return say(
+        "It speaks of a learning rate of {lr} and {epochs} {epochs:epoch|epochs}. This study has {here} and {n}, so "
+        "none of its claims is judged here.",
+        lr=f"{LR:g}", epochs=EPOCHS, here=f"{study.lr:g}", n=study.epochs,
+    )  # fmt: skip
+
+
 def findings(study: Study, say: Say) -> Iterator[tuple[Claim, list[Finding]]]:
-    """Each claim with its levels, in the order of the write-up; levels that this study lacks are left out."""
+    """Each claim with its levels, in the order of the write-up; levels without a run here are left out."""
     sections = {item.name: item for item in study.comparisons if item.has_runs}
     for claim in CLAIMS:
         item = sections.get(claim.section)
@@ -136,7 +157,8 @@ def findings(study: Study, say: Say) -> Iterator[tuple[Claim, list[Finding]]]:
 
 
 def _rows(item: Comparison) -> dict[str, Row]:
-    return {row.level: row for row in item.rows}
+    """The levels of which a run was begun."""
+    return {row.level: row for row in item.rows if any(run.run_id for run in row.seeds)}
 
 
 def _elsewhere(study: Study, claim: Claim, level: str, say: Say) -> Iterator[str]:
@@ -170,10 +192,12 @@ def told(found: Finding, say: Say) -> str:
 
 
 def to_markdown(study: Study, say: Say) -> str:
-    """The claims and the findings side by side, as Markdown."""
+    """The claims and the findings side by side, as Markdown; of another setting than theirs, why there are none."""
+    head = [f"# {say('Beside the write-up')}\n", f"{say(NOTE)}\n"]
+    if not speaks_of(study):
+        return "\n".join([*head, elsewhere_told(study, say)]) + "\n"
     lines = [
-        f"# {say('Beside the write-up')}\n",
-        f"{say(NOTE)}\n",
+        *head,
         f"| {say('part')} | {say('the write-up')} | {say('its accuracies')} | {say('this study')} |",
         "|---|---|---|---|",
     ]

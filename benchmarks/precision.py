@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from ablation.rundir import CONFIG, RESULT, find_runs
-from benchmarks.tables import RESULTS, Table, tell_if_asked, write
+from benchmarks.tables import RESULTS, Table, arguments, write
 
 SETTINGS = {"seeds": "0,1,2,3,4", "runs_dir": "", "out": str(RESULTS), "name": "precision"}
 
@@ -53,14 +53,14 @@ def tables(found: dict[str, dict[int, float]], overrides: list[str]) -> list[Tab
 
 def main() -> None:
     """Train what is missing, compare, write and print."""
-    tell_if_asked()
-    words = dict(word.partition("=")[::2] for word in sys.argv[1:] if word.partition("=")[0] in SETTINGS)
+    settings = arguments(SETTINGS, words=[word for word in sys.argv[1:] if word.partition("=")[0] in SETTINGS])
     overrides = [word for word in sys.argv[1:] if word.partition("=")[0] not in SETTINGS]
-    settings = SETTINGS | words
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(settings["runs_dir"] or temporary)
         sweep = ["trainer.precision=bf16,fp32", f"seed={settings['seeds']}", f"runs_dir={folder}"]
-        subprocess.run([sys.executable, "-m", "ablation.train", "-m", *sweep, *overrides], check=True)
+        done = subprocess.run([sys.executable, "-m", "ablation.train", "-m", *sweep, *overrides])
+        if done.returncode:
+            raise SystemExit(done.returncode)  # which it has explained
         found = accuracies(folder)
     packages = ("torch", "numpy", "scipy")
     path = write(

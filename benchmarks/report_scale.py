@@ -20,7 +20,7 @@ import numpy as np
 from ablation.outputs import PAGE
 from ablation.sections import load_section, section_names
 from benchmarks.statistics_speed import predict
-from benchmarks.tables import tell_if_asked
+from benchmarks.tables import counts
 from tests.factory import config_of, final_accuracy, write_run
 
 SETTING = ("trainer.epochs=25",)
@@ -65,12 +65,11 @@ def measure(runs: Path, reports: Path) -> str:
 
 def main() -> None:
     """Write and report."""
-    tell_if_asked()
     kept = [text.removeprefix("keep=") for text in sys.argv[1:] if text.startswith("keep=")]
-    counts = [int(text) for text in sys.argv[1:] if not text.startswith("keep=")] or [100, 1000]
+    sizes = counts([100, 1000], [text for text in sys.argv[1:] if not text.startswith("keep=")])
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(kept[0] if kept else temporary)
-        for n_runs in counts:
+        for n_runs in sizes:
             runs = root / f"runs-{n_runs}"
             if not runs.exists():
                 write(runs, n_runs)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from ablation.launch import PRELOAD, forking
-from benchmarks.tables import tell_if_asked
+from benchmarks.tables import counts
 
 
 def ready() -> None:
@@ -40,8 +40,7 @@ def seconds(action: Callable[[], None]) -> float:
 
 def main() -> None:
     """Print the comparison."""
-    tell_if_asked()
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
+    (rounds, *_) = counts([15])
     once = seconds(forked)  # starts the fork server
     pairs = [(seconds(forked), seconds(fresh)) for _ in range(rounds)]
     ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ablation.rundir import PREDICTIONS, RESULT, RunDir, write_json
+from benchmarks.tables import counts
 from tests.factory import write_run
 
 VARIANTS = (
@@ -53,7 +54,7 @@ def predict(run: RunDir, draw: np.random.Generator) -> None:
 
 def main() -> None:
     """Write and time."""
-    for n_runs in [int(text) for text in sys.argv[1:]] or [100, 2000]:
+    for n_runs in counts([100, 2000]):
         with tempfile.TemporaryDirectory() as folder:
             draw = np.random.default_rng(0)
             everything = ((seed, variant) for seed in itertools.count() for variant in VARIANTS)

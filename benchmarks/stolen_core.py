@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.tables import tell_if_asked
+from benchmarks.tables import counts
 
 WAITS: dict[str, dict[str, str]] = {
     "default": {},
@@ -57,8 +57,7 @@ def measure(wait: dict[str, str], *, stolen: bool) -> float:
 
 def main() -> None:
     """Print the comparison."""
-    tell_if_asked()
-    rounds, found = int(sys.argv[1]) if len(sys.argv) > 1 else 5, dict[str, list[tuple[float, float]]]()
+    (rounds, *_), found = counts([5]), dict[str, list[tuple[float, float]]]()
     for _ in range(rounds):
         for name, wait in WAITS.items():
             found.setdefault(name, []).append((measure(wait, stolen=False), measure(wait, stolen=True)))

@@ -65,14 +65,41 @@ def tell_if_asked() -> None:
         raise SystemExit(0)
 
 
-def arguments(defaults: Mapping[str, str]) -> dict[str, str]:
-    """The command line's name=value words over the defaults, or the program's help where that is asked for.
+def arguments(
+    defaults: Mapping[str, str], least: Mapping[str, int] | None = None, words: Sequence[str] | None = None
+) -> dict[str, str]:
+    """name=value words, the command line's unless given, over the defaults, or the program's help if it is asked for.
 
-    Raises:  SystemExit: a word is none of these names.
+    Args:    least: the smallest allowed of the values whose defaults are whole numbers; 1 where it is not given.
+    Raises:  SystemExit: a word is none of these names, has no value, or another than a whole number where the default
+             is one.
     """
     tell_if_asked()
-    words = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if unknown := set(words) - set(defaults):
-        allowed = " ".join(f"{name}={value}" for name, value in defaults.items())
+    given = sys.argv[1:] if words is None else words
+    values = dict(word.partition("=")[::2] for word in given)
+    if unknown := set(values) - set(defaults):
+        allowed = " ".join(f"{name}={value}" for name, value in defaults.items()) or "nothing"
         raise SystemExit(f"{sorted(unknown)[0]!r} is not known. Allowed, with the defaults: {allowed}")
-    return {**defaults, **words}
+    if bare := set(values) & set(given):
+        raise SystemExit(f"{sorted(bare)[0]}: no value is given. Allowed: {sorted(bare)[0]}=VALUE.")
+    for name, value in values.items():
+        if defaults[name].isdecimal():
+            _whole(value, (least or {}).get(name, 1), f"{name}={value}")
+    return {**defaults, **values}
+
+
+def counts(default: Sequence[int], words: Sequence[str] | None = None) -> list[int]:
+    """Words, the command line's unless given, as whole numbers above 0, the default where there are none.
+
+    Help as in `arguments`.
+
+    Raises:  SystemExit: a word is no such number.
+    """
+    tell_if_asked()
+    return [_whole(word, 1, word) for word in (sys.argv[1:] if words is None else words)] or list(default)
+
+
+def _whole(text: str, least: int, told: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise SystemExit(f"{told}: allowed is a whole number of at least {least}.")
+    return int(text)

@@ -134,7 +134,7 @@ def row(
 def main() -> None:
     """Measure, print and write the table."""
     yield_cores()
-    defaults = {"rounds": "5", "seconds": "2", "cores": str(cores()), "only": "", "out": str(RESULTS)}
+    defaults = {"rounds": "5", "seconds": "2.0", "cores": str(cores()), "only": "", "out": str(RESULTS)}
     asked = arguments(defaults)
     number, rounds, seconds = int(asked["cores"]), int(asked["rounds"]), float(asked["seconds"])
     rows, data = [], []

@@ -1,7 +1,10 @@
 """Fixtures that several test modules share."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
@@ -11,10 +14,18 @@ from ablation.commandline import compose_config
 from ablation.jobs import Job
 from ablation.rundir import RunDir, State
 from ablation.schema import Config
+from tests.processes import processes_in
+
+# Commands that are printed begin with plain `python` wherever this Python is the first one on the path, as it is where
+# its environment is active.
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
 
 # How long an example takes depends on what else runs on the machine.
 settings.register_profile("any_machine", deadline=None)
 settings.load_profile("any_machine")
+
+# It serves this process to its end: begun by a test, in that test's folder, it would be taken for a leftover.
+resource_tracker.ensure_running()
 
 # A net and a subset that train an epoch in a fraction of a second.
 TINY = (
@@ -31,6 +42,17 @@ def tiny(tmp_path: Path) -> Callable[..., Config]:
         return compose_config([*TINY, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}/reports", *overrides])
 
     return build
+
+
+@pytest.fixture(autouse=True)
+def _nothing_outlives_a_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A sweep whose test has failed half-way would train on beside all the tests behind it."""
+    own = "tmp_path" in request.fixturenames and request.node.get_closest_marker("slow") is not None
+    folder = request.getfixturevalue("tmp_path") if own else None
+    yield
+    for process in processes_in(folder) if folder else ():
+        if process != os.getpid():
+            os.kill(process, signal.SIGKILL)
 
 
 @pytest.fixture

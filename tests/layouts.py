@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+RED, GREEN, BLUE = (200, 10, 20), (10, 200, 20), (10, 20, 200)
+
 
 def png(pixels: np.ndarray) -> bytes:
     """Pixels (H, W, 3) as a PNG, from which they come back as they were."""
@@ -22,6 +24,38 @@ def png(pixels: np.ndarray) -> bytes:
 def noise(count: int, *shape: int, seed: int = 0) -> np.ndarray:
     """Random bytes, shape (count, *shape)."""
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Write a file, with the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def paint(path: Path, colour: tuple[int, int, int] = RED, size: tuple[int, int] = (12, 12)) -> Path:
+    """Write an image of one colour, with the folders above it, in the format that its name ends in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def red_cats_green_dogs(folder: Path) -> Path:
+    """Folders of two classes of one colour each, two training images and one validation image; returns the folder."""
+    for name, colour in (("cat", RED), ("dog", GREEN)):
+        for file in ("train/{}/1.png", "train/{}/2.png", "val/{}/3.png"):
+            paint(folder / file.format(name), colour)
+    return folder
+
+
+def cats_and_dogs(folder: Path, pixels: int) -> Path:
+    """Folders of two classes of four training and two validation images, all different; returns the folder."""
+    images = iter(noise(12, pixels, pixels, 3))
+    for split, count in (("train", 4), ("val", 2)):
+        for name in ("cat", "dog"):
+            for number in range(count):
+                put(folder / split / name / f"{number}.png", png(next(images)))
+    return folder
 
 
 def idx(array: np.ndarray) -> bytes:

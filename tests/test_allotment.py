@@ -95,7 +95,8 @@ def test_what_is_asked_for_is_done() -> None:
     for threads, at_once in ((1, 8), (2, 4), (3, 2), (8, 1), (9, 1)):
         found = allot(need, replace(machine, free_mb=1e6), Wish(threads=threads, earlier=2))
         assert (found.at_once, found.threads) == (at_once, threads)
-        assert f"trainer.threads={threads} is set, on 8 cores" in found.why
+        assert f"trainer.threads is {threads} (null: by a measured rule), on 8 cores" in found.why
+        assert ("wait for each other" in found.why) == (threads > 8)
 
 
 def test_earlier_runs_threads_are_kept_unless_the_machine_has_too_few_cores() -> None:

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ablation.environment import resolve_precision
 from benchmarks import machine, precision, tables
 from benchmarks.machine import Measured, Ratio, Watch, alternate, measure, ratio, rotated
 from benchmarks.peers import images, summary
@@ -142,6 +142,36 @@ def test_an_unknown_option_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tables.arguments({"rounds": "5", "width": "full"}) == {"rounds": "3", "width": "full"}
 
 
+@pytest.mark.parametrize(("word", "told"), [
+    ("rounds=0", "rounds=0: allowed is a whole number of at least 1."),
+    ("rounds=x", "rounds=x: allowed is a whole number of at least 1."),
+    ("rounds=-1", "rounds=-1: allowed is a whole number of at least 1."),
+    ("rounds=", "rounds=: allowed is a whole number of at least 1."),
+    ("rounds", "rounds: no value is given. Allowed: rounds=VALUE."),
+    ("slice=-1", "slice=-1: allowed is a whole number of at least 0."),
+])  # fmt: skip
+def test_a_value_that_is_no_number_of_its_kind_is_refused(
+    word: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sweep", word])
+    with pytest.raises(SystemExit) as error:
+        tables.arguments({"rounds": "5", "slice": "1", "out": "results"}, least={"slice": 0})
+    assert error.value.code == told
+    monkeypatch.setattr(sys, "argv", ["sweep", "slice=0", "out="])
+    assert tables.arguments({"slice": "1", "out": "results"}, least={"slice": 0}) == {"slice": "0", "out": ""}
+
+
+@pytest.mark.parametrize(("words", "found"), [([], [15]), (["7"], [7]), (["100", "1000"], [100, 1000])])
+def test_counts_are_the_words_or_the_default(
+    words: list[str], found: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["startup", *words])
+    assert tables.counts([15]) == tables.counts([15], words) == found
+    monkeypatch.setattr(sys, "argv", ["startup", *words, "x=1"])
+    with pytest.raises(SystemExit, match=r"x=1: allowed is a whole number of at least 1\."):
+        tables.counts([15])
+
+
 def test_a_missing_peer_is_told_and_the_others_stay(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +279,10 @@ def test_curves_are_compared_over_the_epochs_that_all_have() -> None:
         ("ours fp32", "fp32", "4.0000", "3.0000", "0.0e+00"),
         ("plain", "fp32", "4.0000", "3.2500", "2.5e-01"),
     ]
+    assert table.note.endswith("Apart from ours fp32.")
+    for arm in arms.values():
+        arm["precision"] = "bf16"
+    assert [row[-1] for row in summary.losses_table("full", arms).rows] == ["0.0e+00", "2.5e-01"]
 
 
 WHOLE = {
@@ -284,8 +318,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
 
 
 def first_epoch(arm: Arm, work: Work, folder: Path) -> dict[str, Any]:
-    own = replace(work, folder=str(folder), epochs=2, precision=arm.precision, best=arm.best, workers=arm.workers)
-    with Child(f"{arm.peer}.train", own, folder / "log") as child:
+    with Child(f"{arm.peer}.train", arm.told(work, folder, 2), folder / "log") as child:
         child.ready()
         return child.turn()
 
@@ -328,3 +361,23 @@ def test_operations_of_a_trained_image_are_those_of_the_literature() -> None:
     macs = count_macs(build_net(compose_config(["width=full"]), info), 3, 64)
     assert macs == pytest.approx(0.5555e9, rel=0.005)
     assert train_flops(macs, "full") == pytest.approx(3.329e9, rel=0.005)
+
+
+@pytest.mark.parametrize(("flags", "precision"), [("avx2 avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("avx2", "fp32")])
+def test_no_peer_is_held_against_bf16_that_the_processor_only_emulates(
+    flags: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its best a peer computes what ours computes by itself, and its process is told so; as shipped all is fp32."""
+    monkeypatch.setattr("ablation.environment._cpu_flags", lambda: flags)
+    monkeypatch.setattr("benchmarks.peers.__main__.installed", lambda package: True)  # nothing of them is run here
+    resolve_precision.cache_clear()
+    work = Work("images", str(tmp_path), "full", 100, 192, 100, (0.5,) * 3, (0.25,) * 3)
+    try:
+        found = {(arm.name, arm.computes()) for arm in arms_of("AB", "full")}
+        told = {arm.told(work, tmp_path, 2).precision for arm in arms_of("B", "full") if arm.peer != "ours"}
+        ours = {arm.told(work, tmp_path, 2).precision for arm in arms_of("B", "full") if arm.peer == "ours"}
+    finally:
+        resolve_precision.cache_clear()
+    assert {computed for name, computed in found if name == "ours" or name.endswith("at its best")} == {precision}
+    assert {computed for name, computed in found if name in ("plain", "lightning", "accelerate", "timm")} == {"fp32"}
+    assert (told, ours) == ({precision}, {"auto"})

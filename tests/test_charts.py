@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 from scipy import stats as st
 
-from ablation.charts import MOST_CLASSES, classes_figure, cost_figure, seeds_figure, waterfall_figure
+from ablation.charts import (
+    MOST_CLASSES,
+    classes_figure,
+    cost_figure,
+    interaction_figure,
+    seeds_figure,
+    waterfall_figure,
+)  # fmt: skip
 from ablation.cost import Cost
+from ablation.crossing import Cell, Side, cross
 from ablation.images import ClassEffect
 from ablation.look import Style, encode
-from ablation.stats import summary
+from ablation.phrases import ENGLISH
+from ablation.stats import Summary, summary
 
 BLUE, GREEN = Style("#0072b2", (), "s", "l1"), Style("#009e73", (), "^", "l2")
 
@@ -78,3 +87,20 @@ def test_a_waterfall_ends_where_the_steps_end() -> None:
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["70.00 %", "+2.50", "\u22121.50"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
+
+
+def test_no_axis_of_accuracies_leaves_0_to_100_percent() -> None:
+    """Intervals of few seeds reach far; shares of images do not."""
+    sides = Side("norm", "batch", ("batch", "none")), Side("optim.lr", "0.001", ("0.001", "0.01"))
+    values = {"batch": (0.9, 1.0), "none": (0.0, 0.3)}
+    cells = [
+        Cell(level, other, dict(enumerate(values[level])), (), 6, {"norm": level})
+        for level in sides[0].levels
+        for other in sides[1].levels
+    ]
+    grid = cross(("norm_lr", "4.2", "Norm", "?"), *sides, cells, 0.005, ENGLISH)
+    wild = {name: Cost(Summary(5.0 + i, 0.1, 2), Summary(i, 0.4, 2), 10) for i, name in enumerate("ab")}
+    bars = [("a", 0.0, 99.0, math.nan), ("b", 99.0, 1.0, 30.0)]
+    for figure in (interaction_figure(grid), cost_figure(wild), waterfall_figure(bars)):
+        low, high = figure.axes[0].get_ylim()
+        assert 0 <= low < high <= 100

@@ -76,27 +76,30 @@ def test_all_findings_are_told_at_once(root: Path, capsys: pytest.CaptureFixture
     assert main(arguments(root)) == 1
     told = capsys.readouterr()
     lines = told.out.splitlines()
-    bad = lines.index("files that cannot be read (stop training; data.bad_files=skip leaves them out): 15")
-    names = [line.partition(":")[0] for line in lines[bad + 1 : bad + 16]]
+    assert lines[-2:] == ["images of one colour: 1", "  train/2/flat.png"]
+    stops = told.err.splitlines()
+    assert stops[0] == "error: 15 image files cannot be read:"
+    names = [line.partition(":")[0] for line in stops[1:16]]
     assert names == [*(f"  train/1/bad{number}.jpg" for number in range(14)), "  val/10/cut.png"]
-    after = lines[bad + 16 :]
-    assert after == [
+    assert stops[16:] == [
+        "Repair or remove them, or train without them: data.bad_files=skip.",
         "validation images that are training images, too (accuracy is too high by them): 1",
         "  train/1/0.png = val/2/leak.png",
+        "They do not stop training by themselves. Remove one of each pair.",
         "equal files in different classes: 2",
         "  train/1/0.png = val/2/leak.png",
         "  train/1/1.png = train/10/twin.png",
-        "images of one colour: 1",
-        "  train/2/flat.png",
+        "They do not stop training by themselves. Remove each from the class that it is not of.",
     ]
     repeated = "train/1/1.png = train/10/twin.png, train/2/0.png = train/2/again.png"
     assert f"note: training images that repeat another one, byte by byte: 2 ({repeated})." in lines
     assert "note: images smaller than data.image_size=16, enlarged: 1 of 22." in lines
     assert "sizes: 16x16 (21), 5x40 (1); smallest 5x40, largest 16x16, 2 different" in lines
     assert "modes: RGB (21), L (1)" in lines
-    assert told.err == "error: 15 files cannot be read: repair or remove them.\n"
     assert main(arguments(root, "data.bad_files=skip")) == 0
-    assert "files that cannot be read (skipped): 15" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "files that cannot be read (skipped): 15" in out
+    assert "accuracy is too high by them): 1\n  train/1/0.png = val/2/leak.png\nequal files in diff" in out
 
 
 def test_long_lists_go_to_a_file(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,12 +107,12 @@ def test_long_lists_go_to_a_file(root: Path, tmp_path: Path, capsys: pytest.Capt
         (root / f"train/1/bad{number}.jpg").write_bytes(b"")
     out = tmp_path / "found.txt"
     assert main(arguments(root, f"out={out}")) == 1
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert f"  and 30 more, in {out}" in shown
     assert shown.count("train/1/bad") == 20
     assert out.read_text().count("train/1/bad") == 50
     assert main(arguments(root)) == 1
-    assert capsys.readouterr().out.count("train/1/bad") == 50
+    assert capsys.readouterr().err.count("train/1/bad") == 50
 
 
 def test_unequal_and_single_classes_are_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +165,7 @@ def test_names_that_would_forge_lines_are_written_out(root: Path, capsys: pytest
     for name in ("a\nerror: b.png", "tab\t.png", "\x1b[31m.png", "caf\udce9.png", "猫 , x.png"):
         (root / "train/1" / name).write_bytes(b"")
     assert main(arguments(root)) == 1
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     for shown in (r"a\nerror: b.png:", r"tab\t.png:", r"\x1b[31m.png:", r"caf\udce9.png:", "猫 , x.png:"):
         assert f"  train/1/{shown}" in out
 
@@ -271,13 +274,13 @@ def test_field_O12_skipped_and_leaked_images_are_counted_alike_in_every_run_and_
         assert (result["n_skipped"], result["n_leaked"], result["n_val"]) == (1, 1, 7)
         assert (result["n_repeated"], result["n_two_labels"]) == (2, 1)
     gathered = gather(Path(jobs[0].config.runs_dir))
-    told = " ".join(warnings([], gathered.runs, jobs[0].config, "the check", ENGLISH))
+    told = " ".join(warnings(gathered.runs, jobs[0].config, "the check", ENGLISH))
     assert "1 image file could not be read and was left out" in told
     assert "1 of 7 validation images is a training image as well" in told
     assert "1 image is the same file as an image of another class" in told
     assert "2 training images repeat another one" in told
     assert told.count("This names the images: the check") == 1
-    facts = dict(setting_facts(jobs[0].config, gathered.runs, [0], 0, "", ENGLISH))
+    facts = dict(setting_facts(jobs[0].config, gathered.runs, [0], 0, ((), (), ()), ENGLISH))
     assert facts["in both, by content"] == "1 validation image"
 
 

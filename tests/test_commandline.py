@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from types import UnionType
 import pytest
 import yaml
 
-from ablation import identity
+from ablation import composition, config
+from ablation import train as trained
 from ablation.commandline import GROUPS, compose_config, run_command
 from ablation.composition import settings
 from ablation.config import choices
@@ -83,6 +85,8 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["trainer.epochs=2.5"], ["trainer.epochs=2.5: allowed is a whole number"]),
     (["seed=-1"], ["seed=-1: allowed is a number in [0, "]),
     (["seed=null"], ["seed=null: allowed is a whole number"]),
+    (["seed=0-3"], ["seed=0-3: allowed is a whole number", "Did you mean seed=0,1,2,3?"]),
+    (["seed=7..9"], ["seed=7..9: allowed is a whole number", "Did you mean seed=7,8,9?"]),
     (["plan=yes"], ["plan=yes: allowed are true and false"]),
     (["depth.blocks=2"], ["depth.blocks=2: allowed is a list"]),
     (["depth.blocks=[2,2]"], ["depth.blocks=[2, 2]: allowed are four counts"]),
@@ -386,20 +390,56 @@ def test_a_folder_that_cannot_be_made_is_one_message(arguments: list[str], train
     assert "file" in message
 
 
-@pytest.mark.parametrize("content", ["kind: gruop\n", "kind: batch\n  groups: 1\n: x"])
-def test_a_level_file_that_is_wrong_is_named(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "norm").mkdir()
-    (tmp_path / "norm" / "bad.yaml").write_text(content)
-    monkeypatch.setattr("ablation.config.CONF_DIR", tmp_path)
-    monkeypatch.setattr(identity, "choices", lambda factor: ["bad"])
-    identity.level_values.cache_clear()
-    identity.level_configs.cache_clear()
-    try:
-        with pytest.raises(UserError, match=r"norm/bad\.yaml: "):
-            identity.level_values("norm")
-    finally:
-        identity.level_values.cache_clear()
-    identity.level_configs.cache_clear()
+BROKEN = {
+    "kind: gruop\n": "kind=gruop: allowed are batch, none, instance, group, layer. Did you mean kind=group?",
+    "kind: group\ngrops: 4\n": "grops is not known. Known: kind, groups, affine. Did you mean groups?",
+    "kind: group\ngroups: four\n": "groups=four: allowed is a whole number or null.",
+    "kind: batch\naffine: 2\nx: 1\n": "affine=2: allowed are true and false. x is not known.",
+    "kind: batch\n  groups: 1\n: x": "mapping values are not allowed",
+    "- kind\n": "expected are lines of the form name: value, for kind, groups, affine.",
+}
+
+
+@pytest.fixture(params=BROKEN)
+def broken(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """conf/ with a level file norm/bad.yaml that is wrong in this way; what is to be said of it."""
+    shutil.copytree(config.CONF_DIR, tmp_path / "conf")
+    (tmp_path / "conf/norm/bad.yaml").write_text(request.param)
+    with monkeypatch.context() as patch:
+        for module in (config, composition, trained):
+            patch.setattr(module, "CONF_DIR", tmp_path / "conf")
+        config._use([])
+        yield BROKEN[request.param]
+    config._use([])
+
+
+def test_a_level_file_that_is_wrong_is_refused_where_it_is_chosen_with_what_is_allowed(
+    broken: str, train: Train
+) -> None:
+    for arguments in (["norm=bad"], ["-m", "norm=batch,bad"]):
+        code, _, message = train(*arguments, "plan=true")
+        assert code == 2
+        assert f"norm/bad.yaml: {broken.split('. ')[0]}" in message.partition("error: ")[2]
+        assert broken.rpartition(". ")[2] in message
+        assert "Traceback" not in message
+        assert "object_type" not in message
+
+
+def test_a_level_file_that_is_wrong_stops_no_other_level(broken: str, train: Train) -> None:
+    for arguments in (["norm=layer"], ["-m", "norm=batch,layer"], ["-m", "+section=norm"]):
+        code, told, message = train(*arguments, "plan=true")
+        assert code == 0, message
+        assert "to train from the start" in told
+        assert message.startswith("note: this level is passed over. ")
+        assert f"norm/bad.yaml: {broken.split('. ')[0]}" in message
+
+
+def test_a_preset_that_chooses_a_wrong_level_file_names_it(broken: str, train: Train, tmp_path: Path) -> None:
+    text = "# @package _global_\ndefaults:\n  - override /norm: bad\npreset: mine\n"
+    (tmp_path / "conf/preset/mine.yaml").write_text(text)
+    code, _, message = train("preset=mine", "plan=true")
+    assert code == 2
+    assert f"norm/bad.yaml: {broken.split('. ')[0]}" in message.partition("error: ")[2]
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly(capfd: pytest.CaptureFixture[str]) -> None:

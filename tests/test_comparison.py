@@ -1,5 +1,7 @@
 """Comparisons of whole sections: honest controls, runs at chance, runs that still improve, images and classes."""
 
+import csv
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,16 +13,18 @@ import pytest
 from ablation import report
 from ablation.commandline import compose_config
 from ablation.comparison import Comparer, Comparison, Row, Rules
-from ablation.evidence import classes_told, common_flags, evidence, flags_told
+from ablation.evidence import classes_told, common_flags, common_flags_told, evidence, flags_told
 from ablation.gather import gather
 from ablation.identity import Variant, levels_of
 from ablation.images import read_predictions
+from ablation.overview import begun, remarks
 from ablation.phrases import ENGLISH
-from ablation.rundir import CONFIG, PREDICTIONS, RESULT, RunDir, find_runs, write_json
+from ablation.rundir import CONFIG, PREDICTIONS, RESULT, RunDir, State, find_runs, write_json
 from ablation.schema import Language, Metric
 from ablation.sections import Section
 from ablation.selection import Plan, Runs
 from ablation.study import Study, build, choose
+from ablation.tables import effects_csv
 from ablation.verdict import Verdict
 from tests.factory import write_run, write_sections
 from tests.processes import ROOT
@@ -52,6 +56,35 @@ def as_the_write_up_had_it(root: Path) -> Comparison:
     return Comparer(Runs(gathered.runs), BASE, range(4), rules, 4, gathered.classes).compare(
         Plan("dropout", section, variants)
     )
+
+
+def test_thirty_images_that_no_seed_tells_apart_are_not_equivalent(tmp_path: Path) -> None:
+    """One image is 3.3 pp: with predictions the images give the interval, without them it is one image each way."""
+    for level in ("batch", "none", "group8"):
+        for seed in range(3):
+            run = write_run(tmp_path, SHORT, f"norm={level}", f"seed={seed}", accuracy=0.8, n_val=30)
+            if level != "group8":
+                right = np.arange(30) >= 6
+                target = np.zeros(30, dtype=np.int64)
+                np.savez(run / PREDICTIONS, target=target, predicted=np.where(right, 0, 1))
+    study = study_of(tmp_path)
+    equal, unknown = (row_of(study, "norm", level) for level in ("none", "group8"))
+    for row, half, verdict, note in (
+        (equal, 1.959963984540054 * (2 / 32 / 32) ** 0.5, Verdict.inconclusive, "interval and p are those of other"),
+        (unknown, 1 / 30, Verdict.not_tested, "predictions.npz is missing: no p and no verdict"),
+    ):
+        assert row.finding is not None
+        assert row.finding.verdict is verdict
+        assert (row.finding.interval.low, row.finding.interval.high) == pytest.approx((-half, half))
+        assert row.gap_effect is not None
+        assert row.gap_effect.high - row.gap_effect.low >= 2 / 30 - 1e-12
+        assert note in " ".join(row.notes)
+    assert "more validation images would tell" in equal.sentence
+    header, *lines = effects_csv(study.comparisons, study.base).splitlines()
+    cells = {line["level"]: line for line in csv.DictReader([header, *lines]) if line["section"] == "norm"}
+    assert (cells["none"]["verdict"], cells["group8"]["verdict"]) == ("inconclusive", "not tested")
+    assert [cells[level][key] for level in ("none", "group8") for key in ("mde", "seeds_needed")] == [""] * 4
+    assert (float(cells["none"]["p"]), cells["group8"]["p"]) == (1.0, "")
 
 
 def test_the_write_ups_dropout_is_confounded_with_norm_and_compared_without_normalisation(tmp_path: Path) -> None:
@@ -120,12 +153,14 @@ def test_what_still_improves_is_not_plainly_worse(tmp_path: Path) -> None:
     row = row_of(study, "lr_schedule", "constant_low")
     assert row.flags["still_improving"] == 3
     assert row.word == "clearly worse after 25 epochs, not converged in 3 of 3 seeds"
-    assert row.sentence.endswith("This holds after 25 epochs, with 3 of 3 seeds still improving.")
+    assert row.sentence.endswith(
+        "This holds after 25 epochs, with 3 of 3 seeds not converged: accuracy still rose, or went up and down."
+    )
     assert row.finding is not None
     assert row.finding.verdict is Verdict.clearly_worse
     assert "still improving (validation accuracy still rose at the end) in 3 of 3 runs" in flags_told(row, ENGLISH)
     section = next(item for item in study.comparisons if item.name == "lr_schedule")
-    assert "still_improving" not in common_flags(section)
+    assert "still_improving" not in common_flags([section])
     assert "budget" not in flags_told(row, ENGLISH, ["budget_waste"])
 
 
@@ -248,7 +283,13 @@ def test_scipy_alone_finds_the_reports_numbers(damage: str, tmp_path: Path) -> N
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "recompute.py"), str(tmp_path / "r")], capture_output=True, text=True
     )
-    assert (done.returncode, "p_holm" in done.stdout) == (int(damage == "effect"), True), done.stderr
+    assert done.returncode == int(damage == "effect"), done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("norm: norm=instance "))
+    effect = float(
+        next(row for row in csv.DictReader(table.read_text().splitlines()) if row["level"] == "instance")["effect"]
+    )
+    assert line.count(f" {100 * effect:+.2f} [") == 2  # as reported and as found
+    assert float(line.split()[-1]) == pytest.approx(1e-6 if damage == "effect" else 0, abs=1e-8)
 
 
 def test_seeds_outside_the_pairs_say_nothing_of_the_comparison(tmp_path: Path) -> None:
@@ -268,10 +309,10 @@ def test_a_level_that_is_none_of_the_sections_changes_none_of_its_p(tmp_path: Pa
     write(tmp_path, "lr_schedule=step7", (0.74, 0.73, 0.75, 0.74))
     write(tmp_path, "lr_schedule=constant", (0.75, 0.74, 0.765, 0.75))
     write(tmp_path, "lr_schedule=constant_low", (0.60, 0.62, 0.61, 0.60))
-    before = row_of(study_of(tmp_path), "lr_schedule", "constant").finding
+    before = repr(row_of(study_of(tmp_path), "lr_schedule", "constant").finding)  # as text NaN is equal to itself
     write(tmp_path, "lr_schedule=step4", (0.70, 0.70, 0.71, 0.71))
     study = study_of(tmp_path)
-    assert row_of(study, "lr_schedule", "constant").finding == before
+    assert repr(row_of(study, "lr_schedule", "constant").finding) == before
     other = row_of(study, "lr_schedule", "step4")
     assert other.notes[0] == (
         "Not a level of this section, but there are runs of it: corrected by itself, apart from the others."
@@ -301,3 +342,79 @@ def test_a_level_of_several_settings_is_told_to_be_several_changes(tmp_path: Pat
         "lr_schedule=step4 against step7 changes step_size and gamma at once; no level changes one of them alone."
     ]
     assert told("lr_schedule", "constant") == []
+
+
+def unstepped(root: Path, epochs: int, last: float = 0.0) -> None:
+    """Runs of three schedules; constant computes what step7 does, but for `last` more in its last training loss."""
+    for seed in range(3):
+        short = (f"trainer.epochs={epochs}", f"seed={seed}")
+        rows = write_run(root, *short, accuracy=0.7 + 0.002 * seed).read_metrics()
+        run = write_run(root, *short, "lr_schedule=constant", accuracy=rows[-1]["val_acc"])
+        run.write_metrics([*rows[:-1], rows[-1] | {"train_loss": rows[-1]["train_loss"] + last, "seconds_train": 9.0}])
+        write_run(root, *short, "lr_schedule=constant_low", accuracy=0.6 + 0.003 * (seed % 2))
+
+
+def test_a_schedule_that_has_not_stepped_yet_is_the_same_computation_and_no_comparison(tmp_path: Path) -> None:
+    unstepped(tmp_path, 6)
+    study = study_of(tmp_path, "trainer.epochs=6")
+    row, other = (row_of(study, "lr_schedule", level) for level in ("constant", "constant_low"))
+    assert row.finding is not None
+    assert other.finding is not None
+    assert (row.finding.verdict, row.word) == (Verdict.not_tested, "not tested: same computation")
+    assert row.sentence.startswith("lr_schedule=constant is the same computation as its control here: every number")
+    assert any(note.startswith("The same computation as its control: ") for note in row.notes)
+    assert math.isnan(row.finding.p_holm)
+    assert row.finding.seeds_needed is None
+    assert other.finding.p_holm == other.finding.p  # the only comparison of the section
+    assert (study.tested, study.significant) == (1, 1)
+
+
+def test_one_number_of_one_epoch_makes_it_another_computation(tmp_path: Path) -> None:
+    unstepped(tmp_path, 6, last=1e-9)
+    row = row_of(study_of(tmp_path, "trainer.epochs=6"), "lr_schedule", "constant")
+    assert row.finding is not None
+    assert (row.finding.identical, row.finding.by_images) == (False, True)
+
+
+def test_what_every_run_of_the_report_has_is_told_once_above_its_sections(tmp_path: Path) -> None:
+    for level in ("norm=batch", "norm=none", "residual=without"):
+        for seed in range(3):
+            run = write_run(tmp_path, level, f"seed={seed}")
+            rate = 0.2 if level == "residual=without" else 0.5  # the last 40 % of the epochs: 1e-5 of the sum, or less
+            run.write_metrics([row | {"lr": rate ** row["epoch"]} for row in run.read_metrics()])
+            if level != "residual=without":
+                rising(run)
+    study = study_of(tmp_path, "preset=demo")
+    assert common_flags(begun(study)) == ["budget_waste"]
+    assert common_flags_told(begun(study), ENGLISH).startswith("In every run: budget waste (")
+    told = {item.name: " ".join(text for _, text in remarks(study, item, ENGLISH)) for item in begun(study)}
+    assert not any("budget waste" in text for text in told.values())
+    assert "In every run: still improving (" in told["norm"]
+    assert "In every run: still" not in told["residual"]
+
+
+@pytest.mark.parametrize("state", [State.pending, State.running, State.interrupted])
+@pytest.mark.parametrize("side", ["norm=none", "norm=batch"])
+def test_a_verdict_changes_to_fresh_seeds_when_the_last_of_them_has_ended(
+    side: str, state: State, tmp_path: Path
+) -> None:
+    """Not from one of them to the next, whichever side is still going."""
+    for seed in range(8):
+        stage = ["stage=confirmation"] if seed >= 3 else []
+        for level, shift in (("norm=batch", 0.0), ("norm=none", -0.1 if seed < 3 else -0.2)):
+            ends = seed < 7 or level != side
+            write_run(
+                tmp_path, SHORT, f"seed={seed}", level, *stage, accuracy=0.7 + shift + 0.002 * (seed % 2),
+                state=State.finished if ends else state, epochs=None if ends else 2,
+            )  # fmt: skip
+    before = row_of(study_of(tmp_path), "norm", "none")
+    assert before.finding is not None
+    assert (before.finding.seeds, before.screening) == ((0, 1, 2), None)
+    assert any(note.startswith("Fresh seeds: 4 of 5 done, here and in the control.") for note in before.notes)
+    stage = "stage=confirmation"
+    write_run(tmp_path, SHORT, "seed=7", side, stage, state=State.diverged, epochs=2)  # ended, without a result
+    after = row_of(study_of(tmp_path), "norm", "none")
+    assert after.finding is not None
+    assert after.finding.seeds == (3, 4, 5, 6)
+    assert after.screening is not None
+    assert not any("Fresh seeds:" in note for note in after.notes)

@@ -8,7 +8,7 @@ from typing import Any
 import hydra
 import pytest
 
-from ablation import composition, config
+from ablation import composition, config, identity
 from ablation.commandline import compose_config
 from ablation.composition import VERSION_BASE
 from ablation.config import CONF_DIR, choices, register_schema, to_config
@@ -107,7 +107,7 @@ def test_what_conf_sets_beside_a_level_counts(
         opened.write(added)
     for module in (composition, config):
         monkeypatch.setattr(module, "CONF_DIR", conf)
-    caches = (composition._base, composition.level_configs)
+    caches = (composition._base, identity._read_levels)
     for cached in caches:
         cached.cache_clear()
     overrides = ["dropout=p30", "norm=layer", "optim.lr=0.5"]

@@ -88,14 +88,27 @@ def test_own_files_stand_beside_those_of_conf_and_go_with_the_command(own: Path)
         ("norm/yes.yaml", LEVEL, "a name is of small letters"),
         ("norm/Group2.yaml", LEVEL, "a name is of small letters"),
         ("norm/group2.yaml", "kind: group\n groups: 2\n", "norm/group2.yaml: cannot be read: mapping values"),
-        ("norm/group2.yaml", "kind: gruop\n", "norm/group2.yaml: Invalid value 'gruop'"),
-        ("norm/group2.yaml", "kind: group\ngroup: 2\n", "Key 'group' not in 'NormConfig'"),
+        ("norm/group2.yaml", "kind: gruop\n", "kind=gruop: allowed are batch, none, instance, group, layer. Did"),
+        ("norm/group2.yaml", "kind: group\ngroup: 2\n", "Known: kind, groups, affine. Did you mean groups?"),
         ("norm/group2.yaml", "- kind\n", "expected are lines of the form name: value"),
-        ("section/two.yaml", SECTION.replace("title", "titel"), "Key 'titel' not in 'Section'"),
+        ("section/two.yaml", SECTION.replace("title", "titel"), "titel is not known. Known: number,"),
         ("section/two.yaml", SECTION.replace("group4]", "group5]"), "two.yaml: norm=group5: there is no such choice"),
         ("section/two.yaml", SECTION.replace("reference: batch", "reference: layer"), "none of levels="),
         ("preset/other.yaml", PRESET, "Add the line preset: other"),
         ("preset/other.yaml", "preset: other\n", "its first line must be: # @package _global_"),
+        ("section/two.yaml", SECTION.replace("levels", "levelz"), "levelz is not known. Known: number, title,"),
+        ("section/two.yaml", SECTION.replace("levels", "levelz"), "Did you mean levels?"),
+        ("section/two.yaml", SECTION + "cross: {factor: depth, reference: resnet18, level: [a]}\n", "mean levels?"),
+        ("section/two.yaml", SECTION.replace("factor: norm", "factor: nrom"), "factor=nrom is not known. Known: norm,"),
+        ("section/two.yaml", SECTION.replace('number: "9.1"', ""), "two.yaml: number is missing."),
+        ("norm/empty.yaml", "# Nothing.\naffine: true\n", "empty.yaml: kind is missing."),
+        ("section/two.yaml", SECTION + "rungs: 3\n", "two.yaml: rungs: "),
+        ("preset/tiny.yaml", PRESET.replace("epochs", "epochz"), "trainer.epochz is not known. Known: trainer.epochs,"),
+        ("preset/tiny.yaml", PRESET.replace("epochs", "epochz"), "Did you mean trainer.epochs?"),
+        ("preset/tiny.yaml", PRESET.replace("epochs: 1", "epochs: three"), "trainer.epochs=three: allowed is a whole"),
+        ("preset/tiny.yaml", PRESET + "norm: none\n", "Write it under defaults: - override /norm: none"),
+        ("preset/tiny.yaml", PRESET + "norm: {kinds: none}\n", "norm.kinds is not known."),
+        ("recipe/own.yaml", "# @package _global_\nmodel:\n  depth: 3\n", "model.depth is not known."),
         ("norm/evil.yaml", "_target_: os.system\n", "runs no code"),
         ("norm/evil.yaml", "# @package hydra.callbacks\na: 1\n", "@package hydra.callbacks is not allowed"),
         ("recipe/evil.yaml", "# @package _global_\nhydra:\n  callbacks: {}\n", "runs no code"),
@@ -114,7 +127,7 @@ def test_a_file_that_is_of_no_use_or_runs_code_is_refused(name: str, text: str, 
 
 
 def test_a_folder_that_is_missing_empty_or_named_twice_is_refused(own: Path) -> None:
-    assert "Did you mean --config-dir=" in refused(own.with_name("my own, 2"))
+    assert f"Did you mean '--config-dir={own}'?" in refused(own.with_name("my own, 2"))
     (empty := own.parent / "empty").mkdir()
     assert "holds no .yaml file" in refused(empty)
     for arguments, words in ((["--config-dir"], "names no folder"), (["-cd=a", "--config-dir=b"], "is given 2 times")):
@@ -176,6 +189,24 @@ def test_options_of_hydra_that_only_a_part_would_follow_are_refused(option: str)
 
     with pytest.raises(UserError, match="--config-dir=FOLDER"):
         refuse_options(["norm=batch", option, "x"])
+
+
+@pytest.mark.parametrize(("option", "meant"), [
+    ("--bogus", ""), ("-x", ""), ("--multrun", "--multirun"), ("--configdir=x", "--config-dir"),
+])  # fmt: skip
+def test_what_is_no_option_is_refused_with_those_there_are(option: str, meant: str) -> None:
+    from ablation.train import refuse_options
+
+    with pytest.raises(UserError) as caught:
+        refuse_options(["norm=batch", option, "-m"])
+    assert str(caught.value).startswith(f"{option.partition('=')[0]} is no option. Options: -m for a sweep, ")
+    assert str(caught.value).endswith(f" Did you mean {meant}?" if meant else "--help.")
+
+
+def test_options_of_hydra_that_change_nothing_are_taken() -> None:
+    from ablation.train import refuse_options
+
+    refuse_options(["-m", "--cfg", "job", "-c", "-x", "--resolve", "--info", "plugins", "norm=-1"])
 
 
 def test_the_help_lists_own_files(own: Path) -> None:

@@ -95,15 +95,22 @@ def test_holes_are_left_out_seed_by_seed_and_an_empty_cell_has_no_anova() -> Non
     few = grid([replace(CELLS[0], values={0: 0.7, 1: 0.71}), *CELLS[1:]])
     assert few.interactions[0].finding.interval.n == 2
     assert few.anova["first"].df_rest == 1
-    assert "2 of the 3 seeds" in interaction_sentence(few.interactions[0], few, ENGLISH)
+    assert interaction_sentence(few.interactions[0], few, ENGLISH) == (
+        "residual=without at depth=resnet14 is not compared: 2 seeds have every run that it takes, and a verdict needs "
+        "3."
+    )
+    assert main_sentence(few.main_first[0], few, few.second, ENGLISH).startswith(
+        "residual=without averaged over depth is not compared: 2 seeds have"
+    )
 
 
-def test_a_level_that_still_improves_is_not_plainly_worse() -> None:
-    cells = [cell(c.level, c.other, flags=("still_improving",)) if c.level == "without" else c for c in CELLS]
+@pytest.mark.parametrize("flag", ["still_improving", "unstable"])
+def test_a_level_that_had_not_converged_is_not_plainly_worse(flag: str) -> None:
+    cells = [cell(c.level, c.other, flags=(flag,)) if c.level == "without" else c for c in CELLS]
     assert grid(cells).effect("without", "resnet18").word.endswith("after 25 epochs, not converged in 5 of 5 seeds")
 
 
-def test_seeds_that_differ_by_less_than_half_an_image_test_nothing_in_a_grid() -> None:
+def test_seeds_that_differ_by_less_than_an_image_test_nothing_in_a_grid() -> None:
     seven = (0 / 7, 1 / 7, 3 / 7, 5 / 7)  # of seven images, so that two effects are equal to the image in every seed
     values = {"with": seven[1], "without": seven[2]}
     cells = [replace(c, values=dict.fromkeys(range(3), values[c.level]), n_val=7) for c in CELLS]
@@ -114,8 +121,9 @@ def test_seeds_that_differ_by_less_than_half_an_image_test_nothing_in_a_grid() -
         assert math.isnan(part.finding.p)
     assert {part.survival for part in found.interactions} == {Survival.untested}
     told = sentences(found, ENGLISH)
-    assert any("residual=without at depth=resnet14: the seeds differ by less than half an image" in one for one in told)
-    assert "不到半张图像" in " ".join(sentences(found, CHINESE))
+    phrase = "residual=without at depth=resnet14: the interval of the seeds would be narrower than one image"
+    assert any(phrase in one for one in told)
+    assert "窄于一张图像" in " ".join(sentences(found, CHINESE))
     # a difference in one seed is a noise that can be estimated
     moved = [replace(c, values={**c.values, 0: seven[3]}) if c is cells[3] else c for c in cells]
     assert not math.isnan(grid(moved).effect("without", "resnet18").finding.p)
@@ -130,13 +138,15 @@ def effect(mean: float, noise: float, delta: float = 0.005) -> Finding:
 
 CLEAR, SMALLER, NONE, OPEN = effect(-0.1, 0.004), effect(-0.03, 0.004), effect(0.0, 0.002), effect(-0.01, 0.03)
 SMALL = effect(-0.002, 0.001)
-DIFFERS, SAME = effect(0.07, 0.004), effect(0.001, 0.01)
+DIFFERS, SAME, EQUAL = effect(0.07, 0.004), effect(0.001, 0.01), effect(0.001, 0.002)
 
 
 @pytest.mark.parametrize(
     ("here", "there", "interaction", "expected"),
     [
-        (CLEAR, CLEAR, SAME, Survival.robust),
+        (CLEAR, CLEAR, SAME, Survival.both),  # a difference that is not significant is no equality
+        (CLEAR, CLEAR, EQUAL, Survival.robust),
+        (CLEAR, CLEAR, SMALL, Survival.robust),  # significant, and shown to be negligible
         (CLEAR, SMALLER, DIFFERS, Survival.weaker),
         (SMALLER, CLEAR, DIFFERS, Survival.stronger),
         (CLEAR, effect(0.05, 0.004), DIFFERS, Survival.reversed),
@@ -153,6 +163,9 @@ DIFFERS, SAME = effect(0.07, 0.004), effect(0.001, 0.01)
     ],
 )
 def test_survival(here: Finding, there: Finding, interaction: Finding, expected: Survival) -> None:
+    assert (EQUAL.verdict, SAME.verdict, DIFFERS.verdict.significant) == (
+        Verdict.equivalent, Verdict.inconclusive, True,
+    )  # fmt: skip
     assert (CLEAR.verdict, NONE.verdict, OPEN.verdict, SMALL.verdict) == (
         Verdict.clearly_worse, Verdict.equivalent, Verdict.inconclusive, Verdict.negligibly_worse,
     )  # fmt: skip
@@ -172,7 +185,7 @@ def test_sentences_say_both_effects_their_difference_and_the_conclusion() -> Non
     assert text.endswith(": weaker.")
     assert list(factor_sentences(found, ENGLISH)) == [
         "Shortcuts and depth at depth=resnet14: residual=without weaker.",
-        "Shortcuts and depth at depth=resnet34: residual=without robust.",
+        "Shortcuts and depth at depth=resnet34: residual=without found at both.",
     ]
     assert (
         next(iter(factor_sentences(found, CHINESE)))
@@ -185,8 +198,8 @@ def test_sentences_say_both_effects_their_difference_and_the_conclusion() -> Non
     told = [text for text in sentences(found, ENGLISH) if text.startswith("Averaged")]
     assert told == []
     only = replace(part, survival=Survival.only_here)
-    assert survival_word(only, found, ENGLISH) == "holds only at depth=resnet18"
-    assert survival_word(only, found, CHINESE) == "仅在 depth=resnet18 成立"
+    assert survival_word(only, found, ENGLISH) == "found at depth=resnet18 only"
+    assert survival_word(only, found, CHINESE) == "仅在 depth=resnet18 发现"
 
 
 def test_a_grid_is_begun_by_a_combination_that_no_section_of_one_factor_has() -> None:
@@ -194,7 +207,7 @@ def test_a_grid_is_begun_by_a_combination_that_no_section_of_one_factor_has() ->
         edge = c.level == "with" or c.other == "resnet18"
         return c if edge else replace(c, values={}, seeds=(SeedRun(0, "missing"),))
 
-    assert grid().has_runs
+    assert (grid().has_runs, grid().begun) == (True, True)
     assert not grid([without_runs(c) for c in CELLS]).has_runs
     assert math.isnan(grid([without_runs(c) for c in CELLS]).interactions[0].finding.p)
 
@@ -222,3 +235,10 @@ def test_a_robust_effect_is_told_with_the_difference_that_would_have_been_found(
     part = next(one for one in found.interactions if one.finding.verdict is Verdict.inconclusive)
     text = interaction_sentence(part, found, ENGLISH)
     assert text.endswith(f"With 80 % power these seeds find a difference of {100 * part.finding.mde:.2f} pp.")
+
+
+@pytest.mark.parametrize("empty", SECOND.levels)
+def test_a_grid_without_a_run_at_the_reference_of_its_second_side_is_not_run_yet(empty: str) -> None:
+    """Nothing could be compared with that column; where it is another that is empty, the rest is."""
+    cells = [replace(c, values={}, seeds=(SeedRun(0, "missing"),)) if c.other == empty else c for c in CELLS]
+    assert (grid(cells).has_runs, grid(cells).begun) == (empty != SECOND.reference, True)

@@ -95,13 +95,19 @@ def test_test_rows_need_no_label_and_give_none_away(root: Path) -> None:
 def test_repeated_rows_count_once_and_are_told(root: Path) -> None:
     found = index(root, "path,label\n1.png,cat\n./1.png,cat\n2.png,dog\n1.png,cat\n")
     assert len(found.train) == 2
-    assert found.notices[0].endswith("2 rows repeat an earlier one and count once.")
+    assert found.notices == (
+        f"{root / 'labels.csv'}: 2 rows repeat an earlier one and count once. 1 spells the path otherwise: ./1.png "
+        "(line 3) is 1.png.",
+    )
 
 
 def test_images_outside_of_the_folder_are_allowed_and_told(root: Path) -> None:
     (root.parent / "other.png").write_bytes(b"1")
-    found = index(root, f"path,label\n../other.png,cat\n{root.parent}/other.png,cat\n1.png,dog\n")
-    assert found.notices == (f"{root / 'labels.csv'}: 2 images lie outside of its folder.",)
+    (root.parent / "more.png").write_bytes(b"12")
+    os.symlink(root.parent, root / "up")
+    found = index(root, "path,label\n../other.png,cat\nup/more.png,cat\n1.png,dog\n")
+    outside = "2 images lie outside of its folder, read all the same: ../other.png, up/more.png."
+    assert found.notices == (f"{root / 'labels.csv'}: {outside}",)
     assert found.reader.stamps(["train/cat/../other.png"])[0][1] == 1
 
 
@@ -112,9 +118,17 @@ def test_images_outside_of_the_folder_are_allowed_and_told(root: Path) -> None:
         ("1.png,cat\n2.png,dog\n", "no column is the path. The first line has: 1.png, cat. .*path or file or filename"),
         ("path,colour\n1.png,red\n", "no column is the label. The first line has: path, colour"),
         ("path,class,label\n1.png,1,cat\n", "2 columns could be the label"),
-        ("path,label\n1.png,cat\n2.png,dog,x\n2.png\n", "line 3 has 3 values, the header 2\n  line 4 has 1 values"),
-        ("path,label\n1.png,\n,cat\n", "line 2 has no label\n  line 3 has no path"),
-        ("path,label,split\n1.png,cat,trian\n", "line 2 has the split 'trian'; allowed are train, training, val"),
+        (
+            "path,label\n1.png,cat\n2.png,dog,x\n2.png\n",
+            "2 rows cannot be used:\n  3 values where the header has 2, a value with commas in it needs quotes: line "
+            "3\n"
+            "  1 value where the header has 2: line 4$",
+        ),
+        ("path,label\n1.png,\n,cat\n", "2 rows cannot be used:\n  no label: line 2\n  no path: line 3$"),
+        (
+            "path,label,split\n1.png,cat,trian\n",
+            r"the split 'trian', none of train, val and test \(did you mean train\?\): line 2$",
+        ),
         ("path,label\n1.png,cat\n1.png,dog\n", r"1.png is cat in train \(line 2\) and dog in train \(line 3\)"),
         ("path,label,split\n1.png,cat,train\n1.png,cat,val\n", r"cat in train \(line 2\) and cat in val \(line 3\)"),
         (
@@ -127,7 +141,7 @@ def test_images_outside_of_the_folder_are_allowed_and_told(root: Path) -> None:
         ("path,label,split\n1.png,cat,val\n", "has no training image"),
         ("path,label\n", "has no training image"),
         ('path,label\n1.png,"cat\n', "unexpected end of data"),
-        ("path,label\n1\0.png,cat\n", "line 2 has a zero byte"),
+        ("path,label\n1\0.png,cat\n", "a zero byte in the path: line 2$"),
         (b"path,label\n1.png,cat\n2.png,caf\xe9\n", "line 3 is no UTF-8 text"),
         ("path,label\n" + "x" * 200_000 + ",cat\n", "line 2: field larger than field limit"),
     ],
@@ -138,7 +152,7 @@ def test_what_cannot_be_meant_is_refused(root: Path, text: str | bytes, message:
 
 
 def test_long_lists_are_cut_with_a_count(root: Path) -> None:
-    rows = "".join(f"no{k}.png,cat\n" for k in range(1030))
+    rows = "1.png,cat\n" + "".join(f"no{k}.png,cat\n" for k in range(1030))
     with pytest.raises(UserError, match="names 1,030 files that are not there") as caught:
         index(root, "path,label\n" + rows)
     assert "and 30 more" in str(caught.value)

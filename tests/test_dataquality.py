@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from ablation import look, report
-from ablation.dataquality import check_command, data_warnings
+from ablation.dataquality import data_warnings
 from ablation.gather import gather
+from ablation.pasting import check_command
 from ablation.phrases import ENGLISH
 from ablation.rundir import PREDICTIONS, RESULT, write_json
 from tests.factory import CLASSES, write_run

@@ -65,6 +65,10 @@ def test_a_table_in_a_document_gives_the_output_in_the_document(
     assert len(lines) >= 2
     for line in lines:
         assert line in printed
+    made = [" ".join(path.read_text(encoding="utf-8").split()) for path in Path().glob("reports/*/tables/*.tex")]
+    for block in (one for one in fences(TEXTS[name], "", "latex") if r"\begin{table}" in one):
+        parts = [" ".join(part.split()) for part in block.split("...")]
+        assert any(all(part in text for part in parts) for text in made), block
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -256,12 +256,45 @@ def test_slurm_without_its_commands_or_accounting_is_refused(monkeypatch: pytest
     with pytest.raises(UserError, match="needs sbatch"):
         check_engine(["hydra/launcher=slurm"])
     for name, code in (("sbatch", 0), ("sacct", 1)):
-        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).write_text(f"#!/bin/sh\necho 'sacct: error: one\nsacct: fatal: two' >&2\nexit {code}\n")
         (tmp_path / name).chmod(0o755)
-    with pytest.raises(UserError, match="accounting"):
+    with pytest.raises(UserError, match=r"accounting, but `sacct` fails \(sacct: error: one\): ") as refused:
         check_engine(["hydra/launcher=slurm"])
+    assert "fatal" not in str(refused.value)
     (tmp_path / "sacct").write_text("#!/bin/sh\nexit 0\n")
     check_engine(["hydra/launcher=slurm"])
+
+
+def test_a_plan_for_slurm_can_be_made_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ablation.engines.find_spec", lambda name: name)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("slurm", "submitit_slurm"):
+        check_engine([f"hydra/launcher={name}", "plan=true"])
+        with pytest.raises(UserError, match="needs sbatch"):
+            check_engine([f"hydra/launcher={name}", "plan=false"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "meant"),
+    [
+        ("slurm", "hydra.launcher.partitoin=gpu", "partition"),
+        ("submitit_slurm", "+hydra.launcher.acount=me", "account"),
+        ("submitit_local", "hydra.launcher.timeout_mins=5", "timeout_min"),
+        ("joblib", "hydra.launcher.njobs=2", "n_jobs"),
+        ("local", "hydra.launcher.job=2", "jobs"),
+    ],
+)
+@pytest.mark.parametrize("plan", [[], ["plan=true"]])
+def test_a_misspelt_setting_of_a_launcher_is_refused_before_anything_is_asked_of_slurm(
+    name: str, text: str, meant: str, plan: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if name != "local":
+        pytest.importorskip(ENGINES[name].package)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=rf"{name} has no such setting.*Did you mean hydra\.launcher\.{meant}\?"):
+        check_engine([f"hydra/launcher={name}", text, *plan])
+    right = text.replace(text.partition("=")[0].rpartition(".")[2], meant)
+    check_engine([f"hydra/launcher={name}", right, "plan=true"])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ablation.environment import (
     PACKAGES,
     cores,
     describe_environment,
+    emulation_note,
     resolve_device,
     resolve_precision,
     use_huge_pages,
@@ -55,6 +56,8 @@ def test_auto_is_bf16_only_where_the_processor_computes_it_natively(
 ) -> None:
     monkeypatch.setattr(environment, "_cpu_flags", lambda: CPUINFO.format(flags))
     assert resolve_precision(Precision.auto, "cpu") == precision
+    assert ("emulates it" in emulation_note("bf16", "cpu")) == (precision == "fp32")
+    assert not emulation_note("fp32", "cpu") + emulation_note("bf16", "cuda")
 
 
 def test_auto_is_fp32_where_the_processor_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,17 +174,33 @@ def test_the_commit_and_the_changes_of_the_repository_are_recorded(
             ["git", "-C", str(tmp_path), *identity, *command], capture_output=True, text=True, check=True
         ).stdout.strip()
 
+    def dirty() -> bool:
+        return bool(describe_environment("cpu", "", "fp32", 1)["git_dirty"])
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    trains = ["ablation/model.py", "ablation/datasets/x.npz", "conf/norm/batch.yaml", "pyproject.toml"]
+    others = ["reports/demo/runs.csv", "README.md", "tests/test_x.py", "docs/ablation/conf.md"]
     git("init", "--quiet")
-    (tmp_path / "code").write_text("one")
-    git("add", "code")
+    for name in (*trains, *others):
+        write(name, "one")
+    git("add", ".")
     git("commit", "--quiet", "-m", "first")
     monkeypatch.setattr(environment, "__file__", str(tmp_path / "ablation" / "environment.py"))
     record = describe_environment("cpu", "", "fp32", 1)
     assert (record["git_commit"], record["git_dirty"]) == (git("rev-parse", "HEAD"), False)
-    (tmp_path / "test.txt").touch()  # results lying about are no change of the code
-    assert describe_environment("cpu", "", "fp32", 1)["git_dirty"] is False
-    (tmp_path / "code").write_text("two")
-    assert describe_environment("cpu", "", "fp32", 1)["git_dirty"] is True
+    for name in ("test.txt", "conf/norm/mine.yaml", *others):  # what nobody committed, and what trains nothing
+        write(name, "two")
+    assert not dirty()
+    for name in trains:
+        write(name, "two")
+        assert dirty(), name
+        git("checkout", "--quiet", name)
+        assert not dirty()
+    git("rm", "--quiet", trains[0])
+    assert dirty()
 
 
 def test_the_record_can_be_made_where_git_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats as st
 
-from ablation.correctness import TwoNoises
+from ablation.correctness import Discordance
 from ablation.finding import Finding, Sample, findings
-from ablation.images import ImageEvidence
+from ablation.images import Flips, ImageEvidence
 from ablation.power import cautious_sd, detectable, seeds_needed
 from ablation.verdict import Verdict
 
@@ -121,16 +121,78 @@ def test_the_sections_noise_is_hidden_where_levels_scatter_differently() -> None
     assert [one.pooled for one in findings(elsewhere, DELTA)] == [None, None]
 
 
-def test_seeds_that_do_not_differ_leave_the_noise_to_the_images() -> None:
-    flat = Sample(dict.fromkeys(range(3), 0.72), dict.fromkeys(range(3), 0.7))
-    assert (one(flat, 2500).verdict, one(flat, 2500).by_images) == (Verdict.not_tested, True)
-    noises = TwoNoises(0.02, 0.0, 0.004, 0.0, 0.0, 0.0, 0.0, 0.0)
-    found = one(replace(flat, images=ImageEvidence(2500, (), noises, ())), 2500)
-    assert found.interval.low == pytest.approx(0.02 - 1.959963984540054 * 0.004)
-    assert found.p == pytest.approx(2 * st.norm.sf(5.0))
-    assert found.verdict is Verdict.clearly_better
-    same = replace(flat, level=flat.control, images=ImageEvidence(2500, (), replace(noises, se_seeds_images=0.0), ()))
-    assert one(same, 2500).verdict is Verdict.equivalent
+def flat(n: int, lost: int, won: int, seeds: int = 3, images: bool = True) -> Sample:
+    """Seeds that all differ by the same number of n images, with the images that changed sides in each."""
+    level, control = 0.7 + (won - lost) / n, 0.7
+    flips = tuple(Flips(seed, Discordance(n, lost, won), 1.0, 1.0, 0.0, 0.0) for seed in range(seeds))
+    known = ImageEvidence(n, flips, None, ()) if images else None
+    return Sample(dict.fromkeys(range(seeds), level), dict.fromkeys(range(seeds), control), images=known)
+
+
+@pytest.mark.parametrize(
+    ("n", "lost", "won", "verdict"),
+    [
+        (30, 0, 0, Verdict.inconclusive),  # equal in every seed, and one image is 3.3 pp
+        (30, 2, 2, Verdict.inconclusive),
+        (30, 3, 2, Verdict.inconclusive),
+        (30, 15, 0, Verdict.clearly_worse),
+        (2500, 0, 50, Verdict.clearly_better),
+        (2500, 0, 0, Verdict.equivalent),
+        (2500, 20, 20, Verdict.equivalent),
+        (2500, 40, 40, Verdict.inconclusive),
+    ],
+)
+def test_seeds_that_do_not_differ_leave_interval_p_and_verdict_to_the_images(
+    n: int, lost: int, won: int, verdict: Verdict
+) -> None:
+    found = one(flat(n, lost, won), n)
+    assert (found.by_images, found.verdict, found.interval.sd < 1e-12) == (True, verdict, True)
+    p01, p10 = (won + 1) / (n + 2), (lost + 1) / (n + 2)
+    se = math.sqrt((p01 + p10 - (p01 - p10) ** 2) / (n + 2))
+    for interval, z in ((found.interval, 1.959963984540054), (found.interval90, 1.6448536269514722)):
+        assert (interval.low, interval.high) == pytest.approx((p01 - p10 - z * se, p01 - p10 + z * se), abs=1e-12)
+    assert found.p == pytest.approx(2 * st.norm.sf(abs(p01 - p10) / se))
+    assert math.isnan(found.mde)
+    assert (found.seeds_needed, found.seeds_for_delta) == (None, None)
+    assert all(map(math.isnan, (found.p_equivalent, found.p_better)))
+
+
+def test_without_predictions_one_image_is_the_least_that_equal_seeds_can_tell() -> None:
+    found = one(flat(30, 0, 0, images=False), 30)
+    for interval in (found.interval, found.interval90, found.simultaneous):
+        assert (interval.low, interval.high) == pytest.approx((-1 / 30, 1 / 30))
+    assert (found.verdict, found.by_images) == (Verdict.not_tested, True)
+    assert math.isnan(found.p)
+    assert math.isnan(found.mde)
+    unknown = one(flat(30, 1, 0, images=False))  # nor how many images there are
+    assert math.isnan(unknown.interval.low)
+    assert unknown.verdict is Verdict.not_tested
+
+
+@pytest.mark.parametrize("n", [30, 100, 2500])
+@pytest.mark.parametrize("seeds", [3, 5, 20])
+def test_no_interval_is_narrower_than_one_image(n: int, seeds: int) -> None:
+    """Whatever the spread in whole images, and also where few of many seeds move by one image only."""
+    draw = np.random.default_rng(n + seeds)
+    for images in (0.0, 0.3, 1.0, 3.0):
+        moved = np.rint(draw.normal(0, images, seeds))
+        base = flat(n, 1, 1, seeds)
+        sample = replace(base, level={s: 0.7 + moved[s] / n for s in range(seeds)})
+        found = one(sample, n)
+        for interval in (found.interval, found.interval90, found.simultaneous):
+            assert min(interval.mean - interval.low, interval.high - interval.mean) >= (1 - 1e-9) / n
+        sd, t90 = float(np.std(moved, ddof=1)), float(st.t.ppf(0.95, seeds - 1))
+        assert found.by_images is bool(t90 * sd / math.sqrt(seeds) < 1)
+
+
+def test_images_of_another_epoch_than_the_compared_one_give_the_width_alone() -> None:
+    """report.metric=best, say: the mean is that of the compared accuracy, the images are those of the last epoch."""
+    last = one(flat(100, 2, 2), 100)
+    best = one(replace(flat(100, 2, 2), level=dict.fromkeys(range(3), 0.72)), 100)
+    assert best.interval.mean == pytest.approx(0.02)
+    assert (best.interval.low, best.interval.high) == pytest.approx(
+        (last.interval.low + 0.02, last.interval.high + 0.02)
+    )
 
 
 def test_one_run_against_a_repeated_control_is_judged_by_its_prediction_interval() -> None:
@@ -168,3 +230,19 @@ def test_comparisons_that_are_planned_and_not_there_yet_count_in_the_correction(
     assert early.p_holm == whole.p_holm == pytest.approx(2 * alone.p_holm)
     assert (early.mde, early.seeds_needed) == (whole.mde, whole.seeds_needed)
     assert whole.mde > alone.mde
+
+
+def test_what_is_one_computation_twice_is_not_tested_and_takes_nothing_from_the_others() -> None:
+    same = Sample(dict(REFERENCE), REFERENCE, identical=True)
+    other, third = Sample(level(-0.02), REFERENCE), Sample(level(0.004), REFERENCE)
+    found = findings([same, other, third], DELTA, 2500, planned=3)
+    assert (found[0].verdict, found[0].identical, found[0].by_images) == (Verdict.not_tested, True, False)
+    numbers = (found[0].p, found[0].p_holm, found[0].mde, found[0].p_equivalent, found[0].p_better, found[0].dz)
+    assert all(map(math.isnan, numbers))
+    assert all(math.isnan(one.low) for one in (found[0].interval, found[0].interval90, found[0].simultaneous))
+    assert math.isnan(found[0].sign_flip.p)
+    assert (found[0].interval.mean, found[0].seeds_needed, found[0].pooled) == (0.0, None, None)
+    for one, alone in zip(found[1:], findings([other, third], DELTA, 2500, planned=2), strict=True):
+        assert (one.p_holm, one.mde, one.seeds_needed, one.pooled) == (
+            alone.p_holm, alone.mde, alone.seeds_needed, alone.pooled,
+        )  # fmt: skip

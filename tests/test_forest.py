@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from ablation import forest
-from ablation.forest import Bar, extent, forest_figure, reach, row_drawing, ticks
+from ablation.forest import Bar, forest_figure, reach, row_drawing, sides, ticks
 from ablation.look import Style, encode
-from ablation.stats import paired_difference
+from ablation.stats import Interval, paired_difference
 
 BLUE = Style("#0072b2", (6.0, 2.0), "s", "l1")
 EFFECT = paired_difference([0.10, 0.12, 0.11], [0.20, 0.20, 0.20])
@@ -41,13 +41,6 @@ def test_a_drawing_has_the_mean_the_interval_and_every_seed_at_their_places() ->
     assert [value_at(left, 0.2), value_at(left + width, 0.2)] == pytest.approx([-0.005, 0.005], abs=2 * tolerance)
 
 
-def test_what_lies_beyond_the_scale_is_an_arrow_and_no_dot_at_the_edge() -> None:
-    text = row_drawing(EFFECT, WIDE, (-0.10, -0.08, -0.09), 0.05, 0.005)
-    assert 'class="mean" cx' not in text
-    assert '<path class="mean" d="M1 10L8 5V15z"/>' in text
-    assert "seed" not in text
-
-
 def test_a_wide_interval_that_leaves_the_scale_has_an_open_arrow_there() -> None:
     assert WIDE.low < -0.12 < WIDE.high < 0
     text = row_drawing(EFFECT, WIDE, (), 0.12, 0.005)
@@ -64,20 +57,36 @@ def test_one_pair_has_a_dot_and_no_interval() -> None:
     assert "circle" not in empty
 
 
+def row(mean: float, half: float, *differences: float) -> tuple[Interval, tuple[float, ...]]:
+    return Interval(mean, mean - half, mean + half, len(differences) or 3, 1.0, 0.95), differences
+
+
 @pytest.mark.parametrize(
-    ("extents", "expected"),
+    ("rows", "expected"),
     [
-        ([0.01, 0.02, 0.03], 0.03),
-        ([0.01, 0.02, 0.2], 0.02),  # ten times the next: an arrow
-        ([0.01, 0.02, 0.1], 0.1),  # five times is not more than five times
-        ([0.001, 0.2], 0.2),  # of two rows none is an outlier
-        ([0.0, 0.0], forest.LEAST_REACH),
-        ([], forest.LEAST_REACH),
-        ([math.nan, 0.02], 0.02),
+        ([row(-0.10, 0.05)], (0.15, 0.01)),  # a tenth, so that zero is not the edge
+        ([row(-0.10, 0.05), row(0.02, 0.01)], (0.15, 0.03)),
+        ([row(0.02, 0.01, -0.04)], (0.04, 0.03)),  # a seed on the other side
+        ([row(0.01, 0.5)], (0.02, 0.02)),  # an interval of two seeds, clipped on both sides
+        ([row(0.0, 0.0)] * 3 + [row(-0.0167, 0.0)], (0.0167, forest.LEAST_REACH)),  # the one effect that there is
+        ([row(math.nan, math.nan), row(0.0, 0.0)], (forest.LEAST_REACH, forest.LEAST_REACH)),
+        ([], (forest.LEAST_REACH, forest.LEAST_REACH)),
     ],
 )
-def test_the_scale_reaches_as_far_as_the_rows_but_for_outliers(extents: list[float], expected: float) -> None:
-    assert reach(extents) == expected
+def test_the_scale_goes_as_far_as_effects_and_to_intervals_that_leave_them_visible(
+    rows: list[tuple[Interval, tuple[float, ...]]], expected: tuple[float, float]
+) -> None:
+    assert sides(rows) == pytest.approx(expected)
+    assert reach(rows) == pytest.approx(max(expected))
+
+
+@given(some.lists(some.tuples(some.floats(-1, 1), some.floats(0, 20), some.lists(some.floats(-1, 1), max_size=4))))
+def test_no_mean_and_no_seed_is_ever_off_the_scale(found: list[tuple[float, float, list[float]]]) -> None:
+    rows = [row(mean, half, *differences) for mean, half, differences in found]
+    below, above = sides(rows)
+    points = [value for interval, differences in rows for value in (interval.mean, *differences)]
+    assert all(-below <= value <= above for value in points)
+    assert max(below, above) <= max(forest.LEAST_REACH, forest.WIDEST * max(map(abs, points), default=0.0))
 
 
 @given(some.floats(1e-4, 1.0))
@@ -87,12 +96,6 @@ def test_ticks_are_few_lie_on_the_scale_and_are_symmetric(limit: float) -> None:
     assert 3 <= len(found) <= 7
     assert found == pytest.approx([-value for value in reversed(found)])
     assert max(found) <= limit * (1 + 1e-6)
-
-
-def test_a_row_extends_to_its_interval_or_its_farthest_seed() -> None:
-    assert extent(EFFECT, (-0.3, -0.08)) == 0.3
-    assert extent(EFFECT, ()) == pytest.approx(-EFFECT.low)
-    assert extent(paired_difference([0.3], [0.2]), (0.1,)) == 0.1
 
 
 def test_the_figure_names_every_row_with_its_effect_and_word() -> None:
@@ -107,5 +110,5 @@ def test_the_figure_names_every_row_with_its_effect_and_word() -> None:
     assert told == ["3.2 Norm", "\u22129.00  clearly worse", "\u22129.00  open"]
     assert encode(figure, "svg") == encode(figure, "svg")
     low, high = axes.get_xlim()
-    assert low == -high
     assert low < 100 * EFFECT.low
+    assert -low > 5 * high > 0  # no half of it is empty

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,3 +176,28 @@ def test_two_seeds_are_not_tested() -> None:
 def test_a_margin_without_a_reference_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([f"runs_dir={tmp_path}", "gate.margin=2"]) == 2
     assert "Give gate.reference=" in capsys.readouterr().err
+
+
+def report_of(accuracies: dict[int, float], n_val: str = "2,500") -> dict[str, Any]:
+    outcomes = {"norm=none": {str(seed): value for seed, value in accuracies.items()}}
+    return {"facts": [["validation images", n_val]], "outcomes": outcomes}
+
+
+@pytest.mark.parametrize("base", [0.68, 0.7, 0.71, 0.333])
+@pytest.mark.parametrize("margin", [0.01, 0.005, 0.02])
+def test_a_drop_of_just_the_margin_is_allowed_and_one_image_more_is_not(base: float, margin: float) -> None:
+    """Also where the difference of two decimals is a digit larger in binary: .70 - .71 < -.01."""
+    then = {seed: base + 0.01 * seed for seed in range(5)}
+    for further, regressed in ((0.0, False), (-1 / 2500, False), (1 / 2500, True)):
+        for wobble in (0.0, 1 / 2500):  # equal in all seeds, and with a spread around the same mean
+            now = {seed: value - margin - further + wobble * (seed - 2) for seed, value in then.items()}
+            (found,) = changes(report_of(now), report_of(then))
+            assert found.regressed(margin) is regressed, (further, wobble)
+
+
+@pytest.mark.parametrize(("images", "regressed"), [(0, False), (1, False), (2, True), (9, True)])
+def test_equal_drops_in_all_seeds_are_real_from_more_than_one_image_on(images: int, regressed: bool) -> None:
+    then = dict.fromkeys(range(3), 20 / 30)
+    (found,) = changes(report_of(dict.fromkeys(range(3), (20 - images) / 30), "30"), report_of(then, "30"))
+    assert found.regressed(0.01) is regressed
+    assert found.p_holm == (0.0 if regressed else 1.0)

@@ -11,7 +11,8 @@ import pytest
 from ablation.commandline import compose_config
 from ablation.composition import quoted
 from ablation.errors import UserError
-from ablation.gather import CURVE_COLUMNS, RUN_COLUMNS, gather, loose_setting, overrides_of, to_csv
+from ablation.gather import CURVE_COLUMNS, RUN_COLUMNS, gather, to_csv
+from ablation.pasting import loose_setting, overrides_of
 from ablation.rundir import CONFIG, ENV, METRICS, RESULT, STATUS, State, write_json, write_yaml
 from ablation.schema import FACTORS
 from ablation.stored import read_config

@@ -20,9 +20,10 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.stem != "__init_
 ORDER = (
     "commands starting server errors ending terminal datasets origin ranges datachoice loggers schema phrases",
     "config sections folders rundir runname shapes environment identity",
-    "composition commandline configdir stored listing walk layouts kinds jpeg wholeness content decode lookahead "
-    "cachefolder storewriter store imagefolder records relabelled download unpack fashion_mnist parquet cifar_batch "
-    "cifar webdataset tiny_imagenet csvfile sources duplicates sizes splitting data findings check",
+    "composition overrides pasting commandline configdir stored listing walk layouts kinds jpeg wholeness content "
+    "decode lookahead cachefolder storewriter store imagefolder records relabelled download unpack fashion_mnist "
+    "parquet cifar_batch cifar webdataset tiny_imagenet csvrows csvpaths csvfile sources duplicates sizes splitting "
+    "data admission findings check",
     "allotment gpus jobs trained inputs labels_file needs around comparability questions plan help",
     "mirror_run mirror_tensorboard mirror_mlflow mirror_wandb mirror mirroring",
     # the torch half
@@ -31,12 +32,11 @@ ORDER = (
     # entry points of the torch half, which import it only when there is work
     "sweepview launch local engines sweep predict verify train completion",
     # the report half
-    "stats pairs power correctness factorial health cost verdict controls images finding "
-    "runvalues gather fates selection wording comparison dataquality facts crossing grids grid_wording "
-    "formats typeset grid_tables ladder evidence remake matrix naming study tables leaderboard look compact plots "
-    "every_run pace thumbnails forest charts drawing overview provisional speed payload writeup page pictures "
-    "gate reread outputs headlines table cells roles outside foreign events trackers tensorboard mlflow readers work "
-    "stamp report",
+    "stats pairs power correctness factorial health cost verdict controls images finding runvalues leftout gather "
+    "fates selection confirmation wording comparison dataquality crossing facts grids grid_wording formats typeset "
+    "grid_tables ladder evidence remake matrix naming study tables leaderboard look compact plots every_run pace "
+    "thumbnails forest charts drawing overview provisional speed payload writeup page pictures gate reread outputs "
+    "headlines table cells roles outside foreign events trackers tensorboard mlflow readers work stamp report",
     # entry points that train and then report
     "followup robustness more_seeds __main__",
 )
@@ -121,6 +121,7 @@ def test_the_code_digest_covers_what_decides_a_run() -> None:
         "identity",
         "jobs",
         "lookahead",
+        "pasting",
         "progress",
         "rundir",
         "schema",

@@ -9,7 +9,8 @@ import pytest
 from ablation.commandline import check_overrides
 from ablation.composition import settings
 from ablation.config import CONF_DIR, choices, comment_of
-from ablation.help import EXAMPLES, MEANING, train_help
+from ablation.help import EXAMPLES, MEANING, SET_BY_GROUPS, train_help
+from ablation.origin import as_typed
 from ablation.predict import DEFAULTS, predict_help
 from ablation.schema import FACTORS
 from ablation.sections import load_section
@@ -39,10 +40,11 @@ def test_help_lists_every_level_of_a_factor_and_marks_one_reference(factor: str)
 
 
 @pytest.mark.parametrize(
-    ("factor", "reference"), [("norm", "batch"), ("depth", "resnet18"), ("width", "full"), ("dropout", "none")]
+    ("factor", "reference"), [("norm", "batch"), ("depth", "resnet18"), ("width", "quarter"), ("dropout", "none")]
 )
-def test_the_marked_level_is_the_reference_of_the_write_up(factor: str, reference: str) -> None:
+def test_the_marked_level_is_that_of_the_default_preset(factor: str, reference: str) -> None:
     assert f"{reference}*" in lines_about(factor)[0].split()
+    assert "* is what preset=demo, the default, has; writeup: width=full:\n" in train_help()
 
 
 @pytest.mark.parametrize("name", choices("section"))
@@ -55,16 +57,18 @@ def test_help_names_every_section_with_its_number_and_title(name: str) -> None:
 def test_help_describes_every_recipe_data_source_and_preset_by_its_comment(group: str, name: str) -> None:
     line = lines_about(f"{group}={name}")[0]
     assert " ".join(line.split()[1:]) == comment_of(CONF_DIR / group / f"{name}.yaml")
+    assert line.endswith("."), "cut in the middle of a sentence"
 
 
 def test_help_names_every_setting_with_its_value_and_meaning() -> None:
     plain = [name for name in settings() if name.partition(".")[0] not in FACTORS]
-    assert set(MEANING) == set(plain)
+    assert {*MEANING, *SET_BY_GROUPS} == set(plain)
     text = train_help()
+    assert not any(f"{name}=" in text for name in (*SET_BY_GROUPS, "report.source"))
     shown = {"optim.lr": "0.001", "optim.weight_decay": "0.0", "trainer.threads": "1", "plan": "false", "seed": "0"}
     for name, value in (shown | {"on_failure": "continue", "trainer.device": "auto", "data.root": "null"}).items():
         assert f"  {name}={value} " in text
-    assert all(f"  {name}=" in text for name in plain)
+    assert all(f"  {as_typed(f'{name}=')}" in text for name in MEANING)
 
 
 def test_help_states_the_exit_codes() -> None:

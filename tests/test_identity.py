@@ -4,8 +4,19 @@ import pytest
 
 from ablation.commandline import compose_config
 from ablation.config import choices
-from ablation.identity import code_digest, differences, level_name, levels_of, run_id_of, setting_of, slug_of
+from ablation.identity import (
+    TRAINING_MODULES,
+    code_digest,
+    computed,
+    differences,
+    level_name,
+    levels_of,
+    run_id_of,
+    setting_of,
+    slug_of,
+)
 from ablation.schema import FACTORS
+from tests.documents import ROOT
 
 
 def run_id(*overrides: str) -> str:
@@ -106,3 +117,42 @@ def test_code_digest_does_not_depend_on_line_endings(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "read_bytes", lambda path: honest(path).replace(b"\n", b"\r\n"))
     assert code_digest() == before
     code_digest.cache_clear()
+
+
+CODE = '''
+"""What it is for."""
+
+
+def scale(values, by=2):
+    """Scale them."""
+    if not values:
+        raise UserError(f"{values}: allowed is at least one value.")
+    return [value * by for value in values]
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("What it is for.", "What it is good for.", True),
+        ('    """Scale them."""\n', "", True),
+        ("    return", "    # in one step\n    return", True),
+        ("def scale(values, by=2)", "def scale(\n    values,\n    by=2,\n)", True),
+        ("\n", "\r\n", True),
+        ("allowed is at least one value.", "give at least one value.", True),
+        ("by=2", "by=3", False),
+        ("value * by", "by * value", False),
+        ("if not values", "if values", False),
+        ('raise UserError(f"{values}: allowed is at least one value.")', "return None", False),
+        ("[value * by for value in values]", "(value * by for value in values)", False),
+    ],
+)
+def test_the_digest_of_code_is_that_of_what_it_computes(old: str, new: str, same: bool) -> None:
+    assert old in CODE
+    assert (computed(CODE.replace(old, new)) == computed(CODE)) is same
+
+
+@pytest.mark.parametrize("name", TRAINING_MODULES)
+def test_a_changed_number_in_any_training_module_changes_the_digest(name: str) -> None:
+    source = (ROOT / "ablation" / f"{name}.py").read_text()
+    assert computed(source + "\nCHANGED = 1\n") != computed(source) == computed(source.replace("\n", "\r\n"))

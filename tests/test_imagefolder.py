@@ -12,27 +12,14 @@ from ablation.decode import decode_image as decode_content
 from ablation.errors import UserError
 from ablation.imagefolder import index_folder
 from ablation.listing import Unreadable, natural_key
-
-RED, GREEN, BLUE = (200, 10, 20), (10, 200, 20), (10, 20, 200)
-
+from tests.layouts import BLUE, RED, paint, red_cats_green_dogs
 
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-def write(path: Path, colour: tuple[int, int, int] = RED, size: tuple[int, int] = (12, 12)) -> Path:
-    """An image of one colour."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
-    return path
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two classes, two training images and one validation image each."""
-    for name, colour in (("cat", RED), ("dog", GREEN)):
-        for file in ("train/{}/1.png", "train/{}/2.png", "val/{}/3.png"):
-            write(tmp_path / "images" / file.format(name), colour)
-    return tmp_path / "images"
+    return red_cats_green_dogs(tmp_path / "images")
 
 
 def decode_image(path: Path, size: int) -> np.ndarray | None:
@@ -54,7 +41,7 @@ def test_classes_and_files_are_in_natural_order(tmp_path: Path) -> None:
     for split in ("train", "val"):
         for name in ("c10", "c2", "c1"):
             for file in ("img10.png", "img2.png", "img01.png", "img1.png"):
-                write(tmp_path / split / name / file)
+                paint(tmp_path / split / name / file)
     index = index_folder(tmp_path)
     assert index.classes == ("c1", "c2", "c10")
     files = ["img01.png", "img1.png", "img2.png", "img10.png"]
@@ -118,14 +105,14 @@ def test_every_common_kind_of_file_counts_in_either_case(suffix: str, root: Path
 
 
 def test_classes_are_matched_by_name_when_val_lacks_one(root: Path) -> None:
-    write(root / "train" / "ant" / "1.png", BLUE)
+    paint(root / "train" / "ant" / "1.png", BLUE)
     index = index_folder(root)
     assert index.classes == ("ant", "cat", "dog")
     assert index.val == (("val/cat/3.png", 1), ("val/dog/3.png", 2))
 
 
 def test_a_class_that_only_val_has_is_refused_by_name(root: Path) -> None:
-    write(root / "val" / "cow" / "1.png")
+    paint(root / "val" / "cow" / "1.png")
     with pytest.raises(
         UserError, match=r"val/ has classes that train/ lacks: cow\. Classes are matched by folder name"
     ):

@@ -11,6 +11,7 @@ import pytest
 from ablation.commandline import compose_config
 from ablation.config import choices
 from ablation.train import overrides_in
+from tests import documents
 
 ROOT = Path(__file__).resolve().parents[1]
 MAKE = shutil.which("make")
@@ -48,15 +49,20 @@ READABLE = [path.replace("/${HOME}", "") for path in PATHS]
 
 
 def make(*arguments: str) -> str:
-    """What make prints for these arguments; .venv counts as ready, and no variable comes from outside."""
+    """What make prints for these arguments."""
+    done = made(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def made(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """make with these arguments; .venv counts as ready, and no variable comes from outside."""
     assert MAKE is not None
     command = [MAKE, "--no-print-directory", "-o", ".venv/.ready", *arguments]
     path = str(Path(MAKE).parent)
-    done = subprocess.run(
+    return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=60, env={"PATH": f"{path}:/usr/bin:/bin"}
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def commands(target: str, **variables: str) -> list[list[str]]:
@@ -92,7 +98,8 @@ def test_a_target_runs_its_commands_with_defaults(target: str, wanted: list[list
     found = commands(target)
     assert [without(words, "hydra.launcher.jobs=", "seed=", "preset=") for words in found] == wanted
     for words in found:
-        assert "preset=demo" in words
+        # What trains, and the report behind it, have a setting; what reads runs takes that of the newest.
+        assert ("preset=demo" in words) is (target not in ("more-seeds", "report"))
         assert ("seed=0,1,2" in words) is (words[1] in ("ablation.train", "ablation.robustness"))
 
 
@@ -113,7 +120,7 @@ def test_field_O4_a_path_reaches_the_command_as_one_argument_and_is_read_back_as
 
 def commands_without_data(target: str, words: list[str]) -> list[str]:
     """The same command of a call without DATA, with one more argument for it."""
-    (same,) = [other for other in commands(target) if other[:2] == words[:2]]
+    (same,) = [other for other in commands(target, PRESET="writeup") if other[:2] == words[:2]]
     return [*same, "data.root"]
 
 
@@ -168,6 +175,98 @@ def test_a_plan_is_all_that_is_shown(target: str, args: str) -> None:
     assert words[:3] == TRAIN
     assert "plan=true" in words
     assert words[-len(args.split()) :] == shlex.split(args)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("SEED=0", "SEEDS=0"), ("PRE=demo", "PRESET=demo"), ("JOB=2", "JOBS=2")])
+def test_the_start_of_a_variable_is_told_which_is_meant(typed: str, meant: str) -> None:
+    done = made("-n", "study", typed)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{typed}: make has no such variable." in done.stderr
+    assert f"Did you mean {meant}?" in done.stderr
+
+
+@pytest.mark.parametrize("typed", ["plan=true", "trainer.epochs=2", "seed=0,1", "norm=none", "seeds=0", "CORES=1"])
+@pytest.mark.parametrize("target", [*TARGETS, "help"])
+def test_a_setting_that_is_no_variable_of_make_is_refused_with_what_was_meant(target: str, typed: str) -> None:
+    done = made("-n", target, typed, "SEEDS=0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{typed}: make has no such variable. It has SEEDS JOBS PRESET" in done.stderr
+    assert f'A setting goes into ARGS: ARGS="{typed}"' in done.stderr
+
+
+USES = {
+    "LR": {"robustness"}, "EPOCHS": {"robustness"}, "MOST": {"more-seeds"}, "CROSSED": {"study", "plan"},
+    "SEEDS": {"demo", "study", "plan", "robustness", "sweep-norm"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", USES)
+def test_a_variable_is_refused_where_the_target_has_no_use_for_it(name: str) -> None:
+    setting = {"LR": "optim.lr", "EPOCHS": "trainer.epochs"}.get(name)
+    for target in ("demo", "study", "plan", "robustness", "more-seeds", "sweep-norm", "report", "open"):
+        done = made("-n", target, f"{name}=3")
+        if target in USES[name]:
+            assert done.returncode == 0, done.stderr
+            continue
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{name}=3: of use to make " in done.stderr
+        assert f", not to make {target}." in done.stderr
+        assert (f'For one setting of all runs: ARGS="{setting}=3"' in done.stderr) is (setting is not None)
+
+
+def test_jobs_that_another_engine_is_given_reach_the_program_which_refuses_them() -> None:
+    words, *_ = commands("sweep-norm", LAUNCHER="joblib", JOBS="1")
+    assert {"hydra/launcher=joblib", "hydra.launcher.jobs=1"} <= set(words)
+    words, *_ = commands("sweep-norm", LAUNCHER="joblib")
+    assert "hydra/launcher=joblib" in words
+    assert without(words, "hydra.launcher") == words
+
+
+def test_every_documented_variable_is_taken() -> None:
+    names = [
+        "SEEDS",
+        "JOBS",
+        "PRESET",
+        "LAUNCHER",
+        "DATA",
+        "LR",
+        "EPOCHS",
+        "MOST",
+        "CROSSED",
+        "PYTHON",
+        "ARGS",
+        "SHELL",
+    ]
+    for target in ("study", "robustness", "more-seeds"):
+        taken = [name for name in names if target in USES.get(name, {target})]
+        assert made("-n", target, *(f"{name}=/bin/sh" for name in taken)).returncode == 0
+    text = "\n".join(path.read_text(encoding="utf-8") for path in documents.DOCUMENTS)
+    assert set(re.findall(r"\bmake [a-z%-]+ ([A-Za-z_.]+)=", text)) <= set(names)
+
+
+@pytest.mark.parametrize("target", ["report", "open", "more-seeds"])
+def test_what_reads_runs_has_a_setting_only_where_one_is_given(target: str) -> None:
+    for variables, settings in (
+        ({}, []),
+        ({"ARGS": "trainer.epochs=2"}, ["trainer.epochs=2"]),
+        ({"PRESET": "demo"}, ["preset=demo"]),
+        ({"DATA": "/x y"}, ["preset=writeup", 'data.root="/x y"']),
+        ({"DATA": "/x", "PRESET": "cpu64", "ARGS": "seed=1"}, ["preset=cpu64", 'data.root="/x"', "seed=1"]),
+    ):
+        (words,) = commands(target, **variables)
+        assert without(words[2:], "hydra.launcher.jobs=", "most=", "--open") == settings
+        assert ("--open" in words) is (target == "open")
+    done = subprocess.run(
+        [str(MAKE), "-n", "-o", ".venv/.ready", target],
+        cwd=ROOT, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "PRESET": "cpu64"},
+    )  # fmt: skip
+    assert "preset=cpu64" in done.stdout
+
+
+@pytest.mark.parametrize("target", ["demo", "study"])
+def test_the_report_behind_a_sweep_is_of_its_setting(target: str) -> None:
+    trained, reported = commands(target, ARGS="trainer.epochs=2")
+    assert [word for word in trained if word.startswith(("preset=", "data.root="))] == reported[2:-1] == ["preset=demo"]
 
 
 def test_a_plan_that_is_not_asked_for_is_none() -> None:

@@ -246,7 +246,7 @@ def test_a_missing_package_is_told_with_its_extra_before_any_work(
     for sweep in ([], ["-m", "seed=0,1"]):
         code = train.main([*sweep, *TINY, "logger=wandb,mlflow", f"runs_dir={tmp_path}/runs"])
         assert code == 2
-        assert 'Add it: pip install "ablation-study[mlflow,wandb]"' in capsys.readouterr().err
+        assert 'Add it: python -m pip install "ablation-study[mlflow,wandb]"' in capsys.readouterr().err
         assert not list(tmp_path.glob("runs/*"))
 
 

@@ -5,7 +5,7 @@ import torchvision
 from ablation.commandline import compose_config
 from ablation.config import choices
 from ablation.data import DataInfo
-from ablation.model import NORMS, SeededDropout, count_macs, parameter_count
+from ablation.model import NORMS, BasicBlock, SeededDropout, count_macs, parameter_count
 from ablation.run import build_net
 from ablation.schema import FACTORS, NormKind
 from ablation.shapes import map_sizes, norm_problems, smallest_input
@@ -113,6 +113,30 @@ def test_instance_normalisation_is_that_of_torch(affine: bool, training: bool) -
         assert images.grad is not None
         found.append((out.detach(), images.grad))
     torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 6, 8, 12, 16, 20])
+@pytest.mark.parametrize("form", [torch.channels_last, torch.contiguous_format], ids=str)
+def test_the_gradient_of_a_projection_is_right_for_any_number_of_channels(
+    channels: int, form: torch.memory_format
+) -> None:
+    """Against float64, which another implementation computes; oneDNN's of few channels writes past its buffers."""
+    images = torch.randn(8, channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = []
+    for kind in (torch.float32, torch.float64):
+        block = BasicBlock(channels, 2 * channels, 2, lambda _: torch.nn.Identity(), True)
+        for parameter in block.parameters():
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(parameter.numel()))
+        block = block.to(kind, memory_format=form)  # type: ignore[call-overload]
+        x = images.clone().to(kind, memory_format=form).requires_grad_()
+        for _ in range(5):
+            block(x).square().mean().backward()
+        assert block.downsample is not None
+        found.append([x.grad, *(parameter.grad for parameter in block.parameters())])
+    for ours, exact in zip(*found, strict=True):
+        assert ours is not None
+        assert exact is not None
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-3, atol=1e-5 * float(exact.abs().max()))
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -243,3 +243,26 @@ def test_the_command_trains_what_is_open_and_nothing_else(
     fresh = runs[runs["stage"] == Stage.confirmation.name]
     assert set(fresh["seed"]) <= {3, 4, 5, 6}
     assert len(runs) - len(fresh) == 6
+
+
+def test_without_a_setting_it_is_about_the_newest_runs_and_trains_in_their_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path, updated="2020-01-01T00:00:00+00:00")  # of the default setting, and older
+    write(tmp_path)
+    asked: list[tuple[dict[str, list[str]], list[str]]] = []
+    monkeypatch.setattr(more_seeds, "train_and_report", lambda *given: asked.append(given))
+    where = f"runs_dir={tmp_path}"
+    assert more_seeds.main([where, "hydra.launcher.jobs=2", "most=40"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(
+        f"note: No setting was given; this is that of the newest run, `python -m ablation.report {SHORT}"
+    )
+    assert asked, told
+    ((sweeps, settings),) = asked
+    assert len(sweeps) == 2
+    assert all({SHORT, where, "hydra.launcher.jobs=2"} <= {*sweep} for sweep in sweeps.values())
+    assert settings == (SHORT, where)
+    asked.clear()
+    assert more_seeds.main([where, SHORT, "hydra.launcher.jobs=2", "most=40"]) == 0
+    assert [{*one} for one in asked[0][0].values()] == [{*one} for one in sweeps.values()]

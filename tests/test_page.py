@@ -141,6 +141,26 @@ def test_what_is_recomputed_names_its_reference_and_accuracy_wherever_it_is_read
     assert "(val accuracy, mean of last 3 epochs)" in head.inner_text()
 
 
+@pytest.mark.parametrize("width", [1200, 800, 400])
+def test_no_column_is_cut_unseen(browser: Any, folder: Path, width: int) -> None:
+    """No text is wider than its cell, no page than the window; a table that is wider scrolls under a shadow."""
+    context = browser.new_context(viewport={"width": width, "height": 1000})
+    page = context.new_page()
+    page.goto((folder / "r" / "index.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wider = "all => all.filter(one => one.scrollWidth > one.clientWidth + 2)"
+    assert page.locator("th, td").evaluate_all(f"{wider}.map(one => one.innerText)") == []
+    told = "[one.getAttribute('aria-label'), getComputedStyle(one).backgroundImage]"
+    scrolled = page.locator(".scroll:has(table)").evaluate_all(f"{wider}.map(one => {told})")
+    assert all(background.count("linear-gradient") == 4 for _, background in scrolled)
+    if width == 1200:  # all but what is folded away and has sixteen columns
+        assert [label for label, _ in scrolled if not label.startswith("Evidence")] == []
+    else:
+        assert "All effects, the largest first" in [label for label, _ in scrolled]
+    context.close()
+
+
 SHAPES = """rows => rows.map(row => [row.dataset.row, [...row.querySelectorAll("[data-cell=forest] svg *")].map(shape =>
      [shape.getAttribute("class"), ...["d", "x", "width", "cx"].map(name => shape.getAttribute(name) || "")])])"""
 

@@ -13,8 +13,10 @@ from ablation.allotment import Allotment
 from ablation.commandline import compose_config
 from ablation.identity import code_digest
 from ablation.jobs import Job, facts, prepare
-from ablation.plan import KINDS, duration, plan_text, volume
-from ablation.rundir import ENV, LAST, OVERRIDES, RESULT, RunDir, State, find_runs, write_json, write_yaml
+from ablation.needs import macs_of, params_of
+from ablation.plan import AROUND_S, IMPORTS_S, KINDS, duration, plan_text, volume
+from ablation.run import build_net
+from ablation.rundir import BEST, ENV, LAST, OVERRIDES, RESULT, RunDir, State, find_runs, write_json, write_yaml
 from ablation.schema import Config
 from ablation.sections import load_section
 
@@ -212,7 +214,10 @@ def test_a_variant_without_a_finished_run_is_guessed_from_those_most_like_it(tin
     put(found[3], State.finished, seconds=9000.0)
     text = plan_text(found)
     assert "Time: 10 min to 20 min with 1 run" in text
-    assert "For 1 run none of the same variant has finished; the most similar ones give a guess." in text
+    assert (
+        "For 1 run none of the same variant has finished; the most similar ones give a guess, by the work of the nets."
+        in text
+    )
 
 
 def test_runs_at_once_share_the_time_as_far_as_the_cores_carry_them(
@@ -266,6 +271,30 @@ def test_disk_is_guessed_from_the_variants_most_like_it(tiny: Make, monkeypatch:
     put(found[1], State.finished)
     (put(found[2], State.finished) / LAST).write_bytes(bytes(90_000_000))
     assert "Disk: about 1.0 MB for 1 run;" in plan_text(found)
+
+
+def test_time_and_disk_follow_the_size_of_the_net(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight times the width has up to 64 times the weights and the work; the time is from its power of 0.8 up to it."""
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(500_000_000))
+    small, large = prepare([tiny(), tiny("width=full")])
+    net = build_net(small.config, small.info)
+    run, params = put(small, State.finished, seconds=100.0), sum(one.numel() for one in net.parameters())
+    macs = macs_of(small)
+    write_json(run / RESULT, run.read_json(RESULT) | {"params": params, "macs": macs})
+    (run / LAST).unlink()
+    (run / BEST).write_bytes(bytes(1_000_000))
+    assert params_of(small) == pytest.approx(params, rel=0.01)
+    own = plan_text([replace(small, config=tiny("seed=1"), path=small.path.with_name("other"))])
+    assert "Disk: about 1.0 MB for 1 run;" in own
+    assert "Time: about 4 min with" in own
+    ratio = macs_of(large) / macs
+    assert 50 < ratio < 64
+    text = plan_text([large])
+    assert f"Disk: about {params_of(large) / params:.0f} MB for 1 run;" in text
+    low, high = (2 * 120 * work + AROUND_S + IMPORTS_S for work in (ratio**0.8, ratio))
+    assert f"Time: {duration(low)} to {duration(high)} with" in text
+    assert "the most similar ones give a guess, by the work of the nets." in text
 
 
 def test_a_plan_of_finished_runs_needs_neither_time_nor_disk(three: list[Job]) -> None:

@@ -24,12 +24,14 @@ from ablation.checkpoint import Snapshot, load_weights, save_weights
 from ablation.data import embedded
 from ablation.datasets import FASHION_MINI_CLASSES
 from ablation.decode import decode_image
+from ablation.errors import UserError
+from ablation.health import flags
 from ablation.inputs import Inputs
 from ablation.labels_file import FORMATS, Head, Row, csv_name, csv_text, write_labels
 from ablation.listing import natural_key
-from ablation.predict import choose_run, parse_arguments
+from ablation.predict import chance_note, choose_run, parse_arguments
 from ablation.run import build_net
-from ablation.rundir import RunDir, State, find_runs, write_json
+from ablation.rundir import RESULT, RunDir, State, find_runs, write_json
 from ablation.schema import Device
 from ablation.trained import trained_net
 
@@ -226,7 +228,10 @@ def test_without_any_run_the_next_step_is_named(label: Predict, tmp_path: Path) 
         ("--out", ["'--out' is not known"]),
         ("split=tset", ["images/tset", "Did you mean split=test?", "data.root=/path", "images=/path"]),
         ("data.root=/no/such", ["no folder /no/such/test", "data.root=/path"]),
-        ("images=images/tset", ["images=images/tset: there is no such folder or file", "Did you mean test?"]),
+        (
+            "images=images/tset",
+            ["images=images/tset: there is no such folder or file", "Did you mean images=images/test?"],
+        ),
         ("images=images/*.jpg", ["there is no image in images/*.jpg", ".png"]),
         ("format=cvs", ["format=cvs: allowed are txt, csv, json", "Did you mean csv?"]),
         ("out=x.xlsx", ["out=x.xlsx: the suffix says no format", ".txt, .csv, .json"]),
@@ -364,6 +369,11 @@ def test_weights_that_cannot_be_read_are_refused_by_name(
     answer = label(f"run={tmp_path}/copy", f"runs_dir={tmp_path}", f"weights={weights}", f"out={tmp_path}/x.txt")
     refused(answer, f"the weights of {tmp_path}/copy cannot be used: {file} cannot be read: ")
     assert not (tmp_path / "x.txt").exists()
+
+
+def test_a_value_that_the_shell_has_cut_at_its_blanks_is_told_whole() -> None:
+    with pytest.raises(UserError, match=re.escape("put all of it in quotes: 'images=my own photos'")):
+        parse_arguments(["run=x", "images=my", "own", "photos"])
 
 
 def test_arguments_win_over_defaults_and_values_may_hold_any_letter() -> None:
@@ -666,13 +676,40 @@ def test_a_file_of_other_predictions_is_kept_and_of_the_same_is_not_doubled(
     shutil.copytree(home / "images" / "train" / "red", "test")
     code, said, _ = label(*given, "images=test")
     assert "written to test.txt: file name" in said
-    assert "note: test.txt was there with other content, which is now test.1.txt; out=FILE" in said
+    assert "note: test.txt was there with other content, which is now test.1.txt\n" in said
     assert Path("test.1.txt").read_bytes() == first
     assert rows(Path("test.txt")) == [[f"{number}.png", "red"] for number in range(16)]
     assert "is now test.2.txt" in label(*given)[1]
     assert sorted(path.name for path in Path().glob("*.txt")) == ["test.1.txt", "test.2.txt", "test.txt"]
-    code, said, _ = label(*given, "images=test", "out=test.txt")  # named, so it may be written anew
-    assert (code, "note: " in said, len(os.listdir())) == (0, False, 4)
+    code, said, _ = label(*given, "images=test", "out=test.txt")  # a file that is named is kept as well
+    assert (code, "which is now test.3.txt\n" in said, len(os.listdir())) == (0, True, 5)
+    Path("paper.csv").write_text("mine")
+    code, said, _ = label(*given, "images=test", "out=paper.csv")
+    assert "note: paper.csv was there with other content, which is now paper.1.csv\n" in said
+    assert Path("paper.1.csv").read_text() == "mine"
+
+
+def test_a_run_that_was_not_named_is_told_with_its_variant_accuracy_and_weights(
+    label: Predict, run: RunDir, tmp_path: Path
+) -> None:
+    out, result = f"out={tmp_path}/x.txt", run.read_json("result.json")
+    told = label(out)[1].splitlines()
+    assert told[0] == f"run {run.path}, the newest that finished in runs (run= names another)"
+    label_of_run = (run.raw_status() or {})["label"]
+    assert label_of_run.endswith("seed=0")
+    assert told[1] == (
+        f"{label_of_run}: validation accuracy {result['val_final']:.4f} at the last epoch, "
+        f"{result['val_best']:.4f} at the best, epoch {result['best_epoch']}"
+    )
+    assert told[2].startswith("weights: best, of the epoch with the highest validation accuracy")
+    told = label(out, f"run={run.path}", "weights=last")[1].splitlines()
+    assert told[0] == f"run {run.path}"
+    assert told[2] == "weights: last, of the last epoch, which a report compares"
+
+
+def test_the_page_that_the_help_names_exists() -> None:
+    (page,) = re.findall(r"docs/[a-z-]+\.md", predict.predict_help())
+    assert (Path(__file__).resolve().parents[1] / page).is_file()
 
 
 def test_a_refused_command_leaves_an_unnamed_file_where_it_is(
@@ -777,3 +814,42 @@ def test_images_that_a_run_held_out_are_its_validation_images_here_too(
     every = [f"{name}/{number}.png" for name in COLOURS for number in range(16)]
     assert sorted([*files["train"]["file"], *files["val"]["file"]]) == sorted(every)
     assert files["val"]["true"].value_counts().tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "n_val", "classes", "told"),
+    [
+        (0.34, 60, 3, True),
+        (1.0, 60, 3, False),
+        (0.5, 10, 3, True),  # of so few images half right is no evidence
+        (0.5, 1000, 3, False),
+        (0.5, 1000, 2, True),
+        (0.0658, 2500, 100, False),  # bad, and far above chance
+        (None, 60, 3, False),
+        (0.34, None, 3, False),
+    ],
+)
+def test_a_model_at_chance_is_told_by_the_rule_of_the_report(
+    accuracy: float | None, n_val: int | None, classes: int, told: bool, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path)
+    names = [f"class {number}" for number in range(classes)]
+    write_json(run / RESULT, {"val_final": accuracy, "n_val": n_val, "classes": names})
+    note = chance_note(run)
+    assert note.startswith("this model is at chance on its ") is told
+    assert note.endswith(f"guessing gives {1 / classes:.4f}. Its predictions say nothing.") is told
+    if accuracy is not None and n_val is not None:
+        assert ("at_chance" in flags([0.3, accuracy], [1.0, 1.0], n_val, classes)) is told
+
+
+def test_the_note_of_a_model_at_chance_is_printed_once(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (good,) = find_runs(Path("runs"))
+    shutil.copytree(good.path, tmp_path / "runs" / good.path.name)
+    (run,) = find_runs(tmp_path / "runs")
+    for accuracy, wanted in ((1.0, 0), (1 / 3, 1)):
+        write_json(run / RESULT, run.read_json(RESULT) | {"val_final": accuracy})
+        assert predict.main([f"run={run.path}", f"out={tmp_path}/test.txt"]) == 0
+        out = capsys.readouterr().out
+        assert out.count("note: this model is at chance on its 18 validation images: ") == wanted

@@ -6,8 +6,8 @@ import pytest
 
 from ablation.commandline import compose_config
 from ablation.errors import UserError
-from ablation.gather import loose_setting
 from ablation.identity import levels_of
+from ablation.pasting import loose_setting
 from ablation.remake import section_commands
 from ablation.sections import load_section, section_names
 from ablation.sweep import expand

@@ -3,6 +3,7 @@ import csv
 import hashlib
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -14,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from ablation import headlines, look, report
+from ablation import headlines, look, more_seeds, report
 from ablation.commandline import compose_config
-from ablation.rundir import STATUS, State
+from ablation.rundir import CONFIG, RESULT, STATUS, State
 from ablation.stamp import STAMP
 from ablation.study import name_of
 from tests.factory import write_run, write_sections
@@ -145,6 +146,15 @@ def test_mixed_facts_are_a_warning_for_the_section_they_concern(folder: Path) ->
     assert list(section_of(folder, "residual")["mixed"]) == ["threads"]
 
 
+def test_a_mixture_is_told_where_it_is_concerned_and_nowhere_else(folder: Path) -> None:
+    """In the tables of its own sections and in the leaderboard, which has all runs."""
+    told = {path.name for path in (folder / "tables").iterdir() if "mix thread counts" in path.read_text()}
+    kinds = {f"{name}.{kind}" for name in ("residual", "leaderboard") for kind in ("md", "tex")}
+    assert told == kinds
+    assert {"norm.md", "norm.tex"} <= {path.name for path in (folder / "tables").iterdir()}
+    assert (folder / "index.html").read_text().count("mix thread counts") == 2
+
+
 def test_held_factors_and_references_are_explained(folder: Path) -> None:
     assert section_of(folder, "dropout")["notes"] == [
         "Compared with the base variant (norm=batch), every level here would be confounded with norm. So the control "
@@ -269,11 +279,72 @@ def test_without_runs_of_the_setting_the_newest_setting_is_reported(
     write_run(tmp_path / "runs", SHORT, updated="2026-01-01T00:00:00+00:00")
     write_run(tmp_path / "runs", "trainer.epochs=2", updated="2026-01-02T00:00:00+00:00")
     assert run_report(tmp_path) == 0
-    assert "this is that of the newest, `python -m ablation.report trainer.epochs=2 " in capsys.readouterr().out
+    told = "No setting was given; this is that of the newest run, `python -m ablation.report trainer.epochs=2 "
+    assert told in capsys.readouterr().out
     folder = tmp_path / "reports" / "demo-epochs-2"
     (notice,) = summary_of(folder)["notices"]
-    assert "No run has the setting" in notice
+    assert notice.startswith(told)
     assert "trainer.epochs=4" in summary_of(folder)["others"][0]["command"]
+
+
+@pytest.mark.usefixtures("svg_only")
+def test_the_newest_setting_is_reported_where_the_default_one_has_runs_as_well(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", updated="2026-01-01T00:00:00+00:00")
+    assert run_report(tmp_path) == 0
+    first = summary_of(tmp_path / "reports" / "demo")
+    assert (first["notices"], "preset=demo" in first["command"]) == ([], True)  # the command stays that of these runs
+    write_run(tmp_path / "runs", SHORT, updated="2026-01-02T00:00:00+00:00")
+    assert run_report(tmp_path, "report.lang=zh") == 0
+    newer = summary_of(tmp_path / "reports" / "demo-epochs-4-zh")
+    assert "trainer.epochs=4" in newer["command"]
+    (other,) = newer["others"]
+    assert " preset=demo " in other["command"]
+    assert report.main(shlex.split(first["command"])[3:]) == 0
+    again = summary_of(tmp_path / "reports" / "demo")
+    assert (again["command"], again["base"]) == (first["command"], first["base"])
+
+
+def test_runs_that_were_left_out_are_counted_with_the_reason_where_none_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both commands, whether there are runs of another setting or none at all."""
+    for seed in range(3):
+        config = write_run(tmp_path / "runs", SHORT, f"seed={seed}") / CONFIG
+        config.write_text(re.sub(r"^stem:\n(  .*\n)+", "", config.read_text(), flags=re.MULTILINE))
+    (write_run(tmp_path / "runs", SHORT, "seed=3") / RESULT).write_text("{}")
+    folder = f"runs_dir={tmp_path / 'runs'}"
+
+    def refused() -> None:
+        for command in (report.main, more_seeds.main):
+            assert command([folder, SHORT]) == 2
+            message = capsys.readouterr().err
+            first, total, *reasons = message.splitlines()
+            assert first.startswith("error: No run ")
+            assert total == "4 folders were left out, and may be the runs that are meant:"
+            assert reasons[0].startswith(
+                "  3 folders: was made before there was a factor stem, so it has no level of it."
+            )
+            assert reasons[1].startswith("  1 folder: finished, but result.json is missing or empty")
+
+    refused()
+    write_run(tmp_path / "runs", "trainer.epochs=2")
+    refused()
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.usefixtures("svg_only")
+def test_open_says_where_the_page_is_whether_there_is_a_browser_or_not(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("webbrowser.open_new_tab", lambda address: asked.append(address) or there)
+    write_run(tmp_path / "runs", SHORT)
+    page = tmp_path / "reports" / "demo-epochs-4" / "index.html"
+    for _ in range(2):  # made now, and up to date
+        assert run_report(tmp_path, SHORT, "--open") == 0
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last == (f"opened {page}" if there else f"no browser was found here; the page is {page}")
+    assert asked == [page.as_uri()] * 2
 
 
 def test_a_setting_that_was_asked_for_and_has_no_run_is_refused(
@@ -290,6 +361,16 @@ def test_a_setting_that_was_asked_for_and_has_no_run_is_refused(
         f"python -m ablation.report trainer.epochs=4 runs_dir={tmp_path}/runs report_dir={tmp_path}/reports."
     )
     assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.usefixtures("svg_only")
+def test_how_runs_were_launched_is_no_part_of_a_report(tmp_path: Path) -> None:
+    """make gives ARGS to the sweep and to the report after it; a partition must not end that with an error."""
+    for run in (("seed=0",), ("norm=none", "seed=0")):
+        write_run(tmp_path / "runs", SHORT, *run)
+    launched = ("hydra/launcher=slurm", "hydra.launcher.partition=gpu", "+hydra.launcher.mem_gb=8")
+    assert run_report(tmp_path, SHORT, *launched) == 0
+    assert "hydra" not in summary_of(tmp_path / "reports" / "demo-epochs-4")["command"]
 
 
 def test_a_report_of_another_metric_delta_or_language_has_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -311,7 +392,9 @@ def test_a_finished_seed_without_a_pair_is_told_beside_the_effect(tmp_path: Path
     assert page.read_text(encoding="utf-8").count("<td>1 usable run without a pair</td>") == 1
 
 
-def test_no_run_at_all_is_one_message_and_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_run_at_all_is_one_message_and_exit_code_two(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run_report(tmp_path) == 2
     message = capsys.readouterr().err
     assert "is no folder" in message
@@ -320,6 +403,11 @@ def test_no_run_at_all_is_one_message_and_exit_code_two(tmp_path: Path, capsys: 
     message = capsys.readouterr().err
     assert "No run was found below runs_dir=" in message
     assert "make demo" in message
+    monkeypatch.setattr("ablation.remake.has_make", lambda: False)  # as installed from a wheel
+    assert run_report(tmp_path) == 2
+    message = capsys.readouterr().err
+    assert "make" not in message
+    assert "-m ablation.train -m +section=dropout,norm,lr_schedule,residual,depth seed=0,1,2` for the whole" in message
     assert not (tmp_path / "reports").exists()
 
 

@@ -45,6 +45,16 @@ def study_of(root: Path, *overrides: str) -> Study:
     return build(gathered, choose(gathered, [SHORT, *overrides], compose_config), compose_config)
 
 
+def test_where_no_makefile_is_the_command_is_that_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablation.remake.has_make", lambda: False)
+    write(tmp_path)
+    found = study_of(tmp_path, "norm=instance").section_commands
+    assert found["robustness"] == f"python -m ablation.robustness {SHORT} norm=instance lr=0.01 seed=0,1,2,3"
+    assert found["norm"] == f"python -m ablation.train -m +section=norm {SHORT} seed=0,1,2,3"
+
+
 def test_the_report_finds_the_sections_of_another_setting_and_what_becomes_of_each_conclusion(tmp_path: Path) -> None:
     write(tmp_path)
     (found,) = study_of(tmp_path).robustness
@@ -132,7 +142,7 @@ def test_grids_are_in_the_files_of_the_report(tmp_path: Path) -> None:
     folder = tmp_path / "r"
     rows = list(csv.DictReader(StringIO((folder / "grids.csv").read_text())))
     (line,) = (r for r in rows if (r["grid"], r["level"], r["second_level"]) == ("norm_lr", "instance", "0.01"))
-    assert line["conclusion"] == "holds only at optim.lr=0.001"
+    assert line["conclusion"] == "found at optim.lr=0.001 only"
     assert float(line["difference"]) == pytest.approx(0.13)
     assert (line["n"], line["n_both"]) == ("4", "4")
     content = json.loads((folder / "report.json").read_text())
@@ -142,7 +152,7 @@ def test_grids_are_in_the_files_of_the_report(tmp_path: Path) -> None:
     page = (folder / "index.html").read_text()
     assert "make robustness SEEDS=0,1,2,3 LR=0.01 " in page
     assert "Do the conclusions survive another setting?" in page
-    assert "holds only at optim.lr=0.001" in page
+    assert "found at optim.lr=0.001 only" in page
     markdown = (folder / "tables" / "norm_lr.md").read_text()
     table = [line for line in markdown.splitlines() if line.startswith("| ")]
     assert {line.count("|") for line in table[:8]} == {13}

@@ -12,10 +12,12 @@ from PIL import Image
 
 from ablation.batches import Images
 from ablation.commandline import compose_config
+from ablation.composition import quoted
 from ablation.data import Split, Splits, describe, embedded, load
 from ablation.datachoice import BadFiles, DataConfig, DataName, SplitRule
 from ablation.datasets import FASHION_MINI_CLASSES
 from ablation.errors import UserError
+from ablation.identity import setting_of
 from ablation.splitting import Rows, chosen_classes, held_out
 
 COUNTS = {"cat": 20, "dog": 9, "owl": 2}
@@ -192,9 +194,9 @@ def test_a_source_with_validation_images_is_not_split_anew(root: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "numbers"),
     [("2", [0, 1]), ("3", [0, 1, 2]), ("dog,cat", [0, 1]), ("dog, cat", [0, 1]), ('"a,b",dog', [1, 2]),
-     ("dog,dog,cat", [0, 1])],
+     ("dog,dog,cat", [0, 1]), ("[dog,cat]", [1, 0]), ("[dog, cat]", [1, 0]), ('["a,b",cat]', [2, 0])],
 )  # fmt: skip
-def test_classes_are_the_first_or_those_named_in_their_own_order(wanted: str, numbers: list[int]) -> None:
+def test_classes_are_the_first_or_those_named_in_their_own_order_or_as_listed(wanted: str, numbers: list[int]) -> None:
     assert chosen_classes(wanted, ["cat", "dog", "a,b"]) == numbers
 
 
@@ -202,7 +204,10 @@ def test_classes_are_the_first_or_those_named_in_their_own_order(wanted: str, nu
     ("wanted", "message"),
     [("1", "a number from 2 to 3"), ("4", "a number from 2 to 3"), ("0", "from 2 to 3"), ("", "at least two"),
      ("cat\ndog", "no class"),
-     ("dgo,cat", r"no class 'dgo'. Did you mean dog\? Known: cat, dog, owl"), ("cat", "at least two")],
+     ("dgo,cat", r"no class 'dgo'. Did you mean dog\? Known: cat, dog, owl"), ("cat", "at least two"),
+     ("[cat]", r"at least two classes are needed, a number or names, for example data.classes=\[cat,dog\]"),
+     ("[]", "at least two"), ("[2]", "no class '2'"), ("[cat,dog,cat]", r"\]: cat is listed more than once. Name each"),
+     ("[dgo,cta,owl,x]", r"'dgo', 'cta', 'x'. dgo: Did you mean dog\? cta: Did you mean cat\? Known: cat, dog, owl")],
 )  # fmt: skip
 def test_classes_that_cannot_be_are_refused(wanted: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -216,6 +221,52 @@ def test_embedded_classes_are_a_part_of_the_whole() -> None:
     splits, whole = load(data), embedded("val")
     assert splits.train.labels.tolist() == [0] * 3 + [1] * 3 or np.bincount(splits.train.labels).tolist() == [3, 3]
     for label, old in enumerate((2, 7)):
+        ours = np.asarray(splits.val.images)[splits.val.labels == label]
+        assert np.array_equal(ours, np.asarray(whole.images)[whole.labels == old])
+
+
+@pytest.mark.parametrize(
+    ("typed", "classes"),
+    [("[dog,cat]", ("dog", "cat")), ("['dog',\"cat\"]", ("dog", "cat")), ("[dog, cat]", ("dog", "cat")),
+     ("2", ("cat", "dog")), ('"dog,cat"', ("cat", "dog")), ('"[dog,cat]"', ("dog", "cat"))],
+)  # fmt: skip
+def test_classes_listed_on_a_command_line_are_numbered_as_listed(
+    typed: str, classes: tuple[str, ...], root: Path
+) -> None:
+    config = compose_config(
+        ["data=imagefolder", f"data.root={root}", "data.image_size=8", "data.split=fixed", f"data.classes={typed}"]
+    )
+    info, splits = describe(config.data), load(config.data)
+    assert info.classes == classes
+    for part in (splits.train, splits.val):
+        first = np.asarray(part.images)[:, 0, 0, 0]  # the number of the class in `root`
+        assert [tuple(COUNTS)[label] for label in first] == [classes[label] for label in part.labels]
+    again = setting_of(config, info.fingerprint, "fp32")["data.classes"]  # as it is stored with a run, and repeated
+    assert compose_config([f"data.classes={quoted(again)}"]).data.classes == config.data.classes
+
+
+def test_the_order_of_classes_and_what_a_number_chooses_are_part_of_the_identity(root: Path) -> None:
+    found = {describe(config(root, classes=wanted)).fingerprint for wanted in ("[cat,dog]", "[dog,cat]", "3")}
+    assert len(found) == 3
+    assert describe(config(root, classes="2")).fingerprint == describe(config(root, classes="[cat,dog]")).fingerprint
+    before = describe(config(root, classes="2")).fingerprint
+    shutil.copytree(root / "train/owl", root / "train/ant")
+    assert describe(config(root, classes="2")).fingerprint != before
+
+
+def test_classes_that_look_like_other_values_are_names(root: Path) -> None:
+    for name in ("1e3", "0010", "null", "True", "hot dog", "猫"):
+        shutil.copytree(root / "train/dog", root / "train" / name)
+    names = "1e3,0010,null,True,hot dog,猫"
+    assert compose_config([f"data.classes=[{names}]"]).data.classes == f"[{names}]"
+    assert describe(config(root, classes=f"[{names}]")).classes == tuple(names.split(","))
+
+
+def test_embedded_classes_are_numbered_as_listed() -> None:
+    data = DataConfig(name=DataName.fashion_mini, classes="[Bag,Trouser,Coat]", per_class=3)
+    splits, whole = load(data), embedded("val")
+    assert describe(data).classes == ("Bag", "Trouser", "Coat")
+    for label, old in enumerate((8, 1, 4)):
         ours = np.asarray(splits.val.images)[splits.val.labels == label]
         assert np.array_equal(ours, np.asarray(whole.images)[whole.labels == old])
 

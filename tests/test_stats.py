@@ -2,11 +2,13 @@
 (scipy 1.17.1; relative tolerance 1e-9), and closed forms."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from ablation.stats import paired_difference, summary
 
@@ -126,3 +128,13 @@ def test_swapping_level_and_reference_mirrors_the_interval(pairs: list[tuple[flo
         [-mirrored.mean, -mirrored.high, -mirrored.low], abs=1e-12
     )
     assert found.low <= found.mean <= found.high
+
+
+def test_the_numbers_that_the_documents_give_are_exact() -> None:
+    """Coverage of mean +- 1.96 standard errors, the cost of pairing unrelated runs, and of a second look."""
+    text = (Path(__file__).resolve().parents[1] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    covered = [100 * (2 * t.cdf(1.96, n - 1) - 1) for n in (3, 5)]
+    assert "covers {:.1f} % and {:.1f} %".format(*covered) in " ".join(text.split())
+    assert f"{100 * (t.ppf(0.975, 4) / t.ppf(0.975, 8) - 1):.0f} % wider" in text
+    assert f"{100 * (1 - 0.95**2):.2f} %" in text
+    assert f"p <= {1 - math.sqrt(0.95):.4f}".replace("0.", ".", 1) in text

@@ -24,27 +24,14 @@ from ablation.errors import UserError
 from ablation.imagefolder import index_folder
 from ablation.listing import Listing, Unreadable
 from ablation.store import default_cache_dir, fingerprint, open_store
-
-RED, GREEN, BLUE = (200, 10, 20), (10, 200, 20), (10, 20, 200)
-
+from tests.layouts import GREEN, RED, paint, red_cats_green_dogs
 
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-def write(path: Path, colour: tuple[int, int, int] = RED, size: tuple[int, int] = (12, 12)) -> Path:
-    """An image of one colour."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
-    return path
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two classes, two training images and one validation image each."""
-    for name, colour in (("cat", RED), ("dog", GREEN)):
-        for file in ("train/{}/1.png", "train/{}/2.png", "val/{}/3.png"):
-            write(tmp_path / "images" / file.format(name), colour)
-    return tmp_path / "images"
+    return red_cats_green_dogs(tmp_path / "images")
 
 
 def never(*_: object) -> None:
@@ -86,7 +73,7 @@ def change_a_byte(root: Path) -> None:
 
 
 def add_a_file(root: Path) -> None:
-    write(root / "val/dog/9.png")
+    paint(root / "val/dog/9.png")
 
 
 def remove_a_file(root: Path) -> None:
@@ -137,7 +124,7 @@ def link_to(root: Path) -> Path:
 
 
 def add_what_does_not_count(root: Path) -> Path:
-    write(root / "test" / "1.png")
+    paint(root / "test" / "1.png")
     (root / "train/cat/notes.txt").write_text("x")
     return root
 
@@ -306,7 +293,7 @@ print(store.folder.name, len(store.labels["train"]), hashlib.sha256(content).hex
 def test_processes_that_build_at_once_get_one_and_the_same_store(tmp_path: Path, cache: Path) -> None:
     for number in range(12):
         for split, name in (("train", "cat"), ("train", "dog"), ("val", "dog")):
-            write(tmp_path / "images" / split / name / f"{number}.png", (number * 20, 10, 10))
+            paint(tmp_path / "images" / split / name / f"{number}.png", (number * 20, 10, 10))
     command = [sys.executable, "-c", BUILD, str(tmp_path / "images"), str(cache)]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     for process in processes:

@@ -1,3 +1,4 @@
+import re
 import shlex
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ablation.formats import NOTHING
 from ablation.gather import gather
 from ablation.identity import levels_of
 from ablation.phrases import ENGLISH
+from ablation.report import main
 from ablation.rundir import State
 from ablation.study import MatrixRow, Study, build, choose, name_of
 from ablation.work import Work, own
@@ -27,12 +29,49 @@ def study_of(root: Path, *overrides: str) -> Study:
 
 
 def test_of_two_runs_of_one_seed_the_newer_counts_and_the_other_is_told(tmp_path: Path) -> None:
-    write_run(tmp_path, SHORT, accuracy=0.5, env={"precision": "fp32"}, updated="2026-01-01T00:00:00+00:00")
+    old = write_run(tmp_path, SHORT, accuracy=0.5, env={"precision": "fp32"}, updated="2026-01-01T00:00:00+00:00")
     write_run(tmp_path, SHORT, accuracy=0.75, updated="2026-01-02T00:00:00+00:00")
     found = study_of(tmp_path)
     assert found.comparisons[0].reference.accuracy.mean == 0.75
     assert next(item.reason for item in found.left_out).endswith("is the same variant and seed, and newer or finished")
+    assert found.notices[-1].startswith("1 run was superseded by a newer or finished run of the same variant and seed")
+    assert found.notices[-1].endswith(f"and counts nowhere: {old.path.name.rpartition('-')[2]} (other precision).")
     assert study_of(tmp_path, "trainer.precision=fp32").comparisons[0].reference.accuracy.mean == 0.5
+    assert not study_of(tmp_path, "trainer.precision=fp32").notices
+
+
+@pytest.mark.parametrize(
+    ("changes", "other"),
+    [
+        ({}, ""),
+        ({"code_digest": "01de"}, " (other code)"),
+        ({"data_fingerprint": "beef"}, " (other images)"),
+        ({"code_digest": "01de", "data_fingerprint": "beef"}, " (other code, images)"),
+    ],
+    ids=str,
+)
+def test_superseded_runs_are_counted_and_named_whatever_code_and_images_they_had(
+    changes: dict[str, str], other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where they have the id of the newer one, in another folder of runs."""
+    later = "2026-01-03T00:00:00+00:00"
+    old = [write_run(tmp_path / "runs/old", SHORT, f"seed={s}", accuracy=0.5, env=changes) for s in range(2)]
+    for seed in range(3):
+        write_run(tmp_path / "runs/new", SHORT, f"seed={seed}", accuracy=0.75, updated=later)
+        write_run(tmp_path / "runs/old", "trainer.epochs=3", f"seed={seed}", env=changes)  # no part of this report
+        write_run(tmp_path / "runs/new", "trainer.epochs=3", f"seed={seed}", updated=later)
+    ids = sorted(str((run.raw_status() or {})["run_id"]) for run in old)
+    wanted = (
+        "2 runs were superseded by a newer or finished run of the same variant and seed, and count nowhere: "
+        f"{ids[0]}{other}, {ids[1]}{other}."
+    )
+    found = study_of(tmp_path / "runs")
+    assert found.notices == (wanted,)
+    assert found.comparisons[0].reference.accuracy.mean == 0.75
+    assert main([SHORT, f"runs_dir={tmp_path}/runs", f"report_dir={tmp_path}/reports", "report.name=r"]) == 0
+    assert wanted in capsys.readouterr().out.splitlines()
+    page = (tmp_path / "reports/r/index.html").read_text(encoding="utf-8")
+    assert f'<p class="callout">{wanted}</p>' in page
 
 
 def test_the_metric_asked_for_is_compared(tmp_path: Path) -> None:
@@ -101,11 +140,16 @@ def test_the_folder_is_named_by_what_differs_from_the_preset(overrides: list[str
     assert name_of(config_of(*overrides), compose_config) == name
 
 
-def test_two_settings_whose_names_are_cut_alike_have_folders_of_their_own() -> None:
-    many = ["width=eighth", "data=imagefolder", "data.root=/x", "data.image_size=32", "data.per_class=null"]
-    names = {name_of(config_of(*many, f"trainer.epochs={epochs}"), compose_config) for epochs in (2, 3, 4)}
-    assert len(names) == 3
-    assert len({name[:60] for name in names}) == 1
+def test_a_name_of_many_settings_tells_whole_ones_and_keeps_the_rest_apart() -> None:
+    """Training before data, as much as is quickly read, and a digest for what is left out."""
+    many = ["data=imagefolder", "data.root=/my set", "data.image_size=32", "trainer.epochs=6", "optim.lr=0.01"]
+    sizes = [[f"data.per_class={number}", f"trainer.batch_size={number}"] for number in (10, 20, 30)]
+    names = [name_of(config_of(*many, *more), compose_config) for more in sizes]
+    assert len({*names}) == 3
+    for name, number in zip(names, (10, 20, 30), strict=True):
+        assert re.fullmatch(rf"demo-my-set-lr-0.01_batch_size-{number}_epochs-6-[0-9a-f]{{4}}", name)
+        assert len(name) <= 60
+    assert name_of(config_of("optim.lr=0.01", "trainer.epochs=6"), compose_config) == "demo-lr-0.01_epochs-6"
 
 
 def two_places(folder: Path, first: str, second: str) -> None:
@@ -190,6 +234,18 @@ def test_the_command_of_a_section_uses_the_variables_of_the_makefile(tmp_path: P
     found = build(gathered, choose(gathered, ["report.metric=final"], compose_config), compose_config)
     expected = "make sweep-norm SEEDS=3 PRESET=writeup 'DATA=/my data' ARGS=trainer.epochs=4"
     assert found.section_commands["norm"] == expected
+
+
+def test_where_no_makefile_is_the_command_of_a_section_is_that_of_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablation.remake.has_make", lambda: False)
+    write_run(tmp_path, SHORT, "preset=writeup", "data.root=/my data", "seed=3")
+    gathered = gather(tmp_path)
+    choice = choose(gathered, [SHORT, "preset=writeup", 'data.root="/my data"', "report.metric=final"], compose_config)
+    found = build(gathered, choice, compose_config).section_commands
+    setting = f"""{SHORT} preset=writeup 'data.root="/my data"' seed=3"""
+    assert found["norm"] == f"python -m ablation.train -m +section=norm {setting}"
 
 
 def test_the_command_of_other_images_than_the_presets_names_preset_and_source(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from ablation.commandline import compose_config
 from ablation.config import choices
 from ablation.errors import UserError
 from ablation.identity import levels_of
-from ablation.jobs import prepare
+from ablation.jobs import prepare, short_labels
 from ablation.rundir import LAST, RunDir, State, find_runs, write_json
 from ablation.schema import Config
 from ablation.sections import load_section, section_names
 from ablation.sweep import expand, failures, in_order, opening, summary
-from ablation.sweepview import SweepView
+from ablation.sweepview import SweepView, watched
 
 TINY = ("data.per_class=5", "width=eighth", "depth=resnet10", "trainer.epochs=1", "trainer.threads=1")
 
@@ -238,10 +238,29 @@ def test_the_first_line_tells_what_keeps_a_run_from_being_trained() -> None:
     assert told.endswith("note: seed=3: not at its end, trained by another process or left behind by this one")
 
 
+def test_a_run_is_called_by_its_level_also_where_that_levels_runs_alone_are_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small = ("data.per_class=10", "width=eighth", "depth=resnet10")
+    jobs = prepare(
+        [compose_config([*small, norm, f"seed={k}"]) for norm in ("norm=batch", "norm=layer") for k in (0, 1)]
+    )
+    left = [job for job in jobs if "norm=layer" in job.label]
+    for every, called in ((jobs, "norm=layer seed="), (left, "seed=")):
+        for job in left:
+            RunDir(job.path).path.mkdir(parents=True, exist_ok=True)
+            RunDir(job.path).update_status(State.failed, run_id=job.run_id, error="RuntimeError: boom")
+        with watched(left, every, lambda: None):
+            pass
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.partition(": failed")[0] for line in lines] == [f"[1/2] {called}0", f"[2/2] {called}1"]
+
+
 def test_a_failure_that_is_tried_again_is_an_attempt_and_no_end(capsys: pytest.CaptureFixture[str]) -> None:
     small = ("data.per_class=10", "width=eighth", "depth=resnet10", "on_failure=retry:1")
     jobs = prepare([compose_config([*small, *norm]) for norm in ([], ["norm=none"])])
-    run, view = RunDir(jobs[1].path), SweepView(jobs)
+    labels = short_labels(jobs)
+    run, view = RunDir(jobs[1].path), SweepView(jobs, labels)
     run.path.mkdir(parents=True)
     for attempt, state in ((1, State.running), (1, State.failed), (2, State.running), (2, State.failed)):
         error = "RuntimeError: boom" if state is State.failed else None
@@ -249,7 +268,7 @@ def test_a_failure_that_is_tried_again_is_an_attempt_and_no_end(capsys: pytest.C
         view.refresh()
         assert view.ended == (attempt == 2 and state is State.failed)
     first, last = capsys.readouterr().out.splitlines()
-    late = SweepView(jobs)  # it looked too seldom to see the first attempt fail
+    late = SweepView(jobs, labels)  # it looked too seldom to see the first attempt fail
     late.refresh()
     assert (late.ended, capsys.readouterr().out.splitlines()) == (1, [last])
     assert first == "norm=none: attempt 1 of 2 failed: RuntimeError: boom (0 s)"

@@ -3,6 +3,7 @@
 import importlib.util
 import sqlite3
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,18 @@ class Base:
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Base:
+def empty(tmp_path: Path) -> Iterator[Base]:
     found = Base(tmp_path / "mlflow.db")
+    yield found
+    found.base.close()
+
+
+@pytest.fixture
+def base(empty: Base) -> Base:
     for (optimizer, seed), values in VALUES.items():
         metrics = {"val_acc": values, "train_loss": [1.0, 0.9, 0.8], "grad": [7.0]}
-        found.add({"optimizer": optimizer, "seed": seed, "lr": 0.1}, metrics)
-    return found
+        empty.add({"optimizer": optimizer, "seed": seed, "lr": 0.1}, metrics)
+    return empty
 
 
 def test_mlflow_s_runs_have_their_last_values_and_curves(base: Base) -> None:
@@ -114,21 +121,19 @@ def test_mlflow_s_states_decide_what_counts(base: Base, tmp_path: Path, monkeypa
     assert finals(found) == {key: values[-1] for key, values in VALUES.items()}
 
 
-def test_values_that_were_logged_without_a_step_count_in_their_order(tmp_path: Path) -> None:
-    base = Base(tmp_path / "mlflow.db")
+def test_values_that_were_logged_without_a_step_count_in_their_order(empty: Base) -> None:
     for (optimizer, seed), values in VALUES.items():
-        base.add({"optimizer": optimizer}, {"acc": values}, tags={"seed": seed, "mlflow.user": "x"}, steps=False)
-    found = found_of("mlflow", base.path)
+        empty.add({"optimizer": optimizer}, {"acc": values}, tags={"seed": seed, "mlflow.user": "x"}, steps=False)
+    found = found_of("mlflow", empty.path)
     assert finals(found) == {key: values[-1] for key, values in VALUES.items()}
     assert found.origin.epochs == (3, 3)
 
 
-def test_one_value_per_run_is_a_row_per_run_and_a_parent_is_none(tmp_path: Path) -> None:
-    base = Base(tmp_path / "mlflow.db")
-    base.add({"n_trials": 6}, {})
+def test_one_value_per_run_is_a_row_per_run_and_a_parent_is_none(empty: Base) -> None:
+    empty.add({"n_trials": 6}, {})
     for (optimizer, seed), values in VALUES.items():
-        base.add({"optimizer": optimizer, "seed": seed}, {"acc": values[-1:]}, tags={"mlflow.parentRunId": "run1"})
-    found = found_of("mlflow", base.path)
+        empty.add({"optimizer": optimizer, "seed": seed}, {"acc": values[-1:]}, tags={"mlflow.parentRunId": "run1"})
+    found = found_of("mlflow", empty.path)
     assert (found.origin.epochs, len(found.curves)) == ((0, 0), 0)
     assert finals(found) == {key: values[-1] for key, values in VALUES.items()}
 

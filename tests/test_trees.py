@@ -219,7 +219,7 @@ def test_field_O11_O13_O14_random_trees_are_counted_right_or_refused(part: int, 
                 name=DataName.imagefolder, root=str(root), image_size=8, bad_files=BadFiles.skip,
                 cache_dir=str(tmp_path / "cache"),
             )  # fmt: skip
-            found = check_data(data, 0)
+            found = check_data(data, [0])
         text = found.text()
         assert "Traceback" not in text
         if ends[-1] == "listed" and not found.stops:

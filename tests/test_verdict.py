@@ -76,7 +76,7 @@ def test_a_delta_that_is_no_difference_is_refused(delta: float) -> None:
          "+0.20, 5 seeds)."),
         ({"p": 0.4, "mean": 0.001, "low": -0.01, "high": 0.012, "low90": -0.008, "high90": 0.01}, "en",
          "Whether residual=without changes final accuracy is open: +0.10 pp (95 % CI −1.00 to +1.20, 5 seeds, Holm p = "
-         ".400). With 80 % power these seeds find 1.30 pp, and 21 fresh seeds would find 0.60 pp."),
+         ".400). With 80 % power these seeds find 1.30 pp, and 21 fresh seeds find 0.60 pp."),
         ({"n_runs": 3, "n_failed": 2}, "en", "residual=without failed: of 3 runs 2 without a usable accuracy."),
         ({"n_pairs": 2}, "zh", "residual=without 未检验：结论至少需要 3 对种子，现有 2 对。"),
     ],
@@ -96,11 +96,26 @@ def test_two_seeds_or_one_show_no_verdict_word_and_no_spread(n: int, language: s
     assert not any(word in text for word in ("better", "worse", "CI", "lowers", "raises", "降低", "提高", "±"))
 
 
+def test_where_the_images_gave_the_interval_no_seeds_are_asked_for() -> None:
+    open_ = replace(CLEAR, mean=0.0, p=1.0, low=-0.0866, high=0.0866, low90=-0.0727, high90=0.0727)
+    assert sentence("norm=none", open_, 0.005, math.nan, None, 0.005) == (
+        "Whether norm=none changes final accuracy is open: +0.00 pp (95 % CI over images \u22128.66 to +8.66, 5 seeds, "
+        "Holm p = 1). The seeds hardly differ, so more validation images would tell, not more seeds."
+    )
+
+
+def test_one_computation_is_not_said_to_be_equivalent() -> None:
+    same = replace(CLEAR, mean=0.0, p=math.nan, low=math.nan, high=math.nan, low90=math.nan, high90=math.nan)
+    text = sentence("lr_schedule=constant", replace(same, identical=True), 0.005, math.nan, None, 0.005)
+    assert text == (
+        "lr_schedule=constant is the same computation as its control here: every number of every epoch is equal in all "
+        "5 pairs of seeds, so there is nothing to test."
+    )
+
+
 def test_no_number_of_seeds_is_told_where_none_would_do() -> None:
     text = sentence("norm=none", replace(CLEAR, p=0.5), 0.005, 0.3, None, 0.005)
-    assert text.endswith(
-        "With 80 % power these seeds find 30.00 pp, and no affordable number of seeds would find 0.50 pp."
-    )
+    assert text.endswith("With 80 % power these seeds find 30.00 pp, and no affordable number of seeds finds 0.50 pp.")
 
 
 @pytest.mark.parametrize(("p", "words"), [(0.0001, "< .001"), (0.0321, "= .032"), (1.0, "= 1"), (math.nan, "= ?")])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, features
 
+from ablation import check
 from ablation.data import describe, load
 from ablation.datachoice import BadFiles, DataConfig, DataName, SplitRule
 from ablation.errors import UserError
@@ -320,7 +321,40 @@ def test_a_labelled_test_folder_is_no_validation_set_by_itself(root: Path) -> No
         describe(config(root))
 
 
-def test_a_single_class_is_told(root: Path) -> None:
-    for split in ("train", "val"):
-        shutil.rmtree(root / split / "dog")
-    assert "there is one class only, cat" in notices(root)
+ONE = r"the data set has one class, {}; got 1, needed are at least 2, since with one nothing can be told apart\. "
+
+
+@pytest.mark.parametrize(
+    ("images", "place", "message"),
+    [
+        (["pets/train/cat", "pets/val/cat"], "pets", ONE.format("cat") + "Each class is a folder of its own"),
+        (["pets/train/cat"], "pets", ONE.format("cat") + "Each class is a folder of its own"),  # before it asks for val
+        (["pets/cat"], "pets", ONE.format("cat") + "Each class is a folder of its own"),
+        (["x/pets/cat", "x/pets/cow", "x/pets/dog/old"], "x/pets/dog", ONE.format("old") + r"data\.root seems to be "
+         r"the folder of one class, or one level too deep: .*/x/pets has cat/, cow/\..*: data\.root=.*/x/pets\.$"),
+        (["pets/train/all/cat", "pets/train/all/dog", "pets/val/all"], "pets", ONE.format("all") + r"data\.root "
+         r"seems to be one level too high: .*/pets/train/all has cat/, dog/\..*: data\.root=.*/pets/train/all\.$"),
+    ],
+)  # fmt: skip
+def test_a_data_set_of_one_class_is_refused_before_any_work(
+    images: list[str], place: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in images:
+        for name in ("1.png", "2.png", "3.png"):
+            image(tmp_path / folder / name)
+    with pytest.raises(UserError, match=message) as refused:
+        describe(config(tmp_path / place))
+    arguments = ["check", "data=imagefolder", f"data.root={tmp_path / place}", "data.image_size=8"]
+    assert check.main(arguments) == 1
+    told = capsys.readouterr()
+    assert str(refused.value) in told.err
+    assert told.out == ""  # nothing was looked at
+
+
+def test_a_table_of_one_class_is_refused_in_the_same_words(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        image(tmp_path / name)
+    table = tmp_path / "images.csv"
+    table.write_text("path,label,split\n1.png,cat,train\n2.png,cat,val\n")
+    with pytest.raises(UserError, match=ONE.format("cat") + ".*a label of its own in a table"):
+        describe(config(table, name=DataName.csv))

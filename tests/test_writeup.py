@@ -11,10 +11,21 @@ from ablation.phrases import ENGLISH
 from ablation.schema import Language
 from ablation.sections import load_section
 from ablation.study import Study, build, choose
-from ablation.writeup import CLAIMS, Claimed, Standing, findings, standing, to_markdown
+from ablation.writeup import (
+    CLAIMS,
+    EPOCHS,
+    LR,
+    Claimed,
+    Standing,
+    findings,
+    is_shown,
+    speaks_of,
+    standing,
+    to_markdown,
+)  # fmt: skip
 from tests.factory import write_run
 
-SHORT = "trainer.epochs=4"
+SETTING = "trainer.epochs=25"  # that of the claims
 NOISE = (0.0, 0.003, -0.002, 0.001)
 FACTS = Path(__file__).resolve().parents[2] / "shared" / "writeup.md"
 
@@ -24,12 +35,12 @@ def write(
 ) -> None:
     for seed in range(seeds):
         accuracy = 0.7 + 0.01 * seed + difference + (noise[seed] if levels else 0.0)
-        write_run(root, SHORT, *levels.split(), *overrides, f"seed={seed}", accuracy=round(accuracy, 4))
+        write_run(root, SETTING, *levels.split(), *overrides, f"seed={seed}", accuracy=round(accuracy, 4))
 
 
-def study_of(root: Path) -> Study:
+def study_of(root: Path, *overrides: str) -> Study:
     gathered = gather(root)
-    return build(gathered, choose(gathered, [SHORT], compose_config), compose_config)
+    return build(gathered, choose(gathered, [SETTING, *overrides], compose_config), compose_config)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +81,7 @@ def test_claims_are_told_with_what_becomes_of_them_at_another_learning_rate(tmp_
     found = {(claim.place, claim.text): one for claim, one in findings(study, ENGLISH)}
     (one,) = found["3.2", "Instance normalisation is far worse."]
     assert one.standing is Standing.agrees
-    assert [text.split(": ")[-1] for text in one.elsewhere] == ["holds only at optim.lr=0.001"]
+    assert [text.split(": ")[-1] for text in one.elsewhere] == ["found at optim.lr=0.001 only"]
     assert found["3.5", "Deeper is clearly better."] == []
     text = to_markdown(study, ENGLISH)
     lines = [line for line in text.splitlines() if line.startswith("| ")]
@@ -101,3 +112,31 @@ def test_the_languages_have_the_same_claims(tmp_path: Path) -> None:
     chinese = to_markdown(study, speaker(Language.zh))
     assert chinese.count("\n| ") == to_markdown(study, ENGLISH).count("\n| ")
     assert "不用归一化时结果甚至略好" in chinese
+
+
+@pytest.mark.parametrize("other", [["optim.lr=0.01"], ["trainer.epochs=6"], ["optim.lr=0.01", "trainer.epochs=6"]])
+def test_claims_are_not_judged_at_another_setting_than_theirs(other: list[str], tmp_path: Path) -> None:
+    for level in ("", "norm=none"):
+        write(tmp_path, level, 0.0, *other)
+    study = study_of(tmp_path, *other)
+    assert (study.lr, study.epochs) != (LR, EPOCHS)
+    assert (speaks_of(study), is_shown(study)) == (False, True)
+    text = to_markdown(study, ENGLISH)
+    assert f"This study has {study.lr:g} and {study.epochs}, so none of its claims is judged here." in text
+    assert not any(standing.value in text for standing in Standing)
+    assert "| 3." not in text
+
+
+def test_without_a_level_that_the_write_up_speaks_of_there_is_nothing_beside_it(tmp_path: Path) -> None:
+    write(tmp_path, "", 0.0)
+    write(tmp_path, "norm=group8", 0.0)
+    study = study_of(tmp_path)
+    assert (speaks_of(study), is_shown(study)) == (True, False)
+
+
+def test_a_level_that_failed_has_no_effect_to_compare(tmp_path: Path) -> None:
+    write(tmp_path, "", 0.0)
+    for seed in range(4):
+        write_run(tmp_path, SETTING, "norm=none", f"seed={seed}", accuracy=0.05)  # of 20 classes
+    text = to_markdown(study_of(tmp_path), ENGLISH)
+    assert "none failed: of 4 runs 4 at chance; no effect to compare" in text

@@ -60,7 +60,7 @@
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
     return element;
   }
-  // As forest.row_drawing and axis_drawing in Python.
+  // As forest.row_drawing, axis_drawing and reach in Python.
   const place = (value, limit) => 130 + Math.max(-1, Math.min(1, value / limit)) * 121;
   function drawn(effect, limit, delta) {
     const picture = svg("svg", { class: "forest", viewBox: "0 0 260 20", "aria-hidden": "true" });
@@ -74,13 +74,8 @@
       picture.append(svg("path", { class: "wide", d: `M${x(low)} 10H${x(high)}${ends}` }));
     }
     if (Number.isFinite(effect.low)) picture.append(svg("path", { class: "ci", d: `M${x(effect.low)} 10H${x(effect.high)}` }));
-    for (const value of effect.differences)
-      if (Math.abs(value) <= limit) picture.append(svg("circle", { class: "seed", cx: x(value), cy: 10, r: 2.2 }));
-    if (effect.n) {
-      const [tip, back] = effect.mean > 0 ? [259, 252] : [1, 8];
-      picture.append(Math.abs(effect.mean) > limit ? svg("path", { class: "mean", d: `M${tip} 10L${back} 5V15z` })
-        : svg("circle", { class: "mean", cx: x(effect.mean), cy: 10, r: 3.6 }));
-    }
+    for (const value of effect.differences) picture.append(svg("circle", { class: "seed", cx: x(value), cy: 10, r: 2.2 }));
+    if (effect.n) picture.append(svg("circle", { class: "mean", cx: x(effect.mean), cy: 10, r: 3.6 }));
     return picture;
   }
   function axis(limit) {
@@ -96,10 +91,9 @@
     return picture;
   }
   function reach(effects) {
-    const found = effects.map((one) => Math.max(0, ...[one.low, one.high, ...one.differences].filter(Number.isFinite).map(Math.abs)));
-    found.sort((a, b) => b - a);
-    while (found.length > 2 && found[0] > 5 * found[1]) found.shift();
-    return Math.max(0.002, ...found.slice(0, 1));
+    const size = (values) => Math.max(0, ...values.filter(Number.isFinite).map(Math.abs));
+    const points = size(effects.flatMap((one) => [one.mean, ...one.differences]));
+    return Math.max(0.002, points, Math.min(2 * points, size(effects.flatMap((one) => [one.low, one.high]))));
   }
   const GLYPHS = { better: "\u25b2", worse: "\u25bc", equivalent: "\u2248", inconclusive: "?", failed: "\u2715", not_tested: "\u2013" };
   function verdict(cell, name) {

@@ -5,7 +5,8 @@
 
 ResNet-18 with a 3x3 stem of stride 2 and no max-pool on 64x64 JPEGs of 100 classes, batch 64, SGD with momentum, from
 the same weights, with the same order of images and the same flips. Every process is held on the same core, as where a
-sweep has a run on each. Mode A: everyone as shipped. B: peers with the best flags that they document. C: all in fp32.
+sweep has a run on each. Mode A: everyone as shipped. B: peers with the best flags that they document, bf16 where the
+processor computes it. C: all in fp32.
 D: peers as in B with a loader process, and free to use every core; ours stays on one. Ours runs as in a sweep of ours,
 with huge pages. A round is an epoch of training and evaluation of every arm. Mode R times a whole run of ours against
 its bare steps.
@@ -75,9 +76,15 @@ class Arm:
         from ablation.environment import resolve_precision
         from ablation.schema import Precision
 
-        if self.peer == "ours":
+        if self.peer == "ours" or self.best:  # emulated bf16 is nobody's best
             return resolve_precision(Precision[self.precision], "cpu")
-        return "bf16" if self.best else "fp32"
+        return "fp32"
+
+    def told(self, work: Work, folder: Path, epochs: int) -> Work:
+        """The work as this arm's process does it."""
+        precision = self.precision if self.peer == "ours" else self.computes()
+        own = replace(work, folder=str(folder), epochs=epochs, precision=precision)
+        return replace(own, best=self.best, workers=self.workers)
 
 
 # In this order a round has those close together whose ratio is nearest to 1.
@@ -154,9 +161,7 @@ def race(work: Work, arms: list[Arm], rounds: int, repeats: int, root: Path) -> 
         for number, arm in enumerate(arms):
             folder = root / f"{work.width}-{number}"
             folder.mkdir()
-            own = replace(work, epochs=epochs, precision=arm.precision, best=arm.best, workers=arm.workers)
-            own = replace(own, folder=str(folder))
-            child = stack.enter_context(Child(f"{arm.peer}.train", own, folder / "log"))
+            child = stack.enter_context(Child(f"{arm.peer}.train", arm.told(work, folder, epochs), folder / "log"))
             starts[arm.name] = child.ready()
             children[arm.name] = child
             warm = child.turn()
@@ -242,8 +247,12 @@ def main() -> None:
     """Measure, print and write, after each part anew."""
     words = arguments(DEFAULTS)
     widths = words["width"].split(",")
-    if wrong := (set(widths) - set(WIDTHS)) | (set(words["mode"]) - set("ABCDR,")):
-        raise SystemExit(f"{sorted(wrong)[0]!r} is not known. Allowed: width={','.join(WIDTHS)} and mode=A,B,C,D,R.")
+    if wrong := set(widths) - set(WIDTHS):
+        raise SystemExit(f"width={sorted(wrong)[0]} is not known. Allowed: {','.join(WIDTHS)}, or one of them.")
+    if wrong := set(words["mode"]) - set("ABCDR,"):
+        raise SystemExit(f"mode={sorted(wrong)[0]} is not known. Allowed: A,B,C,D,R, or some of them.")
+    if words["images"] != "auto" and not words["images"].isdecimal():
+        raise SystemExit(f"images={words['images']}: allowed is a whole number, or auto.")
     data: dict[str, Any] = {"load_before": record()["load"], "peak": {}, "widths": {}, "runs": {}}
     begin, printed = time.perf_counter(), 0
     with tempfile.TemporaryDirectory(prefix="peers-") as temporary:

@@ -1,6 +1,5 @@
 """What the rounds of all arms amount to: arms, ratios, loss curves, and what a run costs beside its steps."""
 
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -129,13 +128,13 @@ def losses_table(width: str, arms: Arms) -> Table:
     shared = min(len(arm["history"]) for arm in arms.values())
     curves = {name: [epoch["loss"] for epoch in arm["history"][:shared]] for name, arm in arms.items()}
     fp32 = [name for name, arm in arms.items() if arm["precision"] == "fp32"]
-    base = curves[min(fp32, key=lambda name: arms[name]["peer"] != "ours")] if fp32 else None
+    base = min(fp32 or arms, key=lambda name: arms[name]["peer"] != "ours")
     rows = []
     for name, curve in curves.items():
-        apart = max(abs(a - b) for a, b in zip(curve, base, strict=True)) if base else math.nan
+        apart = max(abs(a - b) for a, b in zip(curve, curves[base], strict=True))
         rows.append((name, arms[name]["precision"], *(f"{loss:.4f}" for loss in curve), f"{apart:.1e}"))
     columns = ("arm", "precision", *(f"epoch {number + 1}" for number in range(shared)), "at most apart")
-    return Table(f"{width.capitalize()} width: training loss", columns, rows, f"{FLIPS} Apart from ours in fp32.")
+    return Table(f"{width.capitalize()} width: training loss", columns, rows, f"{FLIPS} Apart from {base}.")
 
 
 def parts(one: Mapping[str, Any]) -> dict[str, float]:

@@ -35,7 +35,7 @@ class Work:
     weights: str = ""  # a safetensors file
     macs: int = 0  # of one image's forward pass
     epochs: int = 1  # at most
-    precision: str = "auto"  # of ours
+    precision: str = "auto"  # auto is for ours alone
     best: bool = False  # a peer with the best flags it documents
     workers: int = 0  # processes that load images for a peer
 

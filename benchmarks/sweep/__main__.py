@@ -132,11 +132,13 @@ NOTE = (
 
 def main() -> None:
     """Write the images, check that the work is equal, measure, and write the tables."""
-    asked = tables.arguments(DEFAULTS)
+    asked = tables.arguments(DEFAULTS, least={"slice": 0})
     names = asked["arms"].split(",")
     if unknown := set(names) - set(ARMS):
         raise SystemExit(f"arms={sorted(unknown)[0]} is not known. Known: {', '.join(ARMS)}.")
     rounds, images, n_seeds, n_slice = (int(asked[key]) for key in ("rounds", "images", "seeds", "slice"))
+    if n_slice > n_seeds:
+        raise SystemExit(f"slice={n_slice}: the sweep has {n_seeds} seeds. Allowed: 0 to {n_seeds}.")
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="sweep-data-") as folder:
         n_val = max(CLASSES, images // (4 * CLASSES) * CLASSES)
