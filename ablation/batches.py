@@ -50,7 +50,10 @@ class Images:
         memory_format: torch.memory_format,
     ):
         self.split, self.device, self.memory_format = split, device, memory_format
-        self._mean, self._std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (mean, std))
+        # As whole images: a processor takes a pixel's few values from those of each pixel at a tenth of the speed.
+        self._mean, self._std = (
+            torch.tensor(values, device=device).expand(split.images.shape[1:]).contiguous() for values in (mean, std)
+        )
         self._labels = torch.from_numpy(np.ascontiguousarray(split.labels)).to(device)
         self._resident = _uploaded(split.images, device) if device == "mps" or _fits(split.images, device) else None
 
@@ -72,9 +75,9 @@ class Images:
         else:
             gathered = torch.from_numpy(np.ascontiguousarray(self.split.images[indices.cpu().numpy()]))
             pixels = gathered.to(self.device)
-        # A grey image is in both formats at once: only a copy in one of them tells the convolutions which is meant.
-        images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=self.memory_format)
-        return images.div_(255).sub_(self._mean).div_(self._std), self._labels[indices]
+        images = pixels.to(torch.float32).div_(255).sub_(self._mean).div_(self._std).permute(0, 3, 1, 2)
+        # A grey image is in both formats at once: `to`, unlike `contiguous`, gives it the strides of the one meant.
+        return images.to(torch.float32, memory_format=self.memory_format), self._labels[indices]
 
 
 def _fits(images: Pixels, device: str) -> bool:

@@ -359,6 +359,19 @@ def test_every_layer_works_in_the_memory_format_of_the_normalisation(norm: str, 
     assert wrong == []
 
 
+@pytest.mark.parametrize("form", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_normalised_by_the_values_of_their_channel(channels: int, form: torch.memory_format) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 4, 6, channels), dtype=np.uint8)
+    mean, std = (0.48, 0.45, 0.4)[:channels], (0.27, 0.26, 0.28)[:channels]
+    images, labels = loop.Images(Split(pixels, np.arange(5)), mean, std, "cpu", form).take(torch.tensor([3, 0, 4]))
+    scaled = pixels[[3, 0, 4]].astype(np.float32) / np.float32(255)
+    expected = (scaled - np.float32(mean)) / np.float32(std)
+    np.testing.assert_array_equal(images.numpy(), expected.transpose(0, 3, 1, 2))
+    assert labels.tolist() == [3, 0, 4]
+    np.testing.assert_array_equal(pixels, np.random.default_rng(1).integers(0, 256, pixels.shape, dtype=np.uint8))
+
+
 def test_a_signal_while_a_failing_run_saves_itself_loses_no_epoch(
     tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
